@@ -1,0 +1,84 @@
+"""The vocabulary in torch's own terms: modules, losses and optimizers, none of them re-implemented."""
+
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from aeclaims.experiment import Activation, Adam, Experiment, Model
+from aeclaims.start import Affine, Array, Parameters
+
+LOSSES = {"mse": nn.MSELoss, "bce": nn.BCELoss, "bce_logits": nn.BCEWithLogitsLoss}
+
+
+def activation(spec: Activation) -> nn.Module | None:
+    """torch's module for an activation; None for identity."""
+    match spec.kind:
+        case "identity":
+            return None
+        case "relu":
+            return nn.ReLU()
+        case "leaky_relu":
+            return nn.LeakyReLU(spec.slope)
+        case "tanh":
+            return nn.Tanh()
+        case "sigmoid":
+            return nn.Sigmoid()
+
+
+def network(model: Model, device: str, dtype: torch.dtype) -> nn.Sequential:
+    """The model as people write it: nn.Linear layers and activations in an nn.Sequential."""
+    parts: list[nn.Module] = []
+    for inputs, outputs, spec in zip(model.widths, model.widths[1:], model.activations, strict=False):
+        parts.append(nn.Linear(inputs, outputs, device=device, dtype=dtype))
+        if (module := activation(spec)) is not None:
+            parts.append(module)
+    return nn.Sequential(*parts)
+
+
+def load(module: nn.Sequential, parameters: Parameters, seed: int) -> None:
+    """Give a network the initial parameters of the seed at that index."""
+    linear = [part for part in module if isinstance(part, nn.Linear)]
+    with torch.no_grad():
+        for part, (weight, bias) in zip(linear, parameters, strict=True):
+            part.weight.copy_(tensor(weight[seed]))
+            part.bias.copy_(tensor(bias[seed]))
+
+
+def collect(tensors: Iterable[torch.Tensor]) -> Parameters:
+    """Stacked parameters, in the order weight, bias, weight, ..., seeds first, as NumPy arrays."""
+    arrays = [values.detach().cpu().numpy().copy() for values in tensors]
+    return tuple(Affine(w, b) for w, b in zip(arrays[::2], arrays[1::2], strict=True))
+
+
+def optimizer(experiment: Experiment, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """torch's stock optimizer."""
+    spec = experiment.optimizer
+    if isinstance(spec, Adam):
+        return torch.optim.Adam(parameters, lr=spec.lr, betas=spec.betas, eps=spec.eps, weight_decay=spec.weight_decay)
+    return torch.optim.SGD(parameters, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
+
+
+def tensor(array: Array) -> torch.Tensor:
+    """The array as a tensor, without a copy: nothing here writes to it, which is all that torch's warning is about."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(array)
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """People who train in float64 set it as the default; Adam then counts its steps in float64 too."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def torch_dtype(dtype: Any) -> torch.dtype:
+    return torch.float64 if dtype == "float64" else torch.float32

@@ -1,0 +1,175 @@
+"""Theory: the lowest value a loss can take, on the very rows drawn and in expectation. All float64, nats per feature."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from aeclaims.experiment import Bernoulli, Beta, Uniform
+from aeclaims.start import Array, Start
+
+Double = npt.NDArray[np.float64]
+
+
+class OutOfRange(ValueError):
+    """A target that has no entropy, because it lies outside [0, 1]."""
+
+
+def _each_seed(rows: Array) -> Iterator[tuple[int, Double]]:
+    """Seed by seed in float64, so that a population is never held in double precision at once."""
+    for seed, own in enumerate(rows):
+        yield seed, own.astype(np.float64)
+
+
+def _check_range(rows: Array) -> None:
+    inside = (rows >= 0) & (rows <= 1)  # False for NaN as well
+    if not inside.all():
+        seed, row, feature = (int(i) for i in np.argwhere(~inside)[0])
+        raise OutOfRange(f"rows[seed {seed}, row {row}, feature {feature}] = {rows[seed, row, feature]}: "
+                         "entropy is defined for targets in [0, 1]; rescale them, or use MSE, which has floor 0")
+
+
+def row_entropy(rows: Array) -> Double:
+    """Mean binary entropy of each row: the least that BCE can be on it, whatever is predicted.
+
+    BCE(x, p) = -x ln p - (1 - x) ln(1 - p) = H(x) + KL(x || p) >= H(x), by Gibbs' inequality, with equality only at
+    p = x; H(x) = -x ln x - (1 - x) ln(1 - x), with 0 ln 0 = 0.
+    rows: (S, N, D), in [0, 1].    Returns: (S, N), in [0, ln 2].
+    Raises OutOfRange, naming seed, row and feature, where a value is outside [0, 1] or NaN.
+    """
+    _check_range(rows)
+    found = np.empty(rows.shape[:2])
+    for seed, own in _each_seed(rows):
+        found[seed] = (special.entr(own) + special.entr(1 - own)).mean(axis=-1)
+    return found
+
+
+def entropy(rows: Array) -> Double:
+    """Mean binary entropy of each seed's rows: the floor of BCE on them.  (S, N, D) to (S,); see `row_entropy`."""
+    return np.asarray(row_entropy(rows).mean(axis=1))
+
+
+def expected_entropy(rows: Uniform | Bernoulli | Beta) -> float:
+    """Expectation of a feature's entropy, E[H(x)].
+
+    Beta(a, b): E[x ln x] is the derivative by t at t = 1 of E[x^t] = B(a + t, b) / B(a, b), which is
+    a/(a + b) (psi(a + 1) - psi(a + b + 1)), psi the digamma function; 1 - x is Beta(b, a). Adding both,
+
+        E[H] = psi(a + b + 1) - (a psi(a + 1) + b psi(b + 1)) / (a + b).
+
+    Beta(a, a) runs from 0 (a to 0) through 1/2 (a = 1) to ln 2 (a to infinity). Uniform is Beta(1, 1):
+    psi(3) - psi(2) = 1/2. A Bernoulli feature is 0 or 1, which have no entropy.
+    """
+    match rows:
+        case Uniform():
+            return 0.5
+        case Bernoulli():
+            return 0.0
+        case Beta(a=a, b=b):
+            weighted = (a * special.digamma(a + 1) + b * special.digamma(b + 1)) / (a + b)
+            return float(special.digamma(a + b + 1) - weighted)
+
+
+def class_floor(rows: Array) -> Double:
+    """The least BCE of affine layers with a sigmoid output and no bottleneck, on each seed's rows.
+
+    Together the affine layers are one affine map, so that each feature d is a logistic regression on all features with
+    soft targets: the mean of ln(1 + exp z) - x_d z, z = w x + c. That is convex in (w, c); Newton's method with halved
+    steps finds its minimum. It stops once the Newton decrement, which bounds twice the distance to the minimum to
+    second order, is below 1e-16. A feature that is only ever 0 or 1 is separated by itself (w_d to infinity): floor 0.
+    For U(0,1) the floor is 0.504947 in expectation, reached at slope 5.1994 about 1/2, not 1/2: an affine map
+    of x is not its logit. With a bottleneck the floor can only be higher.
+    rows: (S, N, D), in [0, 1].    Returns: (S,).    Raises OutOfRange as `row_entropy` does.
+    """
+    _check_range(rows)
+    return np.array([np.mean([_logistic_floor(own, own[:, d]) for d in range(own.shape[1])])
+                     for _, own in _each_seed(rows)])
+
+
+def _logistic_floor(inputs: Double, targets: Double) -> float:
+    if np.all((targets == 0) | (targets == 1)):
+        return 0.0
+    # Centred inputs keep the Hessian well conditioned; columns that say nothing new are left out by the pseudo-inverse.
+    design = np.column_stack([inputs - inputs.mean(axis=0), np.ones(len(inputs))])
+    coefficients = np.zeros(design.shape[1])
+    coefficients[-1] = special.logit(targets.mean())
+
+    def loss(at: Double) -> float:
+        z = design @ at
+        return float(np.mean(np.logaddexp(0, z) - targets * z))
+
+    value = loss(coefficients)
+    for _ in range(100):
+        p = special.expit(design @ coefficients)
+        slope = design.T @ (p - targets) / len(targets)
+        curvature = (design * (p * (1 - p))[:, None]).T @ design / len(targets)
+        step = np.linalg.pinv(curvature, hermitian=True) @ slope
+        if slope @ step < 1e-16:
+            return value
+        size = 1.0
+        while (moved := loss(coefficients - size * step)) > value and size > 1e-9:
+            size /= 2
+        coefficients, value = coefficients - size * step, min(value, moved)
+    raise ArithmeticError("Newton's method found no minimum in 100 steps: are the targets numbers in [0, 1]?")
+
+
+def bottleneck_floor(rows: Array, code: int) -> Double:
+    """The least MSE of an affine autoencoder with code size `code`, on each seed's rows.
+
+    An affine map of rank K reconstructs best by projecting the centred rows on their K leading principal components
+    (Eckart and Young 1936; Baldi and Hornik 1989), and what it loses are the other eigenvalues of the covariance:
+
+        floor = (sum of the D - K smallest eigenvalues) / D.
+
+    It is 0 exactly when K >= the rank of the centred rows. iid U(0,1) features have D eigenvalues 1/12, so that the
+    floor is (1 - K/D)/12 in expectation. A nonlinear autoencoder can go below it.
+    rows: (S, N, D).    code: K >= 1.    Returns: (S,).    Raises ValueError where K < 1.
+    """
+    if code < 1:
+        raise ValueError(f"code = {code}: a bottleneck passes at least one number")
+    features = rows.shape[-1]
+    found = np.zeros(len(rows))
+    for seed, own in _each_seed(rows):
+        # Singular values of the centred rows: eigenvalues of the covariance would not resolve a floor of 0.
+        spread = np.linalg.svd(own - own.mean(axis=0), compute_uv=False) ** 2 / len(own)
+        found[seed] = spread[code:].sum() / features
+    return found
+
+
+def epoch_weights(start: Start, epoch: int) -> Double:
+    """What each row weighs in an epoch's loss: (N,), or (S, N) where seeds share rows; sums to 1.
+
+    The epoch loss is the plain mean of minibatch means, so a row weighs 1 / (minibatches x rows in its own minibatch):
+    the rows of a short last minibatch weigh more than the others.
+    """
+    experiment = start.experiment
+    order = start.order(epoch)
+    begins = np.arange(0, experiment.n_rows, experiment.batch_size)
+    sizes = np.diff(np.append(begins, experiment.n_rows))
+    in_order = np.repeat(1 / (len(sizes) * sizes), sizes)
+    weights = np.empty(order.shape)
+    np.put_along_axis(weights, order.astype(np.intp), np.broadcast_to(in_order, order.shape), axis=-1)
+    return weights
+
+
+def epoch_entropy(start: Start) -> Double:
+    """The floor of BCE in each epoch, on the very rows of its minibatches with their weights: (E, S).
+
+    Each minibatch mean is at least the mean entropy of its rows, whatever the parameters then are.
+    """
+    own = row_entropy(start.rows())
+    floors = np.empty((start.experiment.epochs, len(start.seeds)))
+    for epoch in range(start.experiment.epochs):
+        floors[epoch] = (own * epoch_weights(start, epoch)).sum(axis=-1)
+    return floors
+
+
+def rounding(dtype: np.dtype[Any] | type, scale: Any = 1.0) -> Any:
+    """How far rounding alone can carry a mean loss of size `scale` from its exact value in `dtype`.
+
+    Each term carries at most 8 roundings of relative size u = eps/2 (products, exp, log, the difference and its
+    square), and the mean of a minibatch, summed over lanes and then across them, at most 24 more: 32 u in all.
+    """
+    return 16 * np.finfo(dtype).eps * scale

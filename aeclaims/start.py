@@ -1,0 +1,138 @@
+"""All that is random in a training, drawn with NumPy from seeds: rows, initial parameters, batch order."""
+
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from aeclaims.experiment import Bernoulli, Beta, Experiment, Given, Redundant, Rows, Uniform, require
+
+Array = npt.NDArray[np.floating[Any]]
+
+# Each kind of draw has its own stream of a seed, so that rows do not change when the model does.
+ROWS, PARAMETERS, ORDER = range(3)
+
+
+class Affine(NamedTuple):
+    """One affine layer of every replica: x -> x weight^T + bias."""
+
+    weight: Array
+    """(S, outputs, inputs), as torch.nn.Linear lays it out"""
+    bias: Array
+    """(S, outputs)"""
+
+
+Parameters = tuple[Affine, ...]
+
+
+def check_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
+    """The seeds as a tuple; raises InvalidExperiment where there are none, one repeats, or one is no whole number >= 0."""
+    try:
+        checked = tuple(operator.index(seed) for seed in seeds)
+    except TypeError:
+        require(False, "seeds", seeds, "give whole numbers, such as range(64)")
+    require(len(checked) > 0, "seeds", checked, "give at least one seed, such as range(64)")
+    seen: set[int] = set()
+    for seed in checked:
+        require(seed >= 0, "seeds", seed, "a seed is a whole number of at least 0")
+        require(seed not in seen, "seeds", seed, "this seed repeats: give each seed once")
+        seen.add(seed)
+    return checked
+
+
+@dataclass(frozen=True)
+class Start:
+    """The recipe of everything random in one training; its methods draw the same numbers on every machine.
+
+    Drawn numbers are float32 values also where `dtype` is float64, so that a float64 training shadows a float32 one
+    from the very same start. Given rows are only rounded to `dtype`.
+    """
+
+    experiment: Experiment
+    seeds: tuple[int, ...]
+    dtype: np.dtype[Any] = np.dtype(np.float32)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seeds", check_seeds(self.seeds))
+        dtype = np.dtype(self.dtype)
+        require(dtype in (np.float32, np.float64), "dtype", str(dtype), "give float32 or float64")
+        object.__setattr__(self, "dtype", dtype)
+
+    @property
+    def has_shared_rows(self) -> bool:
+        """Whether all seeds train on the same (given) rows."""
+        return isinstance(self.experiment.rows, Given)
+
+    def rows(self) -> Array:
+        """The training rows, read-only: (S, N, D), or (1, N, D) where all seeds share the given ones."""
+        return _rows(self.experiment.rows, self.experiment.n_rows, self.seeds, self.dtype)
+
+    def parameters(self) -> Parameters:
+        """The initial parameters of each affine layer.
+
+        pytorch: weights and biases U(-1/sqrt(inputs), 1/sqrt(inputs)), torch.nn.Linear's default.
+        glorot: weights U(-sqrt(6/(inputs + outputs)), ...), biases zero (Glorot and Bengio 2010; Keras' default).
+        """
+        widths = self.experiment.model.widths
+        shapes = list(zip(widths[1:], widths[:-1], strict=True))
+        drawn = [Affine(np.empty((len(self.seeds), *shape), self.dtype), np.zeros((len(self.seeds), shape[0]), self.dtype))
+                 for shape in shapes]
+        for index, seed in enumerate(self.seeds):
+            generator = _generator(seed, PARAMETERS)
+            for layer, (outputs, inputs) in zip(drawn, shapes, strict=True):
+                if self.experiment.initialisation == "glorot":
+                    layer.weight[index] = _symmetric(generator, np.sqrt(6 / (inputs + outputs)), (outputs, inputs))
+                else:
+                    layer.weight[index] = _symmetric(generator, 1 / np.sqrt(inputs), (outputs, inputs))
+                    layer.bias[index] = _symmetric(generator, 1 / np.sqrt(inputs), (outputs,))
+        return tuple(drawn)
+
+    def order(self, epoch: int) -> npt.NDArray[np.uint32]:
+        """The order in which an epoch (from 0) visits the rows: (N,) for all seeds, or (S, N) where they share rows.
+
+        One order serves a population in which each seed has rows of its own: its rows are exchangeable, and an order
+        costs more to draw than a small replica's epoch to train.
+        """
+        count = self.experiment.n_rows
+        if not self.has_shared_rows:
+            return _generator(0, ORDER, epoch).permutation(count).astype(np.uint32)
+        return np.stack([_generator(seed, ORDER, epoch).permutation(count) for seed in self.seeds]).astype(np.uint32)
+
+
+def _generator(seed: int, *stream: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=stream)))
+
+
+def _symmetric(generator: np.random.Generator, bound: float, shape: tuple[int, ...]) -> Array:
+    return (2 * generator.random(shape, np.float32) - 1) * np.float32(bound)
+
+
+# A floor is computed on the rows that a training has just used: the last drawn population is kept for it.
+@lru_cache(maxsize=1)
+def _rows(spec: Rows, count: int, seeds: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    if isinstance(spec, Given):
+        rows = spec.array[None].astype(dtype)
+    else:
+        rows = np.empty((len(seeds), count, spec.features), dtype)
+        for index, seed in enumerate(seeds):
+            rows[index] = _draw(spec, _generator(seed, ROWS), count)
+    rows.flags.writeable = False
+    return rows
+
+
+def _draw(spec: Uniform | Bernoulli | Beta | Redundant, generator: np.random.Generator, count: int) -> Array:
+    shape = (count, spec.features)
+    match spec:
+        case Uniform():
+            return generator.random(shape, np.float32)
+        case Bernoulli(p=p):
+            return (generator.random(shape) < p).astype(np.float32)
+        case Beta(a=a, b=b):
+            return generator.beta(a, b, shape).astype(np.float32)
+        case Redundant(rank=rank):
+            numbers = generator.standard_normal((count, rank), np.float32)
+            return numbers[:, np.arange(spec.features) % rank]
