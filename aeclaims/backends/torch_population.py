@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
@@ -19,152 +20,177 @@ from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from aeclaims.backends import torch_parts
 from aeclaims.experiment import Experiment
 from aeclaims.progress import progress
-from aeclaims.run import Run
-from aeclaims.start import Start
+from aeclaims.run import Double, Run
+from aeclaims.start import Parameters, Start
 
 # A compilation costs about 10 s, an eager step 1 ms more than a compiled one.
 COMPILING_PAYS_FROM_STEPS = 10_000
-# More steps in one call save Python's overhead again, but each costs seconds of compilation.
-MOST_STEPS_IN_A_CALL = 6
+# Several steps in one call save Python's overhead, where steps are as short as that; each costs seconds to compile.
+MOST_STEPS_IN_A_CALL = 3
+WIDEST_OF_SHORT_STEPS = 4
+# Inductor vectorises whole lanes of seeds only: 10 replicas of the listing's network take 9 ms a step, 16 take 0.3 ms.
+# The last seed is trained again in the lanes left over.
+LANES = 16
 
-Losses = torch.Tensor
+Steps = Callable[[torch.Tensor], torch.Tensor]
+
+
+def train(experiment: Experiment, start: Start, *, device: str, is_compiled: bool) -> Run:
+    """Train every seed of `start` at once."""
+    steps = experiment.n_rows // experiment.batch_size * experiment.epochs
+    pays = is_compiled and torch.device(device).type == "cpu" and steps >= COMPILING_PAYS_FROM_STEPS
+    epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
+    with torch_parts.default_dtype(torch_parts.torch_dtype(start.dtype)):
+        population = Population(experiment, start, device=device, is_compiled=pays)
+        with progress("torch" if is_compiled else "torch-eager", experiment.epochs) as advance:
+            for epoch in range(experiment.epochs):
+                epoch_loss[epoch] = population.train_epoch(start.order(epoch))
+                advance(1)
+    return Run(start, epoch_loss, population.collect())
 
 
 class Population:
-    """All replicas' parameters, stacked on `axis`, with the optimizer that trains them."""
+    """All replicas, stacked on one axis, and the optimizer that trains them."""
 
-    def __init__(self, experiment: Experiment, start: Start, device: str, axis: int) -> None:
-        dtype = torch_parts.torch_dtype(start.dtype)
-        initial = start.parameters()
-        networks = []
-        for seed in range(len(start.seeds)):
-            networks.append(torch_parts.network(experiment.model, device, dtype))
-            torch_parts.load(networks[-1], initial, seed)
-        stacked, _ = stack_module_state(networks)  # type: ignore[arg-type]
-        self.clears, self.axis = experiment.clear_gradients, axis
-        self.parameters = {name: nn.Parameter(values.detach().movedim(0, axis).contiguous())
-                           for name, values in stacked.items()}
-        for parameter in self.parameters.values():
-            parameter.grad = torch.zeros_like(parameter)
+    def __init__(self, experiment: Experiment, start: Start, *, device: str, is_compiled: bool) -> None:
+        self.experiment, self.device, self.count = experiment, device, len(start.seeds)
+        self.axis = -1 if is_compiled else 0
+        replicas = [*range(self.count), *[self.count - 1] * (-self.count % LANES if is_compiled else 0)]
+        self.pick = self._picker(start, replicas)
+        self.parameters = self._parameters(start, replicas)
         self.optimizer = torch_parts.optimizer(experiment, list(self.parameters.values()))
-        skeleton = torch_parts.network(experiment.model, "meta", dtype)
-        criterion = torch_parts.LOSSES[experiment.loss]()
+        self.losses, self.gradients = self._functions(torch_parts.torch_dtype(start.dtype))
+        full_steps = experiment.n_rows // experiment.batch_size
+        is_short = is_compiled and max(experiment.model.widths) <= WIDEST_OF_SHORT_STEPS
+        self.together = _largest_divisor(full_steps, MOST_STEPS_IN_A_CALL) if is_short else 1
+        self.steps = compiled(self) if is_compiled else self.eager_steps
 
-        def loss(parameters: dict[str, torch.Tensor], batch: torch.Tensor) -> torch.Tensor:
-            output: torch.Tensor = criterion(functional_call(skeleton, parameters, (batch,)), batch)
-            return output
+    def train_epoch(self, order: npt.NDArray[np.uint32]) -> Double:
+        """One epoch over the rows in that order, (N,) or (S, N); returns the mean of its minibatch losses, (S,)."""
+        size, count = self.experiment.batch_size, self.experiment.n_rows
+        rows = torch.from_numpy(order.astype(np.int64)).to(self.device)
+        losses = []
+        for begin in range(0, count, size * self.together):
+            end = begin + size * self.together
+            picked = self.pick(rows[..., begin:end])
+            if end <= count:
+                batch_axis = 0 if self.axis else 1
+                batches = picked.unflatten(batch_axis, (self.together, size)).movedim(batch_axis, 0)
+                losses.append(self.steps(batches))
+            else:  # fewer rows than a call takes: what is left of an epoch, its short minibatch last
+                losses += [self.step(batch)[None] for batch in picked.split(size, dim=0 if self.axis else 1)]
+        mean = torch.cat(losses).double().mean(dim=0)
+        return np.asarray(mean[: self.count].cpu().numpy())
 
-        self.losses = vmap(loss, in_dims=(axis, axis))
-        self.gradients = vmap(grad_and_value(loss), in_dims=(axis, axis), out_dims=(axis, 0))
-
-    def step(self, batch: torch.Tensor) -> Losses:
+    def step(self, batch: torch.Tensor) -> torch.Tensor:
         """One training step as people write it; returns each replica's loss before it, (S,)."""
-        if self.clears:
+        if self.experiment.clear_gradients:
             self.optimizer.zero_grad(set_to_none=False)
         losses: torch.Tensor = self.losses(self.parameters, batch)
         losses.sum().backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return losses.detach()
 
-    def steps(self, batches: torch.Tensor) -> Losses:
-        """The same for several minibatches, (steps, ...), written so that it compiles into one graph: (steps, S)."""
+    def eager_steps(self, batches: torch.Tensor) -> torch.Tensor:
+        """A step for each of the minibatches, (steps, ...); returns (steps, S)."""
+        return torch.stack([self.step(batch) for batch in batches.unbind()])
+
+    def graph_steps(self, batches: torch.Tensor) -> torch.Tensor:
+        """The same as `eager_steps`, written so that it compiles into one graph."""
         found = []
         for batch in batches.unbind():
             gradients, losses = self.gradients(self.parameters, batch)
             for name, parameter in self.parameters.items():
                 assert parameter.grad is not None
-                parameter.grad.copy_(gradients[name] if self.clears else parameter.grad + gradients[name])
+                clears = self.experiment.clear_gradients
+                parameter.grad.copy_(gradients[name] if clears else parameter.grad + gradients[name])
             _bare_step(self.optimizer)(self.optimizer)
             found.append(losses)
         return torch.stack(found)
 
+    def collect(self) -> Parameters:
+        """The parameters as they now are, seeds first."""
+        return torch_parts.collect(values.detach().movedim(self.axis, 0)[: self.count]
+                                   for values in self.parameters.values())
+
+    def _parameters(self, start: Start, replicas: list[int]) -> dict[str, nn.Parameter]:
+        initial, networks = start.parameters(), []
+        for seed in replicas:
+            networks.append(torch_parts.network(self.experiment.model, self.device, torch_parts.torch_dtype(start.dtype)))
+            torch_parts.load(networks[-1], initial, seed)
+        stacked, _ = stack_module_state(networks)  # type: ignore[arg-type]
+        parameters = {name: nn.Parameter(values.detach().movedim(0, self.axis).contiguous())
+                      for name, values in stacked.items()}
+        for parameter in parameters.values():
+            parameter.grad = torch.zeros_like(parameter)
+        return parameters
+
+    def _functions(self, dtype: torch.dtype) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """Each replica's loss on its own minibatch, and its gradient with the loss."""
+        skeleton = torch_parts.network(self.experiment.model, "meta", dtype)
+        criterion = torch_parts.LOSSES[self.experiment.loss]()
+
+        def loss(parameters: dict[str, torch.Tensor], batch: torch.Tensor) -> torch.Tensor:
+            output: torch.Tensor = criterion(functional_call(skeleton, parameters, (batch,)), batch)
+            return output
+
+        axes = (self.axis, self.axis)
+        return vmap(loss, in_dims=axes), vmap(grad_and_value(loss), in_dims=axes, out_dims=(self.axis, 0))
+
+    def _picker(self, start: Start, replicas: list[int]) -> Callable[[torch.Tensor], torch.Tensor]:
+        """From row numbers, (B,) or (S, B), to those rows of every replica: (S, B, D), or (B, D, S) for axis -1."""
+        rows = torch_parts.tensor(start.rows()).to(self.device)
+        if start.has_shared_rows:
+            return lambda order: rows[0][order[replicas]].movedim(0, self.axis).contiguous()
+        if self.axis == 0:
+            return lambda order: rows.index_select(1, order)
+        last = rows.permute(1, 2, 0)[..., replicas].contiguous()
+        return lambda order: last.index_select(0, order)
+
 
 def _bare_step(optimizer: torch.optim.Optimizer) -> Callable[[torch.optim.Optimizer], Any]:
-    """The optimizer's own step, without torch's wrapper around it, which only sets the grad mode and breaks the graph.
+    """The optimizer's own step, without torch's wrappers around it, which only set the grad mode and break the graph.
 
     Wrappers that are not torch's stay on.
     """
-    wrapper = torch.optim.Optimizer.__init__.__code__.co_filename
+    wrappers = torch.optim.Optimizer.__init__.__code__.co_filename
     step: Callable[[torch.optim.Optimizer], Any] = inspect.unwrap(
-        type(optimizer).step, stop=lambda f: f.__code__.co_filename != wrapper)  # type: ignore[attr-defined]
+        type(optimizer).step, stop=lambda f: f.__code__.co_filename != wrappers)  # type: ignore[attr-defined]
     return step
 
 
-def train(experiment: Experiment, start: Start, *, device: str, is_compiled: bool) -> Run:
-    """Train every seed of `start` at once."""
-    full_steps = experiment.n_rows // experiment.batch_size
-    compiles = (is_compiled and torch.device(device).type == "cpu"
-                and full_steps * experiment.epochs >= COMPILING_PAYS_FROM_STEPS)
-    together = _largest_divisor(full_steps, MOST_STEPS_IN_A_CALL) if compiles else 1
-    axis = -1 if compiles else 0
-    with torch_parts.default_dtype(torch_parts.torch_dtype(start.dtype)):
-        population = Population(experiment, start, device, axis)
-        pick = _picker(start, device, axis)
-        steps = _compile(population) if compiles else None
-        epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
-        with progress("torch" if is_compiled else "torch-eager", experiment.epochs) as advance:
-            for epoch in range(experiment.epochs):
-                order = torch.from_numpy(start.order(epoch).astype(np.int64)).to(device)
-                losses = []
-                begin = 0
-                while begin < experiment.n_rows:
-                    end = begin + experiment.batch_size * together
-                    if steps is not None and end <= experiment.n_rows:
-                        batches = pick(order[..., begin:end])
-                        losses.append(steps(batches.unflatten(0, (together, experiment.batch_size))))
-                    else:
-                        end = min(begin + experiment.batch_size, experiment.n_rows)
-                        losses.append(population.step(pick(order[..., begin:end]))[None])
-                    begin = end
-                epoch_loss[epoch] = torch.cat(losses).double().mean(dim=0).cpu().numpy()
-                advance(1)
-    final = [values.detach().movedim(axis, 0) for values in population.parameters.values()]
-    return Run(start, epoch_loss, torch_parts.collect(final))
-
-
-def _picker(start: Start, device: str, axis: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A function from row numbers to those rows of every replica: (B,) or (S, B) to (S, B, D), or (B, D, S) for axis -1."""
-    rows = torch_parts.tensor(start.rows()).to(device)
-    if start.has_shared_rows:
-        return lambda order: rows[0][order].movedim(0, axis).contiguous()
-    if axis == 0:
-        return lambda order: rows.index_select(1, order)
-    last = rows.movedim(0, -1).contiguous()
-    return lambda order: last.index_select(0, order)
-
-
 def _largest_divisor(number: int, limit: int) -> int:
-    return max(divisor for divisor in range(1, limit + 1) if number % divisor == 0) if number else 1
+    return max((divisor for divisor in range(1, limit + 1) if number % divisor == 0), default=1)
 
 
-def _compile(population: Population) -> Callable[[torch.Tensor], Losses]:
-    """population.steps compiled into one graph; where no compiler works, one eager step at a time, and a warning."""
+def compiled(population: Population) -> Steps:
+    """population.graph_steps, compiled; where no compiler works, its eager steps, and a warning."""
     # Each training is a new program: without a reset, dynamo would give up on compiling after eight of them.
     torch.compiler.reset()
-    compiled = torch.compile(torch.no_grad()(population.steps), backend=_inductor, fullgraph=True, dynamic=False)
+    graph = torch.compile(torch.no_grad()(population.graph_steps), backend=_inductor, fullgraph=True, dynamic=False)
 
-    def eagerly(batches: torch.Tensor) -> Losses:
-        return torch.stack([population.step(batch) for batch in batches.unbind()])
-
-    def at_first(batches: torch.Tensor) -> Losses:
+    def at_first(batches: torch.Tensor) -> torch.Tensor:
         # Optimizers create their state in their first step; a graph traced before that would miss it.
         nonlocal current
         current = compiling
-        return eagerly(batches)
+        return population.eager_steps(batches)
 
-    def compiling(batches: torch.Tensor) -> Losses:
+    def compiling(batches: torch.Tensor) -> torch.Tensor:
         nonlocal current
         try:
-            losses: torch.Tensor = compiled(batches)
+            # The compiler's modules warn of each other's deprecations; `-W error` must not stop a training for that.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                losses: torch.Tensor = graph(batches)
         except Exception as error:
             warnings.warn(f"torch could not compile the training step and trains eagerly, which is slower: "
-                          f"{type(error).__name__}: {str(error).splitlines()[0]}", RuntimeWarning, stacklevel=3)
-            current = eagerly
-            return eagerly(batches)
-        current = compiled
+                          f"{type(error).__name__}: {str(error).splitlines()[0]}", RuntimeWarning, stacklevel=4)
+            current = population.eager_steps
+            return current(batches)
+        current = graph
         return losses
 
-    current: Callable[[torch.Tensor], Losses] = at_first
+    current: Steps = at_first
     return lambda batches: current(batches)
 
 
@@ -179,5 +205,3 @@ def _multiply_add(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """Batched product as multiply-adds with the batch on the last axis of the result's memory, where seeds are."""
     left, right = left.permute(1, 2, 0), right.permute(1, 2, 0)
     return (left.unsqueeze(2) * right.unsqueeze(0)).sum(1).permute(2, 0, 1)
-
-

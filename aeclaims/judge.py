@@ -1,0 +1,192 @@
+"""Judges: functions that take numbers and a bound, and say held, failed or not exercised, with the evidence."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from aeclaims.run import Double, Run
+
+# The most that one side of one share may err: a claim that is true to the letter fails with at most this probability
+# over the draw of the seeds. The seeds of a default run are fixed, so that a stack that passes once passes always.
+ALPHA = 1e-6
+
+
+class Verdict(StrEnum):
+    """What became of a claim."""
+
+    HELD = "held"
+    FAILED = "failed"
+    EXPECTED_FAILURE = "expected failure"
+    NOT_EXERCISED = "not exercised"
+
+
+class ClaimFailed(AssertionError):
+    """A judge's rejection, with its evidence; raised, never asserted, so that `python -O` cannot disarm it."""
+
+    def __init__(self, *, what: str, because: str, evidence: str, spread: str, seed: int) -> None:
+        self.what, self.because, self.evidence, self.spread, self.seed = what, because, evidence, spread, seed
+        super().__init__(f"{what}\n  theory: {because}\n  seen:   {evidence}\n  all:    {spread}")
+
+
+@dataclass(frozen=True)
+class Share:
+    """The share of all seeds of which something is claimed: at least, or at most, or between.
+
+    Judged by the exact binomial test, each side apart with error rate `alpha`.
+    """
+
+    at_least: float = 0.0
+    at_most: float = 1.0
+    alpha: float = ALPHA
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.at_least <= self.at_most <= 1 or (self.at_least, self.at_most) == (0, 1):
+            raise ValueError(f"Share(at_least={self.at_least}, at_most={self.at_most}) cannot fail: "
+                             "give shares in [0, 1], one of them short of that")
+
+    @property
+    def fewest_seeds(self) -> int:
+        """The least number of seeds with which each stated side can fail.
+
+        `at_least` fails soonest where no seed has it, which has probability (1 - at_least)^S; `at_most` where all have.
+        """
+        sides = [base for base in (1 - self.at_least, self.at_most) if base < 1]
+        return max(1 if base == 0 else math.ceil(math.log(self.alpha) / math.log(base)) for base in sides)
+
+    def __str__(self) -> str:
+        sides = [f"at least {self.at_least:.4g}"] * (self.at_least > 0) + [f"at most {self.at_most:.4g}"] * (self.at_most < 1)
+        return " and ".join(sides)
+
+
+@dataclass
+class Judge:
+    """Judges one claim: raises ClaimFailed on the first rejection, and notes what could not be exercised."""
+
+    measured: dict[str, float] = field(default_factory=dict)
+    floor: float | None = None
+    because: list[str] = field(default_factory=list)
+    not_exercised: list[str] = field(default_factory=list)
+    judged: int = 0
+
+    def measure(self, *, floor: float | None = None, **numbers: float) -> None:
+        """Keep numbers for the report; `floor` is the one that the claim is about."""
+        self.measured |= {name: float(value) for name, value in numbers.items()}
+        if floor is not None:
+            self.floor = float(floor)
+
+    def every(
+        self,
+        values: npt.ArrayLike,
+        *,
+        what: str,
+        because: str,
+        seeds: Sequence[int],
+        at_least: npt.ArrayLike = -math.inf,
+        at_most: npt.ArrayLike = math.inf,
+    ) -> None:
+        """A theorem: every value lies within its bounds. NaN does not.
+
+        values: (S,), or (E, S) for each epoch. at_least, at_most: of any shape that broadcasts to it, slack included.
+        """
+        numbers, low, high = np.asarray(values, np.float64), np.asarray(at_least), np.asarray(at_most)
+        if not np.isfinite(low).any() and not np.isfinite(high).any():
+            raise ValueError(f"{what}: give at_least or at_most; a judge without a bound cannot fail")
+        if numbers.shape[-1:] != (len(seeds),):
+            raise ValueError(f"{what}: values of shape {numbers.shape} for {len(seeds)} seeds")
+        if self._is_empty(numbers.size, what, because):
+            return
+        inside = (numbers >= low) & (numbers <= high)
+        if not inside.all():
+            beyond = np.nan_to_num(np.maximum(low - numbers, numbers - high), nan=np.inf)
+            beyond = np.where(inside, -np.inf, beyond)
+            *epoch, seed = (int(i) for i in np.unravel_index(beyond.argmax(), numbers.shape))
+            at = (*epoch, seed)
+            where = f"seed {seeds[seed]}" + (f", epoch {epoch[0] + 1}" if epoch else "")
+            failing = len(seeds) - int(inside.reshape(-1, len(seeds)).all(axis=0).sum())
+            self._fail(what, because, f"{where}: {_number(numbers[at])}, bounds "
+                       f"[{_number(np.broadcast_to(low, numbers.shape)[at])}, "
+                       f"{_number(np.broadcast_to(high, numbers.shape)[at])}]; {failing} of {len(seeds)} seeds fail",
+                       numbers, seeds[seed])
+
+    def share(
+        self, hits: npt.ArrayLike, share: Share, *, what: str, because: str, seeds: Sequence[int], name: str = "share",
+    ) -> None:
+        """An observation: the share of seeds with `hits` (S,) is as claimed, by the exact binomial test.
+
+        Under a share p, at most k of S hits have probability P(X <= k), X ~ Binomial(S, p): `at_least` fails where that
+        is below alpha at p = at_least, `at_most` where P(X >= k) is at p = at_most.
+        """
+        from scipy import special
+
+        hit = np.asarray(hits)
+        if hit.dtype != bool or hit.shape != (len(seeds),):
+            raise ValueError(f"{what}: hits of type {hit.dtype} and shape {hit.shape}; one bool for each seed is needed")
+        if self._is_empty(hit.size, what, because):
+            return
+        count, size = int(hit.sum()), hit.size
+        self.measure(**{name: count / size})
+        if size < share.fewest_seeds:
+            self.not_exercised.append(f"{what}: with {size} seeds it could not fail; {share.fewest_seeds} are needed")
+        too_few = special.bdtr(count, size, share.at_least)
+        too_many = special.bdtrc(count - 1, size, share.at_most) if count else 1.0
+        for is_stated, chance in ((share.at_least > 0, too_few), (share.at_most < 1, too_many)):
+            if is_stated and not chance >= share.alpha:
+                wrong = np.flatnonzero(~hit if chance is too_few else hit)
+                worst = seeds[int(wrong[0])] if len(wrong) else seeds[0]
+                self._fail(what, because, f"{count} of {size} seeds ({count / size:.3f}), claimed {share}; were that so, "
+                           f"the chance of it would be {chance:.1e}, below {share.alpha:.0e}", hit.astype(float), worst)
+
+    def agrees(
+        self,
+        run: Run,
+        reference: Run,
+        *,
+        because: str,
+        roundings: float,
+        epochs: int | None = None,
+        above: float = 0.0,
+    ) -> None:
+        """A backend against the reference, from the same start: each epoch loss, seed by seed.
+
+        |loss - reference| <= roundings * eps * reference, eps of the training's dtype, in the first `epochs` (all, where
+        None), as long as the reference's loss is above `above`. Says nothing where the run is the reference's own.
+        """
+        if run is reference:
+            return
+        seen, expected = run.epoch_loss[:epochs], reference.epoch_loss[:epochs]
+        is_compared = ~(expected <= above)  # NaN in the reference is compared, and fails
+        if not is_compared.any():
+            self.not_exercised.append(f"agreement with the reference: its loss is nowhere above {above:g}")
+            return
+        deviation = np.where(is_compared, np.abs(seen - expected) / expected, 0.0)
+        self.measure(worst_deviation=max(float(deviation.max()), self.measured.get("worst_deviation", 0.0)))
+        self.every(deviation, at_most=roundings * np.finfo(run.start.dtype).eps, what="relative deviation of epoch losses from the reference",
+                   because=because, seeds=run.seeds)
+
+    def _is_empty(self, size: int, what: str, because: str) -> bool:
+        if because not in self.because:
+            self.because.append(because)
+        if size == 0:
+            self.not_exercised.append(f"{what}: no seed was given")
+            return True
+        self.judged += 1
+        return False
+
+    def _fail(self, what: str, because: str, evidence: str, values: Double, seed: int) -> None:
+        __tracebackhide__ = True
+        finite = values[np.isfinite(values)]
+        spread = "no finite value" if not finite.size else "min {:.6g}, median {:.6g}, max {:.6g}".format(
+            *np.quantile(finite, [0, 0.5, 1]))
+        missing = "" if finite.size == values.size else f", {values.size - finite.size} not finite"
+        raise ClaimFailed(what=what, because=because, evidence=evidence, spread=spread + missing, seed=seed)
+
+
+def _number(value: Any) -> str:
+    return f"{float(value):.9g}"
+
+

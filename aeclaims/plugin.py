@@ -1,0 +1,217 @@
+"""pytest's hooks and fixtures: the `claims` marker, the --claims-* options, the verdicts and their table."""
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Generator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+# Loading this module must cost nothing where no claim runs: everything heavier than pytest is imported where needed.
+if TYPE_CHECKING:
+    from aeclaims.claim import Claim
+    from aeclaims.experiment import Experiment
+    from aeclaims.judge import Judge
+    from aeclaims.run import Run
+    from aeclaims.session import Session
+
+# ------------------------------------------------------------------------------------------- options
+
+
+def _whole(least: int, text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a whole number of at least {least}")
+    return number
+
+
+def _backend(text: str) -> str:
+    from aeclaims.backends import UnknownBackend, check_name
+
+    try:
+        return check_name(text)
+    except UnknownBackend as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _json_path(text: str) -> Path:
+    path = Path(text).absolute()
+    is_writable = not path.is_dir() and path.parent.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)
+    if not is_writable:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be written: give a file in a folder that exists and is writable")
+    return path
+
+
+def _dtype(text: str) -> str:
+    if text not in ("float32", "float64"):
+        raise argparse.ArgumentTypeError(f"{text!r}: give float32 or float64")
+    return text
+
+
+class Option(NamedTuple):
+    """One --claims-* option."""
+
+    name: str
+    default: Any
+    type: Callable[[str], Any]
+    help: str
+
+
+OPTIONS = (
+    Option("backend", "torch", _backend, "what trains: torch, torch-eager, torch-loop, reference, or package.module:name"),
+    Option("device", "cpu", str, "where torch trains: cpu, cuda, cuda:1, ..."),
+    Option("dtype", "float32", _dtype, "float32 or float64"),
+    Option("seeds", None, lambda text: _whole(1, text),
+           "replicas of each claim (default: 256 on the reference; else the fewest with which every judge can fail)"),
+    Option("seed-base", 0, lambda text: _whole(0, text), "the first seed"),
+    Option("json", None, _json_path, "write what was judged to this file"),
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("aeclaims", "claims about training (select them with -m claims)")
+    for option in OPTIONS:
+        shown = "" if option.default is None else f" (default: {option.default})"
+        group.addoption(f"--claims-{option.name}", default=option.default, type=option.type, help=option.help + shown,
+                        metavar="PATH" if option.name == "json" else option.name.upper().replace("-", "_"))
+
+
+# --------------------------------------------------------------------------------------------- hooks
+
+SESSION = pytest.StashKey["Session"]()
+RESULTS = pytest.StashKey[list[dict[str, Any]]]()
+JUDGE = pytest.StashKey["Judge"]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "claims(claim): judges a claim about training; see aeclaims.claim.claim")
+    config.stash[RESULTS] = []
+    config.pluginmanager.register(_Results(config.stash[RESULTS]), "aeclaims-results")
+
+
+class _Results:
+    """Collects results where reports arrive, which under pytest-xdist is not where claims run."""
+
+    def __init__(self, results: list[dict[str, Any]]) -> None:
+        self.results = results
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if hasattr(report, "aeclaims"):
+            self.results.append(report.aeclaims)
+
+
+def _session(config: pytest.Config) -> "Session":
+    if SESSION not in config.stash:
+        from aeclaims.session import Session, Settings
+
+        values = {option.name.replace("-", "_"): config.getoption(f"claims_{option.name.replace('-', '_')}")
+                  for option in OPTIONS}
+        config.stash[SESSION] = Session(Settings(**values))
+    return config.stash[SESSION]
+
+
+def _claim(item: pytest.Item) -> "Claim | None":
+    marker = item.get_closest_marker("claims")
+    return marker.args[0] if marker else None
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """A backend, device or dtype that is not there is a usage error before anything is trained."""
+    if not any(_claim(item) for item in session.items) or session.config.option.collectonly:
+        return
+    from aeclaims.backends import UnknownBackend
+
+    try:
+        _session(session.config).backend  # noqa: B018
+    except UnknownBackend as error:
+        raise pytest.UsageError(f"--claims-backend, --claims-device, --claims-dtype: {error}") from None
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    return [_session(config).header()] if any(_claim(item) for item in items) else []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    claim = _claim(item)
+    if claim is not None and (report.when == "call" or (report.when == "setup" and not report.passed)):
+        from aeclaims.report.result import settle
+
+        # A plain dictionary on the report travels from pytest-xdist's workers as well.
+        report.aeclaims = settle(  # type: ignore[attr-defined]
+            claim, _session(item.config), item.stash.get(JUDGE, None), report,
+            None if call.excinfo is None else call.excinfo.value, _node(item))
+    return report
+
+
+def _node(item: pytest.Item) -> str:
+    """The item as --pyargs takes it, which works in a clone and from a wheel."""
+    return f"{getattr(item, 'module').__name__}::{item.nodeid.partition('::')[2]}"  # noqa: B009
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """The JSON is written also when claims fail or the run is interrupted."""
+    path = session.config.getoption("claims_json")
+    if path is None or hasattr(session.config, "workerinput"):
+        return
+    from aeclaims.session import write_whole
+
+    write_whole(path, json.dumps(_session(session.config).document(session.config.stash[RESULTS]), indent=2) + "\n")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.stash[RESULTS]:
+        from aeclaims.report.table import print_table
+
+        print_table(terminalreporter, config.stash[RESULTS])
+
+
+# ------------------------------------------------------------------------------------------ fixtures
+
+
+@pytest.fixture
+def judge(request: pytest.FixtureRequest) -> "Judge":
+    """Judges the claim; keeps what it measured for the report."""
+    from aeclaims.judge import Judge
+
+    request.node.stash[JUDGE] = Judge()
+    return request.node.stash[JUDGE]
+
+
+@pytest.fixture
+def train(request: pytest.FixtureRequest) -> "Callable[[Experiment], Run]":
+    """train(experiment): the backend under test trains it, on the claim's seeds; once for all claims that look at it."""
+    return _trainer(request, "train")
+
+
+@pytest.fixture
+def reference(request: pytest.FixtureRequest) -> "Callable[[Experiment], Run]":
+    """reference(experiment): the reference's run from the same start."""
+    return _trainer(request, "reference")
+
+
+def _trainer(request: pytest.FixtureRequest, which: str) -> "Callable[[Experiment], Run]":
+    claim, session = _claim(request.node), _session(request.config)
+    if claim is None:
+        raise pytest.UsageError(f"{request.node.nodeid} uses the fixture {which!r}, which is for claims: "
+                                "mark the test with aeclaims.claim.claim(...)")
+
+    def trained(experiment: "Experiment") -> "Run":
+        # On a terminal a long training shows its progress, which pytest would otherwise swallow.
+        capture = request.config.pluginmanager.getplugin("capturemanager")
+        reporter = request.config.pluginmanager.getplugin("terminalreporter")
+        is_shown = capture is not None and reporter is not None and reporter.isatty
+        with capture.global_and_fixture_disabled() if is_shown else nullcontext():
+            run: Run = getattr(session, which)(experiment, session.seeds(claim))
+        return run
+
+    return trained

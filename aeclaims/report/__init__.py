@@ -1,0 +1,1 @@
+"""What is told of a run: results, the table, the JSON document."""

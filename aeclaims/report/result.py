@@ -1,0 +1,50 @@
+"""One claim's result: the verdict, the evidence and the command that repeats it, as a plain dictionary."""
+
+from typing import Any
+
+import pytest
+
+from aeclaims.claim import SOURCE, Claim
+from aeclaims.judge import ClaimFailed, Judge, Verdict
+from aeclaims.session import Session
+
+
+def settle(
+    claim: Claim, session: Session, judge: Judge | None, report: pytest.TestReport, error: BaseException | None, node: str,
+) -> dict[str, Any]:
+    """The result of a claim's test; also turns pytest's report into the verdict: outcome, and a text that stands alone."""
+    judge = judge or Judge()
+    seeds = session.seeds(claim)
+    because = list(judge.because)
+    replay = session.settings.command(node, len(seeds), seeds[0])
+    if hasattr(report, "wasxfail"):
+        verdict = Verdict.EXPECTED_FAILURE if report.outcome == "skipped" else Verdict.FAILED
+        because.append(f"expected failure: {report.wasxfail}")
+    elif report.failed:
+        verdict = Verdict.FAILED
+        if isinstance(error, ClaimFailed):
+            replay = session.settings.command(node, 1, error.seed)
+            because = [error.because]
+            report.longrepr = (f"claim {claim.id} failed on backend {session.settings.backend}\n"
+                               f"  says:   {claim.says} ({claim.where}; {SOURCE})\n"
+                               f"  {error}\n  worst:  seed {error.seed}; to replay it alone:\n    {replay}")
+        else:
+            because.append(f"{type(error).__name__}: {error}")
+    elif report.skipped or judge.not_exercised or not judge.judged:
+        verdict = Verdict.NOT_EXERCISED
+        because += judge.not_exercised or [str(error) if error else "the claim judged nothing"]
+        report.outcome = "skipped"
+        report.longrepr = (str(report.fspath), report.location[1] or 0, f"not exercised: {'; '.join(because)}")
+    else:
+        verdict = Verdict.HELD
+    return {
+        "id": claim.id, "where": claim.where, "kind": claim.kind, "says": claim.says, "verdict": str(verdict),
+        "backend": session.settings.backend, "seeds": len(seeds), "floor": _finite(judge.floor),
+        "measured": {name: _finite(value) for name, value in judge.measured.items()}, "because": "; ".join(because),
+        "seconds": round(report.duration, 3), "replay": replay,
+    }  # fmt: skip
+
+
+def _finite(value: float | None) -> float | str | None:
+    """JSON has no NaN and no infinity: a reader must see them, so they become words."""
+    return value if value is None or abs(value) < float("inf") else str(value)

@@ -1,0 +1,58 @@
+"""The table at the end of a run: claim, what it says, what was measured, the floor, verdict, seconds."""
+
+import io
+from collections import Counter
+from typing import Any
+
+import pytest
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from aeclaims.judge import Verdict
+
+COLOURS = {Verdict.HELD: "green", Verdict.FAILED: "bold red", Verdict.EXPECTED_FAILURE: "yellow",
+           Verdict.NOT_EXERCISED: "yellow"}
+# Narrower than this the sentences become towers; logs have no width of their own.
+NARROWEST = 140
+# The JSON holds them all; claims measure what matters most first.
+MOST_NUMBERS = 4
+
+
+def print_table(reporter: pytest.TerminalReporter, results: list[dict[str, Any]]) -> None:
+    """Print the verdicts, and how many there are of each."""
+    table = Table(box=box.SIMPLE, header_style="bold", pad_edge=False)
+    table.add_column("claim", no_wrap=True)
+    table.add_column("says", ratio=3)
+    table.add_column("measured", ratio=3, overflow="fold")
+    table.add_column("floor", justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("seconds", justify="right", no_wrap=True)
+    for result in results:
+        verdict = Verdict(result["verdict"])
+        measured = [f"{name.replace('_', ' ')} {number(value)}" for name, value in result["measured"].items()]
+        del measured[MOST_NUMBERS:]
+        measured.append(f"{result['seeds']} seeds")
+        table.add_row(result["id"], result["says"], ", ".join(measured), number(result["floor"]),
+                      f"[{COLOURS[verdict]}]{verdict}[/]", f"{result['seconds']:.1f}")
+    counts = Counter(result["verdict"] for result in results)
+    reporter.section("claims", sep="=")
+    reporter.write_line(_render(table, reporter).rstrip("\n"))
+    reporter.write_line(", ".join(f"{counts[v]} {v}" for v in Verdict if counts[v]) + f" of {len(results)} claims")
+    for result in results:
+        if result["verdict"] == Verdict.NOT_EXERCISED:
+            reporter.write_line(f"not exercised: {result['id']}: {result['because']}")
+
+
+def _render(table: Table, reporter: pytest.TerminalReporter) -> str:
+    width = max(NARROWEST, reporter._tw.fullwidth)
+    console = Console(file=io.StringIO(), width=width, force_terminal=reporter.hasmarkup, legacy_windows=False,
+                      color_system="standard" if reporter.hasmarkup else None)
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def number(value: Any) -> str:
+    """A number as a table shows it: four digits, nothing where there is none."""
+    return "" if value is None else value if isinstance(value, str) else f"{value:.4g}"

@@ -1,0 +1,136 @@
+"""The state of one pytest run: what was asked for, what was trained, and what became of each claim."""
+
+import os
+import tempfile
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import numpy as np
+
+from aeclaims import backends
+from aeclaims.claim import Claim
+from aeclaims.experiment import Experiment
+from aeclaims.judge import ClaimFailed
+from aeclaims.run import Run
+
+SEEDS_ON_THE_REFERENCE = 256
+# What a costly claim takes on the reference, where its judges need no more.
+SEEDS_OF_A_COSTLY_CLAIM = 16
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The --claims-* options."""
+
+    backend: str
+    device: str
+    dtype: str
+    seeds: int | None
+    seed_base: int
+    json: Path | None
+
+    def command(self, node: str, seeds: int, seed_base: int) -> str:
+        """The command that judges one claim again, on these seeds."""
+        parts = [f"pytest --pyargs {node} -m claims --claims-backend {self.backend}", f"--claims-dtype {self.dtype}",
+                 f"--claims-seeds {seeds}", f"--claims-seed-base {seed_base}"]
+        return " ".join(parts + [f"--claims-device {self.device}"] * (self.device != "cpu"))
+
+
+@dataclass
+class Session:
+    """Trains each experiment once, however many claims look at it."""
+
+    settings: Settings
+    runs: dict[tuple[str, Experiment], Run] = field(default_factory=dict)
+    begun: float = field(default_factory=time.monotonic)
+    _backend: backends.Backend | None = None
+
+    @property
+    def backend(self) -> backends.Backend:
+        """The backend under test; raises UnknownBackend where it, its device or its dtype is not to be had."""
+        if self._backend is None:
+            backend = backends.get(self.settings.backend, self.settings.device)
+            if self.settings.dtype not in backend.dtypes:
+                raise backends.UnknownBackend(f"dtype {self.settings.dtype!r}: {backend.name} on {backend.device} has "
+                                              f"{' and '.join(backend.dtypes)} only")
+            self._backend = backend
+        return self._backend
+
+    def seeds(self, claim: Claim) -> range:
+        """The seeds of a claim: as many as asked for, else 256 on the reference, else the fewest that can fail."""
+        count = self.settings.seeds
+        if count is None and self.settings.backend == "reference":
+            count = max(claim.fewest_seeds, SEEDS_OF_A_COSTLY_CLAIM) if claim.is_costly else SEEDS_ON_THE_REFERENCE
+        elif count is None:
+            count = claim.fewest_seeds
+        return range(self.settings.seed_base, self.settings.seed_base + count)
+
+    def train(self, experiment: Experiment, seeds: range) -> Run:
+        """The run of the backend under test."""
+        run = self._once(self.backend, experiment, seeds)
+        _check_trained(self.backend.name, run)
+        return run
+
+    def reference(self, experiment: Experiment, seeds: range) -> Run:
+        """The reference's run from the same start; the very same run where the reference is under test."""
+        return self._once(backends.get("reference"), experiment, seeds)
+
+    def _once(self, backend: backends.Backend, experiment: Experiment, seeds: range) -> Run:
+        known = self.runs.get((backend.name, experiment))
+        if known is None or not set(seeds) <= set(known.seeds):
+            known = backends.train(experiment, seeds=seeds, backend=backend, dtype=self.settings.dtype)
+            self.runs[backend.name, experiment] = known
+        return known if known.seeds == tuple(seeds) else known.only(tuple(seeds))
+
+    def document(self, claims: list[dict[str, Any]]) -> dict[str, Any]:
+        """What --claims-json writes."""
+        return {
+            "aeclaims": _version("aeclaims"), "torch": _version("torch"), "numpy": _version("numpy"),
+            "python": python_version(), "backend": self.settings.backend, "device": self.settings.device,
+            "dtype": self.settings.dtype, "seeds": self.settings.seeds or max((c["seeds"] for c in claims), default=0),
+            "seed_base": self.settings.seed_base, "seconds": round(time.monotonic() - self.begun, 3), "claims": claims,
+        }  # fmt: skip
+
+    def header(self) -> str:
+        """Versions, backend, device, dtype and seeds, in one line."""
+        found = self.document([])
+        seeds = self.settings.seeds or (f"{SEEDS_ON_THE_REFERENCE}, fewer for costly claims"
+                                        if self.settings.backend == "reference" else "the fewest that can fail a claim")
+        return (f"aeclaims {found['aeclaims']}, torch {found['torch']}, numpy {found['numpy']}, python {found['python']}; "
+                f"backend {found['backend']}, device {found['device']}, {found['dtype']}; "
+                f"seeds: {seeds}, from {found['seed_base']}")
+
+
+def _check_trained(name: str, run: Run) -> None:
+    start = run.start.parameters()
+    is_untouched = all(np.array_equal(now, before) for layer, initial in zip(run.parameters, start, strict=True)
+                       for now, before in zip(layer, initial, strict=True))
+    if is_untouched:
+        raise ClaimFailed(what=f"backend {name} trained nothing", because="training changes parameters",
+                          evidence="the parameters it handed back are the start's, bit for bit",
+                          spread=f"all {len(run.seeds)} seeds", seed=run.seeds[0])
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old one or the whole new one, also when this is interrupted."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, suffix=".part", delete=False,
+                                     encoding="utf-8") as part:
+        try:
+            part.write(text)
+            part.flush()
+            os.fsync(part.fileno())
+            Path(part.name).replace(path)
+        except BaseException:
+            Path(part.name).unlink(missing_ok=True)
+            raise

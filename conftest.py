@@ -1,0 +1,3 @@
+"""Plugins that the project's own tests need."""
+
+pytest_plugins = ["pytester"]

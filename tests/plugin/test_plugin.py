@@ -1,0 +1,227 @@
+"""The plugin as its users meet it: pytest run from outside."""
+
+import json
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from aeclaims import plugin
+
+CLAIM = """
+    from aeclaims.claim import claim
+    from aeclaims.experiment import Adam, Experiment, Uniform, affine
+    from aeclaims.judge import Share
+
+    EXPERIMENT = Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(lr=0.01), epochs=3, n_rows=90)
+    MOST = Share(at_least=0.5)
+
+    @claim("falls", where="here", says="the loss falls", kind="observation", shares=(MOST,))
+    def test_falls(train, reference, judge):
+        run = train(EXPERIMENT)
+        judge.measure(floor=0.0, worst=run.epoch_loss.max())
+        judge.share(run.epoch_loss[-1] < run.epoch_loss[0], MOST, seeds=run.seeds, what="falls", because="descent")
+        judge.agrees(run, reference(EXPERIMENT), roundings=1000, because="the same start")
+
+    @claim("negative", where="there", says="the loss is negative", kind="theorem")
+    def test_negative(train, judge):
+        run = train(EXPERIMENT)
+        judge.every(run.epoch_loss, at_most=-1.0, seeds=run.seeds, what="loss below -1", because="it is not")
+"""
+
+BACKENDS = """
+    from dataclasses import replace
+    from aeclaims import Run
+    from aeclaims.backends import reference
+
+    trained = []
+
+    def counting(experiment, start):
+        trained.append(experiment)
+        print("TRAINED", len(trained))
+        return reference.train(experiment, start)
+
+    def untouched(experiment, start):
+        run = reference.train(experiment, start)
+        return Run(start, run.epoch_loss, start.parameters())
+
+    def raising(experiment, start):
+        raise RuntimeError("the device fell off the bus")
+
+    def interrupted(experiment, start):
+        raise KeyboardInterrupt
+"""
+
+
+@pytest.fixture
+def claims(pytester, monkeypatch):
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    pytester.makepyfile(test_claims=CLAIM, mine=BACKENDS)
+    pytester.syspathinsert()
+    pytester.makeini("[pytest]\naddopts = --strict-markers --strict-config -p no:cacheprovider\nfilterwarnings = error")
+
+    def run(*options, backend="reference"):
+        return pytester.runpytest_subprocess("-m", "claims", "--claims-backend", backend, *options)
+
+    return run
+
+
+def test_a_claim_is_judged_and_the_table_and_the_header_say_so(claims):
+    result = claims("-k", "falls", "--claims-seeds", "32", "--claims-seed-base", "5")
+    result.assert_outcomes(passed=1, deselected=1)
+    result.stdout.fnmatch_lines([
+        "aeclaims *, torch *, numpy *, python *; backend reference, device cpu, float32; seeds: 32, from 5",
+        "*claim *says *measured *floor *verdict *seconds*",
+        "*falls *the loss falls *share 1, 32 seeds *0 *held *",
+        "1 held of 1 claims",
+    ])  # fmt: skip
+
+
+def test_a_failure_stands_alone_and_its_replay_command_fails_again(claims, pytester):
+    result = claims("-k", "negative", "--claims-seeds", "4")
+    result.assert_outcomes(failed=1, deselected=1)
+    result.stdout.fnmatch_lines([
+        "claim negative failed on backend reference", "*says: *the loss is negative (there; *", "*loss below -1",
+        "*theory: it is not", "*seen: *seed *, epoch *", "*all: *min *median *max *", "*worst: *seed *", "*pytest --pyargs *",
+    ])  # fmt: skip
+    assert "Traceback" not in result.stdout.str()
+    (command,) = re.findall(r"^\s+pytest (--pyargs .*)$", result.stdout.str(), re.MULTILINE)
+    assert "--claims-seeds 1 --claims-seed-base" in command
+    again = pytester.runpytest_subprocess(*command.split())
+    again.assert_outcomes(failed=1)
+
+
+def test_too_few_seeds_are_not_exercised_and_never_held(claims):
+    result = claims("-k", "falls", "--claims-seeds", "3")
+    result.assert_outcomes(skipped=1, deselected=1)
+    result.stdout.fnmatch_lines(["*not exercised*", "not exercised: falls: *20 are needed*"])
+    assert "held of" not in result.stdout.str()
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_the_default_seeds_are_the_fewest_that_can_fail_and_256_on_the_reference(claims, pytester):
+    claims("--claims-json", "out.json", "-k", "falls", backend="torch-eager").assert_outcomes(passed=1, deselected=1)
+    assert read(pytester)["claims"][0]["seeds"] == 20
+    claims("--claims-json", "out.json", "-k", "falls").assert_outcomes(passed=1, deselected=1)
+    assert read(pytester)["claims"][0]["seeds"] == 256
+
+
+def read(pytester):
+    return json.loads((pytester.path / "out.json").read_text())
+
+
+def test_the_json_holds_every_claim_also_when_one_fails(claims, pytester):
+    result = claims("--claims-json", "out.json", "--claims-seeds", "24")
+    result.assert_outcomes(passed=1, failed=1)
+    found = read(pytester)
+    assert set(found) == {"aeclaims", "torch", "numpy", "python", "backend", "device", "dtype", "seeds", "seed_base",
+                          "seconds", "claims"}
+    assert (found["backend"], found["seeds"], found["seed_base"]) == ("reference", 24, 0)
+    held, failed = found["claims"]
+    fields = {"id", "where", "kind", "says", "verdict", "backend", "seeds", "floor", "measured", "because", "seconds", "replay"}
+    assert set(held) == set(failed) == fields
+    assert (held["id"], held["verdict"], held["floor"], held["kind"]) == ("falls", "held", 0.0, "observation")
+    assert held["measured"]["share"] == 1
+    assert (failed["id"], failed["verdict"], failed["floor"]) == ("negative", "failed", None)
+    assert failed["replay"].startswith("pytest --pyargs test_claims::test_negative -m claims --claims-backend reference")
+
+
+def test_the_json_is_written_when_the_run_is_interrupted(claims, pytester):
+    result = claims("--claims-json", "out.json", backend="mine:interrupted")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert read(pytester)["claims"] == []
+    assert [path.name for path in pytester.path.glob("out.json*")] == ["out.json"]
+
+
+def test_an_expected_failure_has_its_own_verdict(claims, pytester):
+    source = textwrap.dedent(CLAIM).replace('@claim("negative"', 'import pytest\n@pytest.mark.xfail(reason="known")\n@claim("negative"')
+    pytester.makepyfile(test_claims=source)
+    result = claims("--claims-json", "out.json", "--claims-seeds", "24")
+    result.assert_outcomes(passed=1, xfailed=1)
+    assert read(pytester)["claims"][1]["verdict"] == "expected failure"
+
+
+def test_a_training_that_several_claims_look_at_is_done_once(claims):
+    result = claims("-rA", "--claims-seeds", "20", backend="mine:counting")
+    assert result.stdout.str().count("TRAINED 1") == 1
+    assert "TRAINED 2" not in result.stdout.str()
+
+
+def test_a_backend_that_did_nothing_fails(claims):
+    result = claims("-k", "falls", backend="mine:untouched")
+    result.assert_outcomes(failed=1, deselected=1)
+    result.stdout.fnmatch_lines(["*backend mine:untouched trained nothing*"])
+
+
+def test_a_backend_that_raises_fails_its_claims_and_the_json_is_written(claims, pytester):
+    result = claims("--claims-json", "out.json", backend="mine:raising")
+    result.assert_outcomes(failed=2)
+    assert [c["because"] for c in read(pytester)["claims"]] == ["RuntimeError: the device fell off the bus"] * 2
+
+
+WRONG = [
+    (("--claims-backend", "tensorflow"), "torch, torch-eager, torch-loop, reference, or package.module:name"),
+    (("--claims-backend", "no.such:thing"), "No module named 'no'"),
+    (("--claims-backend", "mine:absent"), "no attribute 'absent'"),
+    (("--claims-device", "cuda:9", "--claims-backend", "torch"), "device 'cuda:9': torch cannot use it"),
+    (("--claims-device", "cuda"), "the reference runs on the CPU only"),
+    (("--claims-dtype", "float16"), "'float16': give float32 or float64"),
+    (("--claims-seeds", "0"), "'0': give a whole number of at least 1"),
+    (("--claims-seeds", "many"), "'many': give a whole number of at least 1"),
+    (("--claims-seed-base", "-1"), "'-1': give a whole number of at least 0"),
+    (("--claims-json", "no/such/folder/out.json"), "'no/such/folder/out.json' cannot be written"),
+    (("--claims-json", "."), "'.' cannot be written"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "message"), WRONG, ids=[" ".join(options) for options, _ in WRONG])
+def test_a_wrong_value_is_a_usage_error_that_lists_the_right_ones(claims, options, message):
+    result = claims(*options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert message in result.stderr.str()
+    assert "Traceback" not in result.stderr.str() + result.stdout.str()
+    assert "TRAINED" not in result.stdout.str()
+
+
+def test_a_claim_that_judges_nothing_is_not_held(claims, pytester):
+    pytester.makepyfile(test_claims="""
+        from aeclaims.claim import claim
+
+        @claim("idle", where="", says="", kind="theorem")
+        def test_idle(judge):
+            pass
+    """)
+    result = claims()
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["not exercised: idle: the claim judged nothing"])
+
+
+def test_the_fixtures_are_for_claims_only(pytester):
+    pytester.makepyfile("def test_plain(train): pass")
+    result = pytester.runpytest_subprocess()
+    result.stdout.fnmatch_lines(["*uses the fixture 'train', which is for claims*"])
+
+
+def test_under_xdist_the_controller_has_every_result(claims, pytester):
+    pytest.importorskip("xdist")
+    result = claims("-n", "2", "--claims-json", "out.json", "--claims-seeds", "24")
+    result.assert_outcomes(passed=1, failed=1)
+    assert sorted(c["id"] for c in read(pytester)["claims"]) == ["falls", "negative"]
+
+
+def test_loading_the_plugin_imports_neither_torch_nor_numba_nor_numpy(pytester):
+    pytester.makepyfile("""
+        import sys
+
+        def test_imports():
+            assert not {"torch", "numba", "numpy", "scipy", "rich", "hypothesis.core"} & set(sys.modules) - ALLOWED
+        ALLOWED = set()
+    """)
+    result = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "-p", "no:benchmark")
+    result.assert_outcomes(passed=1)
+
+
+def test_the_readme_lists_every_option():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert set(re.findall(r"--claims-[a-z-]+", readme)) == {f"--claims-{option.name}" for option in plugin.OPTIONS}

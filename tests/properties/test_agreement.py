@@ -1,0 +1,77 @@
+"""The reference equals torch in float64, step by step: independent code, the same training."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aeclaims import (
+    IDENTITY,
+    RELU,
+    SGD,
+    SIGMOID,
+    TANH,
+    Adam,
+    Bernoulli,
+    Beta,
+    Experiment,
+    Model,
+    Redundant,
+    Uniform,
+    leaky_relu,
+    train,
+)
+
+ACTIVATIONS = st.sampled_from([IDENTITY, RELU, TANH, SIGMOID, leaky_relu(0.1), leaky_relu(0.5)])
+
+
+@st.composite
+def experiments(draw, steps=50):
+    """Any experiment of the vocabulary, with about `steps` steps of one epoch each or more."""
+    features = draw(st.integers(1, 5))
+    hidden = draw(st.lists(st.integers(1, 7), max_size=3))
+    loss = draw(st.sampled_from(["mse", "bce", "bce_logits"]))
+    output = {"bce": SIGMOID, "bce_logits": IDENTITY}.get(loss) or draw(ACTIVATIONS)
+    rows = draw(st.sampled_from([Uniform(features=features), Bernoulli(0.3, features=features), Beta(0.5, 2, features=features)]
+                                + [Redundant(1, features=features)] * (loss == "mse")))
+    decay = draw(st.sampled_from([0.0, 1e-2]))
+    optimizer = draw(st.sampled_from([Adam(lr=1e-2, weight_decay=decay), Adam(lr=1e-3, betas=(0.8, 0.99), eps=1e-6),
+                                      SGD(lr=0.05, weight_decay=decay), SGD(lr=0.05, momentum=0.9, weight_decay=decay)]))
+    n_rows, batch_size = draw(st.integers(1, 60)), draw(st.integers(1, 40))
+    per_epoch = -(-n_rows // batch_size)
+    activations = tuple(draw(ACTIVATIONS) for _ in hidden) + (output,)
+    return Experiment(
+        rows=rows, model=Model((features, *hidden, features), activations), loss=loss, optimizer=optimizer,
+        epochs=max(1, steps // per_epoch), n_rows=n_rows, batch_size=batch_size,
+        initialisation=draw(st.sampled_from(["pytorch", "glorot"])), clear_gradients=draw(st.booleans()),
+    )  # fmt: skip
+
+
+def assert_same(one, other, tolerance):
+    np.testing.assert_allclose(one.epoch_loss, other.epoch_loss, rtol=tolerance, atol=1e-300)
+    for ours, theirs in zip(one.parameters, other.parameters, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1e-3, np.abs(b).max()))
+
+
+@settings(deadline=None)
+@given(experiments(), st.integers(0, 2**31))
+def test_the_reference_equals_torch_in_float64_over_50_steps(experiment, seed):
+    seeds = (seed, seed + 1)
+    assert_same(train(experiment, seeds=seeds, backend="reference", dtype="float64"),
+                train(experiment, seeds=seeds, backend="torch-eager", dtype="float64"), 1e-9)
+
+
+@settings(deadline=None, max_examples=10)
+@given(experiments(steps=10), st.integers(0, 2**31))
+def test_the_loop_equals_the_population_in_float64(experiment, seed):
+    seeds = (seed, seed + 1)
+    assert_same(train(experiment, seeds=seeds, backend="torch-loop", dtype="float64"),
+                train(experiment, seeds=seeds, backend="torch-eager", dtype="float64"), 1e-9)
+
+
+@settings(deadline=None)
+@given(experiments(), st.integers(0, 2**31))
+def test_float32_trains_from_the_same_start_as_float64(experiment, seed):
+    single = train(experiment, seeds=[seed], backend="reference")
+    double = train(experiment, seeds=[seed], backend="reference", dtype="float64")
+    assert np.isclose(single.epoch_loss[0], double.epoch_loss[0], rtol=2e-3, atol=1e-6).all()

@@ -1,0 +1,130 @@
+"""Backends hand back a run of the start they were given, or are refused with a reason."""
+
+import dataclasses
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+
+from aeclaims import SIGMOID, Adam, Backend, Experiment, Given, InvalidRun, Run, Start, Uniform, affine, train
+from aeclaims.backends import reference, torch_population
+
+SMALL = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), epochs=3, n_rows=300)
+BACKENDS = ["reference", "torch", "torch-eager", "torch-loop"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_backend_returns_a_run_of_the_seeds_it_was_given(backend):
+    run = train(SMALL, seeds=(3, 1), backend=backend)
+    assert run.seeds == (3, 1)
+    assert run.epoch_loss.shape == (3, 2)
+    assert run.epoch_loss.dtype == np.float64
+    assert run.parameters[0].weight.dtype == np.float32
+    assert (run.epoch_loss[2] < run.epoch_loss[0]).all()
+    assert (np.abs(run.final_loss - run.epoch_loss[-1]) < 0.1 * run.epoch_loss[-1]).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_given_rows_are_shared_and_ordered_by_seed(backend):
+    rows = np.random.default_rng(0).random((70, 2))
+    experiment = dataclasses.replace(SMALL, rows=Given(rows), n_rows=70, batch_size=32)
+    run = train(experiment, seeds=(0, 1), backend=backend, dtype="float64")
+    expected = train(experiment, seeds=(0, 1), backend="reference", dtype="float64")
+    np.testing.assert_allclose(run.epoch_loss, expected.epoch_loss, rtol=1e-12)
+
+
+def test_a_backend_of_ones_own_may_be_a_function_or_a_record():
+    def mine(experiment, start):
+        return reference.train(experiment, start)
+
+    assert train(SMALL, seeds=[1], backend=Backend("mine", mine)).seeds == (1,)
+
+
+@pytest.mark.parametrize(("fault", "message"), [
+    (lambda experiment, start: None, "returned a NoneType"),
+    (lambda experiment, start: reference.train(experiment, Start(experiment, (99,))), "another start, with seeds"),
+    (lambda experiment, start: Run(start, np.zeros((1, 1)), start.parameters()), "epoch_loss has shape"),
+])  # fmt: skip
+def test_a_backend_that_returns_something_else_is_named_and_refused(fault, message):
+    with pytest.raises(InvalidRun, match=f"backend faulty.*{message}"):
+        train(SMALL, seeds=[1], backend=Backend("faulty", fault))
+
+
+def test_a_dtype_that_a_backend_lacks_is_refused():
+    from aeclaims import UnknownBackend
+
+    with pytest.raises(UnknownBackend, match="mine on cpu has float32 only"):
+        train(SMALL, seeds=[1], backend=Backend("mine", reference.train, dtypes=("float32",)), dtype="float64")
+
+
+def test_compiled_steps_are_eager_steps(monkeypatch):
+    monkeypatch.setattr(torch_population, "COMPILING_PAYS_FROM_STEPS", 0)
+    compiled = train(SMALL, seeds=range(3), backend="torch", dtype="float64")
+    eager = train(SMALL, seeds=range(3), backend="torch-eager", dtype="float64")
+    np.testing.assert_allclose(compiled.epoch_loss, eager.epoch_loss, rtol=1e-12)
+
+
+def test_without_a_compiler_torch_says_so_and_trains_eagerly(monkeypatch):
+    def broken(graph, inputs):
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(torch_population, "COMPILING_PAYS_FROM_STEPS", 0)
+    monkeypatch.setattr(torch_population, "_inductor", broken)
+    with pytest.warns(RuntimeWarning, match="could not compile.*trains eagerly"):
+        run = train(SMALL, seeds=range(3), backend="torch", dtype="float64")
+    eager = train(SMALL, seeds=range(3), backend="torch-eager", dtype="float64")
+    np.testing.assert_allclose(run.epoch_loss, eager.epoch_loss, rtol=1e-12)
+
+
+def test_probabilities_that_round_to_one_stop_learning_as_torchs_do():
+    # Logits of 40 round the sigmoid to 1 in float32: the gradient of BCE on probabilities is exactly 0 there.
+    rows = np.ones((64, 1))
+    experiment = Experiment(rows=Given(rows), model=affine(1, 1, output=SIGMOID), loss="bce", optimizer=Adam(lr=5.0), epochs=30)
+    ours = train(experiment, seeds=[0], backend="reference")
+    theirs = train(experiment, seeds=[0], backend="torch-loop")
+    np.testing.assert_allclose(ours.parameters[0].bias, theirs.parameters[0].bias, rtol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["reference", "torch-eager"])
+def test_a_population_takes_at_most_3_times_its_rows(backend):
+    experiment = Experiment(rows=Uniform(features=4), model=affine(4, 4), loss="mse", optimizer=Adam(), epochs=1,
+                            n_rows=20_000, batch_size=128)
+    train(dataclasses.replace(experiment, n_rows=256), seeds=[0], backend=backend)  # imports and compiles
+    script = textwrap.dedent(f"""
+        import resource
+        from aeclaims import *
+        import dataclasses
+        experiment = {experiment!r}
+        def peak():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        train(dataclasses.replace(experiment, n_rows=1000), seeds=range(400), backend={backend!r})
+        before = peak()
+        train(experiment, seeds=range(400), backend={backend!r})
+        print((peak() - before) / (400 * 20_000 * 4 * 4))
+    """)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert float(done.stdout) <= 3
+
+
+def test_ctrl_c_ends_a_training_with_one_traceback():
+    script = textwrap.dedent("""
+        from aeclaims import *
+        experiment = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), epochs=100_000)
+        print("ready", flush=True)
+        train(experiment, seeds=range(8), backend="reference")
+    """)
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode in (130, -signal.SIGINT)
+    assert errors.count("Traceback") == 1
+    assert errors.strip().endswith("KeyboardInterrupt")
+
+

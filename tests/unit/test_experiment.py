@@ -1,0 +1,141 @@
+"""Experiments are checked when they are made: each bad call names the field, the value and the way out."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from aeclaims import (
+    IDENTITY,
+    RELU,
+    SGD,
+    SIGMOID,
+    Activation,
+    Adam,
+    Bernoulli,
+    Beta,
+    Experiment,
+    Given,
+    InvalidExperiment,
+    Model,
+    Redundant,
+    Uniform,
+    UnknownBackend,
+    affine,
+    layers,
+    leaky_relu,
+    train,
+)
+
+GOOD = {"rows": Uniform(features=2), "model": affine(2, 2, 2), "loss": "mse", "optimizer": Adam(lr=1e-3), "epochs": 1}
+BCE = {"loss": "bce", "model": affine(2, 2, 2, output=SIGMOID)}
+NAN_ROW = np.array([[0.5, 0.5], [0.5, math.nan]])
+
+
+def experiment(**changes):
+    return Experiment(**(GOOD | changes))
+
+
+BAD_CALLS = [
+    (lambda: affine(2, 2, 3), "Model.widths", "end with 2"),
+    (lambda: affine(2, 0, 2), "Model.widths[1] = 0", "at least 1"),
+    (lambda: affine(2), "Model.widths", "output width"),
+    (lambda: affine(2, 1.5, 2), "Model.widths[1] = 1.5", "whole number"),
+    (lambda: Model((2, 2), (IDENTITY, RELU)), "Model.activations", "one for each"),
+    (lambda: Model((2, 2), ("relu",)), "Model.activations", "Activation values"),
+    (lambda: Activation("swish"), "'swish'", "leaky_relu"),
+    (lambda: leaky_relu(-0.1), "Activation.slope = -0.1", "at least 0"),
+    (lambda: Activation("relu", 0.1), "Activation.slope", "only leaky_relu"),
+    (lambda: Uniform(features=0), "Uniform.features = 0", "at least 1"),
+    (lambda: Bernoulli(1.5, features=2), "Bernoulli.p = 1.5", "[0, 1]"),
+    (lambda: Bernoulli(math.nan, features=2), "Bernoulli.p = nan", "[0, 1]"),
+    (lambda: Beta(0, 1, features=2), "Beta.a = 0", "above 0"),
+    (lambda: Beta(1, math.inf, features=2), "Beta.b = inf", "above 0"),
+    (lambda: Redundant(0, features=2), "Redundant.rank = 0", "at least 1"),
+    (lambda: Redundant(3, features=2), "Redundant.rank = 3", "at most"),
+    (lambda: Given(NAN_ROW), "Given.array[1, 1] = nan", "drop or fill"),
+    (lambda: Given(np.array([[math.inf]])), "Given.array[0, 0] = inf", "drop or fill"),
+    (lambda: Given(np.zeros(3)), "Given.array.shape", "two axes"),
+    (lambda: Given(np.zeros((0, 3))), "Given.array.shape", "at least one row"),
+    (lambda: Given([["a", "b"]]), "Given.array", "numbers"),
+    (lambda: Adam(lr=0), "Adam.lr = 0", "above 0"),
+    (lambda: Adam(lr=-1e-3), "Adam.lr = -0.001", "above 0"),
+    (lambda: Adam(lr=math.nan), "Adam.lr = nan", "above 0"),
+    (lambda: Adam(lr="fast"), "Adam.lr = 'fast'", "above 0"),
+    (lambda: Adam(betas=(0.9, 1.0)), "Adam.betas[1] = 1.0", "[0, 1)"),
+    (lambda: Adam(betas=(0.9,)), "Adam.betas", "two"),
+    (lambda: Adam(eps=0), "Adam.eps = 0", "above 0"),
+    (lambda: Adam(weight_decay=-1), "Adam.weight_decay = -1", "at least 0"),
+    (lambda: SGD(lr=math.inf), "SGD.lr = inf", "above 0"),
+    (lambda: SGD(lr=1, momentum=1), "SGD.momentum = 1", "[0, 1)"),
+    (lambda: experiment(epochs=0), "Experiment.epochs = 0", "at least 1"),
+    (lambda: experiment(epochs=True), "Experiment.epochs = True", "whole number"),
+    (lambda: experiment(n_rows=0), "Experiment.n_rows = 0", "at least 1"),
+    (lambda: experiment(batch_size=0), "Experiment.batch_size = 0", "at least 1"),
+    (lambda: experiment(loss="mae"), "Experiment.loss = 'mae'", "mse, bce, bce_logits"),
+    (lambda: experiment(loss=["mse"]), "Experiment.loss = ['mse']", "mse, bce, bce_logits"),
+    (lambda: experiment(initialisation="he"), "Experiment.initialisation = 'he'", "pytorch, glorot"),
+    (lambda: experiment(clear_gradients="no"), "Experiment.clear_gradients", "True or False"),
+    (lambda: experiment(rows="uniform"), "Experiment.rows = 'uniform'", "Uniform"),
+    (lambda: experiment(model=[2, 2]), "Experiment.model", "Model"),
+    (lambda: experiment(optimizer="adam"), "Experiment.optimizer = 'adam'", "Adam or SGD"),
+    (lambda: experiment(model=affine(3, 3)), "Experiment.model.widths = (3, 3)", "2 features"),
+    (lambda: experiment(loss="bce"), "Experiment.loss = 'bce'", "output=SIGMOID"),
+    (lambda: experiment(loss="bce_logits", model=affine(2, 2, output=SIGMOID)), "'bce_logits'", "output=IDENTITY"),
+    (lambda: experiment(rows=Redundant(1, features=2), **BCE), "Experiment.loss = 'bce'", "use loss='mse'"),
+    (lambda: experiment(rows=Given(np.array([[0.5, 1.5]])), **BCE), "from 0.5 to 1.5", "rescale"),
+    (lambda: experiment(rows=Given(np.zeros((5, 2))), n_rows=6), "Experiment.n_rows = 6", "5 rows are given"),
+    (lambda: train(experiment(), seeds=[], backend="reference"), "seeds = ()", "at least one seed"),
+    (lambda: train(experiment(), seeds=[1, 2, 1], backend="reference"), "seeds = 1", "repeats"),
+    (lambda: train(experiment(), seeds=[-1], backend="reference"), "seeds = -1", "at least 0"),
+    (lambda: train(experiment(), seeds=[0.5], backend="reference"), "seeds", "whole numbers"),
+    (lambda: train(experiment(), seeds=7, backend="reference"), "seeds = 7", "range(64)"),
+    (lambda: train(experiment(), seeds=[0], backend="reference", dtype="float16"), "dtype = 'float16'", "float32 or float64"),
+    (lambda: train(experiment(), seeds=[0], backend="reference", dtype="float99"), "dtype = 'float99'", "float32 or float64"),
+    (lambda: train(experiment(), seeds=[0], backend="tensorflow"), "'tensorflow'", "torch, torch-eager, torch-loop, reference"),
+    (lambda: train(experiment(), seeds=[0], backend="no.such:thing"), "'no.such:thing'", "can be imported"),
+    (lambda: train(experiment(), seeds=[0], backend="math:pi"), "'math:pi'", "train(experiment, start)"),
+    (lambda: train(experiment(), seeds=[0], backend="reference", device="cuda"), "'cuda'", "a torch backend"),
+    (lambda: train(experiment(), seeds=[0], backend="torch", device="abacus"), "'abacus'", "cpu"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "field", "way_out"), BAD_CALLS, ids=[field for _, field, _ in BAD_CALLS])
+def test_a_bad_call_names_the_field_and_the_way_out(call, field, way_out):
+    with pytest.raises((InvalidExperiment, UnknownBackend)) as raised:
+        call()
+    message = str(raised.value)
+    assert field in message
+    assert way_out in message
+
+
+def test_an_experiment_is_a_frozen_value():
+    assert experiment() == experiment()
+    assert hash(experiment()) == hash(experiment())
+    assert experiment() != experiment(epochs=2)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        experiment().epochs = 3
+
+
+def test_given_rows_compare_by_value_and_cannot_be_changed():
+    rows = np.full((4, 2), 0.25)
+    given = Given(rows)
+    rows[:] = 9
+    assert given == Given(np.full((4, 2), 0.25))
+    assert hash(given) == hash(Given(np.full((4, 2), 0.25)))
+    assert given != Given(np.full((4, 2), 0.5))
+    with pytest.raises(ValueError, match="read-only"):
+        given.array[0, 0] = 1
+
+
+def test_the_defaults_are_the_answers_set_up():
+    made = experiment()
+    assert (made.n_rows, made.batch_size, made.initialisation, made.steps_per_epoch) == (30_000, 128, "pytorch", 235)
+    assert experiment(rows=Given(np.zeros((7, 2)))).n_rows == 7
+
+
+def test_a_model_knows_its_code_and_whether_it_is_affine():
+    assert affine(4, 1, 4).code == 1
+    assert affine(4, 4, output=SIGMOID).is_affine
+    assert not layers(4, 2, 4, hidden=RELU).is_affine

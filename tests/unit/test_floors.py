@@ -1,0 +1,95 @@
+"""Floors equal what the theory says and what brute force finds."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import integrate, optimize, special
+
+from aeclaims import Adam, Bernoulli, Beta, Experiment, Given, Start, Uniform, affine, floors
+
+
+def rows_of(spec, seeds=(0, 1, 2), n_rows=2000):
+    features = spec.features
+    return Start(Experiment(rows=spec, model=affine(features, features), loss="mse", optimizer=Adam(), epochs=1,
+                            n_rows=n_rows), seeds).rows()
+
+
+def test_entropy_of_known_values():
+    x = np.array([[[0.0, 1.0], [0.5, 0.5]]])
+    np.testing.assert_allclose(floors.entropy(x), [math.log(2) / 2])
+    np.testing.assert_allclose(floors.row_entropy(x), [[0, math.log(2)]])
+
+
+@pytest.mark.parametrize("bad", [-1e-9, 1.1, math.nan])
+def test_entropy_refuses_what_is_no_target_and_says_where(bad):
+    x = np.full((2, 3, 2), 0.5)
+    x[1, 2, 0] = bad
+    with pytest.raises(floors.OutOfRange, match="seed 1, row 2, feature 0"):
+        floors.entropy(x)
+    with pytest.raises(floors.OutOfRange, match="seed 1, row 2, feature 0"):
+        floors.class_floor(x)
+
+
+@pytest.mark.parametrize("spec", [Uniform(features=2), Bernoulli(0.2, features=2), Beta(0.3, 2, features=2),
+                                  Beta(4, 4, features=2)])
+def test_the_expected_entropy_is_what_rows_have(spec):
+    seen = floors.entropy(rows_of(spec, seeds=tuple(range(20))))
+    # Mean of 20 seeds, five standard errors.
+    assert abs(seen.mean() - floors.expected_entropy(spec)) <= 5 * seen.std(ddof=1) / math.sqrt(20) + 1e-12
+
+
+def test_the_class_floor_of_uniform_rows_is_0_504947_at_slope_5_1994():
+    # One feature: minimise E[softplus(z) - x z], z = w (x - 1/2), over w by quadrature.
+    def expected(w):
+        return integrate.quad(lambda x: np.logaddexp(0, w * (x - 0.5)) - x * w * (x - 0.5), 0, 1)[0]
+
+    best = optimize.minimize_scalar(expected, bounds=(1, 20), method="bounded", options={"xatol": 1e-9})
+    assert best.fun == pytest.approx(0.504947, abs=5e-7)
+    assert best.x == pytest.approx(5.1994, abs=5e-4)
+    grid = (np.arange(20_000) + 0.5)[None, :, None] / 20_000
+    assert floors.class_floor(grid)[0] == pytest.approx(best.fun, abs=1e-7)
+
+
+def test_the_class_floor_is_where_a_general_minimiser_ends():
+    rows = rows_of(Beta(0.7, 1.5, features=3), seeds=(3,), n_rows=200).astype(float)[0]
+    design = np.column_stack([rows, np.ones(len(rows))])
+
+    def loss(flat):
+        z = design @ flat.reshape(4, 3)
+        return np.mean(np.logaddexp(0, z) - rows * z), (design.T @ (special.expit(z) - rows) / rows.size).ravel()
+
+    found = optimize.minimize(loss, np.zeros(12), jac=True, method="BFGS", options={"gtol": 1e-10})
+    assert floors.class_floor(rows[None])[0] == pytest.approx(found.fun, abs=1e-9)
+
+
+def test_the_class_floor_of_binary_rows_is_zero_and_of_constant_rows_their_entropy():
+    assert floors.class_floor(rows_of(Bernoulli(0.5, features=2))).tolist() == [0, 0, 0]
+    constant = np.full((1, 50, 2), 0.3)
+    assert floors.class_floor(constant)[0] == pytest.approx(floors.entropy(constant)[0], abs=1e-12)
+
+
+def test_the_bottleneck_floor_is_the_sum_of_the_small_eigenvalues():
+    rows = rows_of(Beta(2, 1, features=4))
+    for code in (1, 2, 3, 4, 5):
+        for seed, own in enumerate(rows.astype(float)):
+            eigenvalues = np.sort(np.linalg.eigvalsh(np.cov(own.T, bias=True)))
+            assert floors.bottleneck_floor(rows, code)[seed] == pytest.approx(eigenvalues[: max(0, 4 - code)].sum() / 4,
+                                                                              abs=1e-12)
+    with pytest.raises(ValueError, match="code = 0"):
+        floors.bottleneck_floor(rows, 0)
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_an_epochs_floor_weighs_rows_as_the_epoch_loss_does(is_shared):
+    rows = Given(np.random.default_rng(1).random((50, 2))) if is_shared else Uniform(features=2)
+    start = Start(Experiment(rows=rows, model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=3, n_rows=50,
+                             batch_size=16), (4, 5))
+    seen = floors.epoch_entropy(start)
+    own = floors.row_entropy(start.rows())
+    for epoch in range(3):
+        for seed in range(2):
+            order = start.order(epoch)[seed] if is_shared else start.order(epoch)
+            values = own[0 if is_shared else seed][order]
+            minibatches = [values[begin : begin + 16].mean() for begin in range(0, 50, 16)]
+            assert seen[epoch, seed] == pytest.approx(np.mean(minibatches), abs=1e-14)

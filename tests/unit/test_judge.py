@@ -1,0 +1,122 @@
+"""Every judge rejects something, and what it could not reject it does not call held."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from aeclaims import Adam, Experiment, Uniform, affine, train
+from aeclaims.judge import ClaimFailed, Judge, Share
+from aeclaims.run import Run
+
+SEEDS = tuple(range(100, 140))
+WORDS = {"what": "loss above the floor", "because": "theory says so", "seeds": SEEDS}
+
+
+def test_every_accepts_what_lies_within_its_bounds():
+    judge = Judge()
+    judge.every(np.linspace(0, 1, 40), at_least=0, at_most=1, **WORDS)
+    assert (judge.judged, judge.not_exercised) == (1, [])
+
+
+@pytest.mark.parametrize("bad", [-1e-9, 1 + 1e-9, math.nan, math.inf, -math.inf])
+def test_every_rejects_one_value_out_of_bounds_and_names_its_seed(bad):
+    values = np.full(40, 0.5)
+    values[7] = bad
+    with pytest.raises(ClaimFailed, match="seed 107.*1 of 40 seeds fail") as raised:
+        Judge().every(values, at_least=0, at_most=1, **WORDS)
+    assert raised.value.seed == 107
+    assert "theory says so" in str(raised.value)
+
+
+def test_every_names_the_epoch_and_the_worst_seed():
+    values = np.full((5, 40), 0.5)
+    values[2, 9], values[3, 8] = 3, 2
+    with pytest.raises(ClaimFailed, match="seed 109, epoch 3: 3.*2 of 40"):
+        Judge().every(values, at_most=1, **WORDS)
+
+
+def test_every_without_seeds_is_not_exercised_and_without_a_bound_is_an_error():
+    judge = Judge()
+    judge.every([], at_least=0, what="nothing", because="", seeds=())
+    assert judge.judged == 0
+    assert judge.not_exercised
+    with pytest.raises(ValueError, match="cannot fail"):
+        Judge().every(np.ones(40), **WORDS)
+    with pytest.raises(ValueError, match="for 40 seeds"):
+        Judge().every(np.ones(39), at_least=0, **WORDS)
+
+
+def test_share_rejects_too_few_and_too_many_by_the_exact_binomial():
+    share, most = Share(at_least=0.5, at_most=2 / 3), Share(at_most=2 / 3)
+    lowest = int(stats.binom.ppf(share.alpha, 40, 0.5))
+    hits = np.arange(40) < lowest
+    Judge().share(hits, share, **WORDS)
+    with pytest.raises(ClaimFailed, match=f"{lowest - 1} of 40 seeds"):
+        Judge().share(np.arange(40) < lowest - 1, share, **WORDS)
+    highest = int(stats.binom.isf(most.alpha, 40, 2 / 3))
+    Judge().share(np.arange(40) < highest, share, **WORDS)
+    with pytest.raises(ClaimFailed, match="of 40 seeds"):
+        Judge().share(np.ones(40, bool), share, **WORDS)
+
+
+@pytest.mark.parametrize("share", [Share(at_least=0.95), Share(at_most=0.05), Share(0.5, 2 / 3), Share(at_least=1.0)])
+def test_the_fewest_seeds_are_the_fewest_with_which_every_side_can_fail(share):
+    def sides_that_can_fail(count):
+        seeds, failed = range(count), []
+        for hits in (np.zeros(count, bool), np.ones(count, bool)):
+            try:
+                Judge().share(hits, share, what="", because="", seeds=seeds)
+            except ClaimFailed:
+                failed.append(bool(hits[0]))
+        return failed
+
+    stated = [False] * (share.at_least > 0) + [True] * (share.at_most < 1)
+    assert sides_that_can_fail(share.fewest_seeds) == stated
+    if share.fewest_seeds > 1:
+        assert sides_that_can_fail(share.fewest_seeds - 1) != stated
+
+
+def test_share_with_too_few_seeds_is_not_exercised():
+    judge = Judge()
+    judge.share(np.ones(3, bool), Share(at_least=0.5), what="w", because="b", seeds=(1, 2, 3))
+    assert "with 3 seeds it could not fail; 20 are needed" in judge.not_exercised[0]
+
+
+def test_share_takes_one_bool_for_each_seed():
+    with pytest.raises(ValueError, match="one bool"):
+        Judge().share(np.ones(40), Share(at_least=0.5), **WORDS)
+    with pytest.raises(ValueError, match="cannot fail"):
+        Share()
+
+
+@pytest.fixture(scope="module")
+def run():
+    return train(Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=6, n_rows=64),
+                 seeds=range(3), backend="reference")
+
+
+def changed(run, epoch, seed, factor):
+    loss = run.epoch_loss.copy()
+    loss[epoch, seed] *= factor
+    return Run(run.start, loss, run.parameters)
+
+
+def test_agreement_rejects_one_epoch_of_one_seed(run):
+    Judge().agrees(changed(run, 4, 2, 1 + 1e-6), run, because="b", roundings=100)
+    with pytest.raises(ClaimFailed, match="seed 2, epoch 5"):
+        Judge().agrees(changed(run, 4, 2, 1 + 1e-4), run, because="b", roundings=100)
+    with pytest.raises(ClaimFailed, match="seed 1"):
+        Judge().agrees(changed(run, 0, 1, math.nan), run, because="b", roundings=100)
+    with pytest.raises(ClaimFailed, match="seed 1"):
+        Judge().agrees(run, changed(run, 0, 1, math.nan), because="b", roundings=100)
+
+
+def test_agreement_says_nothing_of_a_run_with_itself_nor_where_nothing_is_compared(run):
+    judge = Judge()
+    judge.agrees(run, run, because="b", roundings=0)
+    assert judge.judged == 0
+    judge.agrees(changed(run, 0, 0, 2), run, because="b", roundings=1, above=1e9)
+    assert judge.judged == 0
+    assert judge.not_exercised

@@ -1,0 +1,67 @@
+"""A run answers when a bound was reached, and evaluates its final parameters apart from the backend."""
+
+import numpy as np
+import pytest
+
+from aeclaims import RELU, SIGMOID, Adam, Affine, Experiment, Given, InvalidRun, Run, Start, Uniform, affine, layers, train
+
+EXPERIMENT = Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=4, n_rows=50)
+
+
+def run_of(losses, experiment=EXPERIMENT, parameters=None):
+    start = Start(experiment, tuple(range(np.shape(losses)[1])))
+    return Run(start, np.array(losses, float), parameters or start.parameters())
+
+
+def test_reached_is_the_first_epoch_from_1_below_the_bound_and_0_if_none():
+    run = run_of([[3.0, 3, 1, np.nan], [2, 3, 3, 3], [0.5, 1, 3, np.nan], [0.7, 3, 3, np.nan]])
+    assert run.reached(1.0).tolist() == [3, 0, 0, 0]
+    assert run.reached(1.5).tolist() == [3, 3, 1, 0]
+    assert run.reached(np.nan).tolist() == [0, 0, 0, 0]
+
+
+def test_the_final_loss_is_the_loss_of_the_final_parameters_on_all_rows():
+    identity = (Affine(np.stack([np.eye(2), 2 * np.eye(2)]), np.zeros((2, 2))),)
+    run = run_of(np.ones((4, 2)), parameters=identity)
+    rows = run.start.rows().astype(float)
+    np.testing.assert_allclose(run.final_loss, [0, (rows[1] ** 2).mean()], rtol=1e-12)
+
+
+def test_the_final_loss_of_bce_is_the_same_from_probabilities_and_from_logits():
+    base = Experiment(rows=Uniform(features=2), model=affine(2, 2, output=SIGMOID), loss="bce", optimizer=Adam(), epochs=4,
+                      n_rows=50)
+    run = run_of(np.ones((4, 3)), experiment=base)
+    x, p = run.start.rows().astype(float), run.reconstruct(run.start.rows())
+    expected = -(x * np.log(p) + (1 - x) * np.log(1 - p)).mean(axis=(1, 2))
+    np.testing.assert_allclose(run.final_loss, expected, rtol=1e-12)
+
+
+def test_reconstruct_takes_rows_for_all_seeds_or_for_each():
+    rows = np.random.default_rng(0).random((5, 3))
+    run = run_of(np.ones((4, 2)), experiment=Experiment(
+        rows=Given(rows), model=layers(3, 4, 3, hidden=RELU), loss="mse", optimizer=Adam(), epochs=4))
+    (w1, b1), (w2, b2) = (tuple(array[1].astype(float) for array in layer) for layer in run.parameters)
+    expected = np.maximum(rows @ w1.T + b1, 0) @ w2.T + b2
+    np.testing.assert_allclose(run.reconstruct(rows)[1], expected, rtol=1e-12)
+    np.testing.assert_allclose(run.reconstruct(np.stack([rows, rows]))[1], expected, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"give \(N, 3\)"):
+        run.reconstruct(np.zeros((5, 2)))
+    with pytest.raises(ValueError, match="2 seeds"):
+        run.reconstruct(np.zeros((7, 5, 3)))
+
+
+def test_a_run_of_the_wrong_shape_is_refused():
+    start = Start(EXPERIMENT, (0, 1))
+    with pytest.raises(InvalidRun, match=r"\(4, 2\)"):
+        Run(start, np.ones((2, 4)), start.parameters())
+    with pytest.raises(InvalidRun, match="parameters have shapes"):
+        Run(start, np.ones((4, 2)), ())
+
+
+def test_only_keeps_the_seeds_asked_for():
+    run = train(EXPERIMENT, seeds=[5, 6, 7], backend="reference")
+    part = run.only((7, 5))
+    alone = train(EXPERIMENT, seeds=[7, 5], backend="reference")
+    assert part.seeds == (7, 5)
+    np.testing.assert_array_equal(part.epoch_loss, alone.epoch_loss)
+    np.testing.assert_array_equal(part.final_loss, alone.final_loss)
