@@ -1,13 +1,17 @@
 """What a claim says of itself: its id, its source, its words, and how it is judged."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import pytest
 
+from aeclaims.experiment import Experiment
 from aeclaims.judge import Share
+from aeclaims.run import Run
 
 Kind = Literal["theorem", "observation"]
+Train = Callable[[Experiment], Run]
 
 SOURCE = "Cross Validated question 441750"
 

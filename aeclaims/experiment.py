@@ -26,7 +26,7 @@ def require(is_valid: bool, where: str, value: object, way_out: str) -> None:
 
 def _require_count(where: str, value: object) -> None:
     is_count = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1
-    require(is_count, where, value, "give a whole number of at least 1")
+    require(bool(is_count), where, value, "give a whole number of at least 1")
 
 
 def _require_number(where: str, value: object, is_inside: Callable[[float], bool], way_out: str) -> None:
@@ -109,6 +109,7 @@ class Given:
 
     @property
     def features(self) -> int:
+        """D."""
         return int(self.array.shape[1])
 
     @cached_property
@@ -186,6 +187,7 @@ class Model:
 
     @property
     def output(self) -> Activation:
+        """The last activation."""
         return self.activations[-1]
 
     @property
@@ -291,9 +293,9 @@ class Experiment:
         self._check_loss()
 
     def _check_parts(self) -> None:
-        for name, kinds in (("rows", Rows), ("model", Model), ("optimizer", Optimizer)):
+        for name, kinds in (("rows", get_args(Rows)), ("model", (Model,)), ("optimizer", get_args(Optimizer))):
             value = getattr(self, name)
-            names = " or ".join(kind.__name__ for kind in getattr(kinds, "__args__", (kinds,)))
+            names = " or ".join(kind.__name__ for kind in kinds)
             require(isinstance(value, kinds), f"Experiment.{name}", value, f"give a value of {names}")
         require(self.loss in get_args(Loss), "Experiment.loss", self.loss, f"give one of {', '.join(get_args(Loss))}")
         require(self.initialisation in get_args(Initialisation), "Experiment.initialisation", self.initialisation,

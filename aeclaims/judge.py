@@ -59,8 +59,8 @@ class Share:
         return max(1 if base == 0 else math.ceil(math.log(self.alpha) / math.log(base)) for base in sides)
 
     def __str__(self) -> str:
-        sides = [f"at least {self.at_least:.4g}"] * (self.at_least > 0) + [f"at most {self.at_most:.4g}"] * (self.at_most < 1)
-        return " and ".join(sides)
+        least, most = f"at least {self.at_least:.4g}", f"at most {self.at_most:.4g}"
+        return " and ".join([least] * (self.at_least > 0) + [most] * (self.at_most < 1))
 
 
 @dataclass
@@ -132,8 +132,8 @@ class Judge:
         self.measure(**{name: count / size})
         if size < share.fewest_seeds:
             self.not_exercised.append(f"{what}: with {size} seeds it could not fail; {share.fewest_seeds} are needed")
-        too_few = special.bdtr(count, size, share.at_least)
-        too_many = special.bdtrc(count - 1, size, share.at_most) if count else 1.0
+        too_few = special.bdtr(count, size, share.at_least)  # P(X <= count)
+        too_many = special.bdtrc(count - 1, size, share.at_most) if count else 1.0  # P(X >= count)
         for is_stated, chance in ((share.at_least > 0, too_few), (share.at_most < 1, too_many)):
             if is_stated and not chance >= share.alpha:
                 wrong = np.flatnonzero(~hit if chance is too_few else hit)
@@ -165,8 +165,8 @@ class Judge:
             return
         deviation = np.where(is_compared, np.abs(seen - expected) / expected, 0.0)
         self.measure(worst_deviation=max(float(deviation.max()), self.measured.get("worst_deviation", 0.0)))
-        self.every(deviation, at_most=roundings * np.finfo(run.start.dtype).eps, what="relative deviation of epoch losses from the reference",
-                   because=because, seeds=run.seeds)
+        self.every(deviation, at_most=roundings * np.finfo(run.start.dtype).eps, because=because, seeds=run.seeds,
+                   what="relative deviation of epoch losses from the reference")
 
     def _is_empty(self, size: int, what: str, because: str) -> bool:
         if because not in self.because:

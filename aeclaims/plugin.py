@@ -183,8 +183,8 @@ def judge(request: pytest.FixtureRequest) -> "Judge":
     """Judges the claim; keeps what it measured for the report."""
     from aeclaims.judge import Judge
 
-    request.node.stash[JUDGE] = Judge()
-    return request.node.stash[JUDGE]
+    judge = request.node.stash[JUDGE] = Judge()
+    return judge
 
 
 @pytest.fixture

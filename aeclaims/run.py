@@ -46,10 +46,12 @@ class Run:
 
     @property
     def experiment(self) -> Experiment:
+        """What was trained."""
         return self.start.experiment
 
     @property
     def seeds(self) -> tuple[int, ...]:
+        """The seeds, in the order of the axis S."""
         return self.start.seeds
 
     def reached(self, bound: float) -> npt.NDArray[np.int64]:

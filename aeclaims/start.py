@@ -28,6 +28,8 @@ class Affine(NamedTuple):
 
 Parameters = tuple[Affine, ...]
 
+SINGLE = np.dtype(np.float32)
+
 
 def check_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
     """The seeds as a tuple; raises InvalidExperiment where there are none, one repeats, or one is no whole number >= 0."""
@@ -44,6 +46,17 @@ def check_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
     return checked
 
 
+def check_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    """The dtype; raises InvalidExperiment where it is not float32 or float64."""
+    try:
+        checked = np.dtype(dtype)
+    except TypeError:
+        checked = None
+    require(checked in (np.float32, np.float64), "dtype", dtype, "give float32 or float64")
+    assert checked is not None
+    return checked
+
+
 @dataclass(frozen=True)
 class Start:
     """The recipe of everything random in one training; its methods draw the same numbers on every machine.
@@ -54,13 +67,11 @@ class Start:
 
     experiment: Experiment
     seeds: tuple[int, ...]
-    dtype: np.dtype[Any] = np.dtype(np.float32)
+    dtype: np.dtype[Any] = SINGLE
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seeds", check_seeds(self.seeds))
-        dtype = np.dtype(self.dtype)
-        require(dtype in (np.float32, np.float64), "dtype", str(dtype), "give float32 or float64")
-        object.__setattr__(self, "dtype", dtype)
+        object.__setattr__(self, "dtype", check_dtype(self.dtype))
 
     @property
     def has_shared_rows(self) -> bool:

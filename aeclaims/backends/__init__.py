@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from aeclaims.experiment import Experiment
 from aeclaims.run import InvalidRun, Run
-from aeclaims.start import Start
+from aeclaims.start import Start, check_dtype, check_seeds
 
 Train = Callable[[Experiment, Start], Run]
 
@@ -120,7 +119,7 @@ def train(
     Returns a Run.    Raises InvalidExperiment (seeds, dtype), UnknownBackend, and InvalidRun where the backend hands
     back something else than a run of this start.
     """
-    start = Start(experiment, tuple(seeds), np.dtype(dtype))
+    start = Start(experiment, check_seeds(seeds), check_dtype(dtype))
     chosen = backend if isinstance(backend, Backend) else get(backend, device)
     if start.dtype.name not in chosen.dtypes:
         raise UnknownBackend(f"dtype {start.dtype.name!r}: {chosen.name} on {chosen.device} has "

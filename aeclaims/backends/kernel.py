@@ -101,7 +101,7 @@ def _activate(kind, leak, values, width, count):
     one, two, zero = F(1), F(2), F(0)
     for unit in range(width):
         y = values[unit]
-        if kind == RELU or kind == LEAKY_RELU:
+        if kind in (RELU, LEAKY_RELU):
             for k in range(count):
                 y[k] = leak * y[k] if y[k] <= zero else y[k]
         elif kind == TANH:
@@ -122,7 +122,7 @@ def _through_activation(kind, leak, outputs, slope, width, count):
     one, zero = F(1), F(0)
     for unit in range(width):
         y, s = outputs[unit], slope[unit]
-        if kind == RELU or kind == LEAKY_RELU:
+        if kind in (RELU, LEAKY_RELU):
             for k in range(count):
                 s[k] = leak * s[k] if y[k] <= zero else s[k]
         elif kind == TANH:

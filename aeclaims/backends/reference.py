@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from aeclaims.backends import kernel
 from aeclaims.experiment import Adam, Experiment, Model
@@ -39,7 +40,7 @@ def train(experiment: Experiment, start: Start) -> Run:
         experiment.clear_gradients,
     )  # fmt: skip
 
-    def train_seed(seed: int, orders: Array, epochs: slice) -> None:
+    def train_seed(seed: int, orders: npt.NDArray[np.uint32], epochs: slice) -> None:
         own = seed if len(rows) > 1 else 0
         kernel.train_epochs(
             rows[own], orders[:, seed] if orders.ndim == 3 else orders, experiment.batch_size, *constants,

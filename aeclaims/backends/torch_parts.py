@@ -81,4 +81,5 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 def torch_dtype(dtype: Any) -> torch.dtype:
+    """torch's name for a NumPy dtype."""
     return torch.float64 if dtype == "float64" else torch.float32

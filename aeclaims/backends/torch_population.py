@@ -28,6 +28,7 @@ COMPILING_PAYS_FROM_STEPS = 10_000
 # Several steps in one call save Python's overhead, where steps are as short as that; each costs seconds to compile.
 MOST_STEPS_IN_A_CALL = 3
 WIDEST_OF_SHORT_STEPS = 4
+UNROLLING_PAYS_FROM_STEPS = 40_000
 # Inductor vectorises whole lanes of seeds only: 10 replicas of the listing's network take 9 ms a step, 16 take 0.3 ms.
 # The last seed is trained again in the lanes left over.
 LANES = 16
@@ -61,9 +62,10 @@ class Population:
         self.optimizer = torch_parts.optimizer(experiment, list(self.parameters.values()))
         self.losses, self.gradients = self._functions(torch_parts.torch_dtype(start.dtype))
         full_steps = experiment.n_rows // experiment.batch_size
-        is_short = is_compiled and max(experiment.model.widths) <= WIDEST_OF_SHORT_STEPS
-        self.together = _largest_divisor(full_steps, MOST_STEPS_IN_A_CALL) if is_short else 1
-        self.steps = compiled(self) if is_compiled else self.eager_steps
+        is_short = max(experiment.model.widths) <= WIDEST_OF_SHORT_STEPS
+        unrolls = is_compiled and is_short and full_steps * experiment.epochs >= UNROLLING_PAYS_FROM_STEPS
+        self.together = _largest_divisor(full_steps, MOST_STEPS_IN_A_CALL) if unrolls else 1
+        self.steps: Steps = CompiledSteps(self) if is_compiled else self.eager_steps
 
     def train_epoch(self, order: npt.NDArray[np.uint32]) -> Double:
         """One epoch over the rows in that order, (N,) or (S, N); returns the mean of its minibatch losses, (S,)."""
@@ -87,7 +89,7 @@ class Population:
         if self.experiment.clear_gradients:
             self.optimizer.zero_grad(set_to_none=False)
         losses: torch.Tensor = self.losses(self.parameters, batch)
-        losses.sum().backward()  # type: ignore[no-untyped-call]
+        losses.sum().backward()
         self.optimizer.step()
         return losses.detach()
 
@@ -118,7 +120,7 @@ class Population:
         for seed in replicas:
             networks.append(torch_parts.network(self.experiment.model, self.device, torch_parts.torch_dtype(start.dtype)))
             torch_parts.load(networks[-1], initial, seed)
-        stacked, _ = stack_module_state(networks)  # type: ignore[arg-type]
+        stacked, _ = stack_module_state(networks)
         parameters = {name: nn.Parameter(values.detach().movedim(0, self.axis).contiguous())
                       for name, values in stacked.items()}
         for parameter in parameters.values():
@@ -155,7 +157,7 @@ def _bare_step(optimizer: torch.optim.Optimizer) -> Callable[[torch.optim.Optimi
     """
     wrappers = torch.optim.Optimizer.__init__.__code__.co_filename
     step: Callable[[torch.optim.Optimizer], Any] = inspect.unwrap(
-        type(optimizer).step, stop=lambda f: f.__code__.co_filename != wrappers)  # type: ignore[attr-defined]
+        type(optimizer).step, stop=lambda f: f.__code__.co_filename != wrappers)
     return step
 
 
@@ -163,35 +165,39 @@ def _largest_divisor(number: int, limit: int) -> int:
     return max((divisor for divisor in range(1, limit + 1) if number % divisor == 0), default=1)
 
 
-def compiled(population: Population) -> Steps:
-    """population.graph_steps, compiled; where no compiler works, its eager steps, and a warning."""
-    # Each training is a new program: without a reset, dynamo would give up on compiling after eight of them.
-    torch.compiler.reset()
-    graph = torch.compile(torch.no_grad()(population.graph_steps), backend=_inductor, fullgraph=True, dynamic=False)
+class CompiledSteps:
+    """A population's graph_steps, compiled; where no compiler works, its eager steps, and a warning."""
 
-    def at_first(batches: torch.Tensor) -> torch.Tensor:
-        # Optimizers create their state in their first step; a graph traced before that would miss it.
-        nonlocal current
-        current = compiling
-        return population.eager_steps(batches)
+    def __init__(self, population: Population) -> None:
+        # Each training is a new program: without a reset, dynamo would give up on compiling after eight of them.
+        torch.compiler.reset()
+        self.eager_steps = population.eager_steps
+        self.graph = torch.compile(torch.no_grad()(population.graph_steps), backend=_inductor, fullgraph=True, dynamic=False)
+        self.chosen: Steps = self.at_first
 
-    def compiling(batches: torch.Tensor) -> torch.Tensor:
-        nonlocal current
+    def __call__(self, batches: torch.Tensor) -> torch.Tensor:
+        """A step for each of the minibatches, (steps, ...); returns (steps, S)."""
+        return self.chosen(batches)
+
+    def at_first(self, batches: torch.Tensor) -> torch.Tensor:
+        """Optimizers create their state in their first step; a graph traced before that would miss it."""
+        self.chosen = self.compiling
+        return self.eager_steps(batches)
+
+    def compiling(self, batches: torch.Tensor) -> torch.Tensor:
+        """The first call compiles, or shows that nothing can."""
         try:
             # The compiler's modules warn of each other's deprecations; `-W error` must not stop a training for that.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)
-                losses: torch.Tensor = graph(batches)
+                losses: torch.Tensor = self.graph(batches)
         except Exception as error:
+            self.chosen = self.eager_steps
             warnings.warn(f"torch could not compile the training step and trains eagerly, which is slower: "
                           f"{type(error).__name__}: {str(error).splitlines()[0]}", RuntimeWarning, stacklevel=4)
-            current = population.eager_steps
-            return current(batches)
-        current = graph
+            return self.chosen(batches)
+        self.chosen = self.graph
         return losses
-
-    current: Steps = at_first
-    return lambda batches: current(batches)
 
 
 def _inductor(graph: Any, inputs: Any) -> Any:

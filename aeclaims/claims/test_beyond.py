@@ -6,15 +6,17 @@ import numpy as np
 from scipy import integrate, special, stats
 
 from aeclaims import floors
-from aeclaims.claim import claim
+from aeclaims.claim import Train, claim
 from aeclaims.claims.setups import SIGMOID_UNIFORM
 from aeclaims.claims.shares import ALMOST_ALL
-from aeclaims.experiment import IDENTITY, SIGMOID, Adam, Bernoulli, Beta, Experiment, Uniform, affine
-from aeclaims.judge import ALPHA
+from aeclaims.experiment import IDENTITY, SIGMOID, Adam, Bernoulli, Beta, Experiment, Loss, Rows, Uniform, affine
+from aeclaims.judge import ALPHA, Judge
 from aeclaims.run import forward
 
+BCE_FORMS: tuple[Loss, ...] = ("bce", "bce_logits")
 
-def one_batch(rows, loss):
+
+def one_batch(rows: Rows, loss: Loss) -> Experiment:
     """One epoch of one minibatch with all rows: its loss is that of the initial parameters, as the stack computes it."""
     return Experiment(rows=rows, model=affine(2, 2, 2, output=SIGMOID if loss == "bce" else IDENTITY), loss=loss,
                       optimizer=Adam(lr=1e-4), epochs=1, n_rows=3000, batch_size=3000)
@@ -22,7 +24,7 @@ def one_batch(rows, loss):
 
 @claim("entropy-floor-beta", where="beyond the answer", kind="theorem",
        says="the entropy of Beta(a, b) rows has a closed form: 1/2 at Beta(1, 1), from 0 to ln 2 along Beta(a, a)")
-def test_the_closed_form_equals_quadrature_and_what_the_stack_cannot_undercut(train, judge):
+def test_the_closed_form_equals_quadrature_and_what_the_stack_cannot_undercut(train: Train, judge: Judge) -> None:
     shapes = [(0.05, 0.05), (0.3, 2.0), (1.0, 1.0), (2.0, 2.0), (5.0, 1.0), (30.0, 30.0)]
     closed = np.array([floors.expected_entropy(Beta(a, b, features=2)) for a, b in shapes])
     quadrature = np.array([_quadrature(a, b) for a, b in shapes])
@@ -56,10 +58,10 @@ def _quadrature(a: float, b: float) -> float:
 
 @claim("excess-is-divergence", where="beyond the answer", kind="theorem",
        says="BCE minus entropy is the divergence KL(rows || reconstruction), whatever the rows: zero at perfect reconstruction")
-def test_what_bce_costs_above_the_entropy_is_the_divergence(train, judge):
+def test_what_bce_costs_above_the_entropy_is_the_divergence(train: Train, judge: Judge) -> None:
     worst = 0.0
     for rows in (Uniform(features=2), Bernoulli(0.3, features=2), Beta(0.5, 3.0, features=2)):
-        for loss in ("bce", "bce_logits"):
+        for loss in BCE_FORMS:
             run = train(one_batch(rows, loss))
             given = run.start.rows().astype(np.float64)
             p = special.expit(forward(run.experiment.model, run.start.parameters(), given))
@@ -77,7 +79,7 @@ def test_what_bce_costs_above_the_entropy_is_the_divergence(train, judge):
 
 @claim("class-floor-reached", where="beyond the answer", kind="observation", shares=(ALMOST_ALL,),
        says="the sigmoid model ends on the class floor of its own rows, seed by seed: 0.505, not 0.5")
-def test_the_sigmoid_model_ends_on_the_class_floor_of_its_rows(train, judge):
+def test_the_sigmoid_model_ends_on_the_class_floor_of_its_rows(train: Train, judge: Judge) -> None:
     run = train(SIGMOID_UNIFORM)
     rows = run.start.rows()
     floor = floors.class_floor(rows)

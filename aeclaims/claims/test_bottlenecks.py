@@ -3,15 +3,17 @@
 import numpy as np
 
 from aeclaims import floors
-from aeclaims.claim import claim
+from aeclaims.claim import Train, claim
 from aeclaims.claims.setups import IID, LISTING_REDUNDANT, REDUNDANT
 from aeclaims.claims.shares import ALMOST_ALL
 from aeclaims.experiment import Adam, Experiment, Redundant, affine
+from aeclaims.judge import Judge
+from aeclaims.run import Double, Run
 
 PCA = "an affine code of size K keeps the K leading principal components and loses the rest (Eckart and Young)"
 
 
-def judge_floor(run, reference_run, judge, *, within, floor, name):
+def judge_floor(run: Run, reference_run: Run, judge: Judge, *, within: float, floor: Double, name: str) -> None:
     """Final losses are on the floor of their rows: never below, almost all within that share of it."""
     excess = run.final_loss - floor
     judge.measure(worst_excess=max(excess.max(), judge.measured.get("worst_excess", 0.0)))
@@ -25,7 +27,7 @@ def judge_floor(run, reference_run, judge, *, within, floor, name):
 
 @claim("iid-incompressible", where="answer, section Bottlenecks", kind="observation", shares=(ALMOST_ALL,),
        says="independent features do not compress: through code size K of 4 the MSE stays at (1 - K/4)/12")
-def test_independent_features_lose_what_does_not_fit_the_code(train, reference, judge):
+def test_independent_features_lose_what_does_not_fit_the_code(train: Train, reference: Train, judge: Judge) -> None:
     judge.measure(floor=(1 - 1 / 4) / 12)
     for code, experiment in IID.items():
         run = train(experiment)
@@ -43,7 +45,7 @@ def test_independent_features_lose_what_does_not_fit_the_code(train, reference, 
 
 @claim("redundant-compressible", where="answer, section Bottlenecks", kind="observation", shares=(ALMOST_ALL,),
        says="fully redundant features fit through a bottleneck easily: below 1e-5 once the code holds their rank, not before")
-def test_redundant_features_fit_a_code_of_their_rank(train, reference, judge):
+def test_redundant_features_fit_a_code_of_their_rank(train: Train, reference: Train, judge: Judge) -> None:
     for rank, code in ((1, 1), (2, 2)):
         run = train(REDUNDANT[rank, code])
         first = run.reached(1e-5)
@@ -71,7 +73,7 @@ RANKS = [(rank, code) for rank in (1, 2, 3) for code in (1, 2, 3)]
 
 @claim("bottleneck-floor-reached", where="beyond the answer", kind="observation", shares=(ALMOST_ALL,),
        says="affine autoencoders end on the eigenvalue floor, for every rank and code size; on zero exactly when K >= rank")
-def test_affine_autoencoders_end_on_the_eigenvalue_floor(train, reference, judge):
+def test_affine_autoencoders_end_on_the_eigenvalue_floor(train: Train, reference: Train, judge: Judge) -> None:
     for rank, code in RANKS:
         experiment = Experiment(rows=Redundant(rank, features=3), model=affine(3, code, 3), loss="mse",
                                 optimizer=Adam(lr=1e-2), epochs=150, n_rows=512, batch_size=128)

@@ -2,15 +2,16 @@
 
 import numpy as np
 
-from aeclaims.claim import claim
+from aeclaims.claim import Train, claim
 from aeclaims.claims.setups import LISTING, LISTING_AS_IT_READS
 from aeclaims.claims.shares import ALMOST_ALL, NEXT_TO_NONE, THREE_QUARTERS
+from aeclaims.judge import Judge
 
 
 @claim("listing-converges", where="listing below the answer", kind="observation", is_costly=True,
        shares=(THREE_QUARTERS, ALMOST_ALL),
        says="the posted network gets below 1e-5 within 310 epochs: most seeds with Adam at 1e-3, about half at 1e-4")
-def test_most_seeds_of_the_posted_network_get_below_1e_5(train, reference, judge):
+def test_most_seeds_of_the_posted_network_get_below_1e_5(train: Train, reference: Train, judge: Judge) -> None:
     fast, slow = train(LISTING[1e-3]), train(LISTING[1e-4])
     first, later = (np.where(run.reached(1e-5) > 0, run.reached(1e-5), np.inf) for run in (fast, slow))
     judge.measure(floor=0.0, median_epoch=np.median(first), share_lr_1e_4=np.isfinite(later).mean())
@@ -28,7 +29,7 @@ def test_most_seeds_of_the_posted_network_get_below_1e_5(train, reference, judge
 
 @claim("listing-needs-zero-grad", where="listing below the answer", kind="observation", is_costly=True, shares=(NEXT_TO_NONE,),
        says="as it reads, the listing never clears its gradients: then no seed gets below 1e-5 in 310 epochs")
-def test_without_clearing_gradients_no_seed_gets_there(train, reference, judge):
+def test_without_clearing_gradients_no_seed_gets_there(train: Train, reference: Train, judge: Judge) -> None:
     run = train(LISTING_AS_IT_READS)
     judge.measure(floor=0.0, least_loss=run.epoch_loss.min(), median_final_loss=np.median(run.epoch_loss[-1]))
     judge.share(run.reached(1e-5) > 0, NEXT_TO_NONE, seeds=run.seeds, name="share_reached",

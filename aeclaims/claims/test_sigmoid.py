@@ -5,15 +5,16 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from aeclaims import floors
-from aeclaims.claim import claim
+from aeclaims.claim import Train, claim
 from aeclaims.claims.setups import SIGMOID_BERNOULLI, SIGMOID_UNIFORM
 from aeclaims.claims.shares import ALMOST_ALL
-from aeclaims.experiment import IDENTITY, RELU, SIGMOID, TANH, Adam, Experiment, Uniform, layers, leaky_relu
+from aeclaims.experiment import IDENTITY, RELU, SIGMOID, TANH, Activation, Adam, Experiment, Loss, Uniform, layers, leaky_relu
+from aeclaims.judge import Judge
 
 
 @claim("sigmoid-bce-uniform-plateau", where="answer, section Sigmoid, uniform rows", kind="theorem",
        says="with a sigmoid and log-loss, uniform rows do not get below about 0.5: below the class floor of those very rows")
-def test_no_seed_gets_below_the_floor_of_its_rows(train, reference, judge):
+def test_no_seed_gets_below_the_floor_of_its_rows(train: Train, reference: Train, judge: Judge) -> None:
     run = train(SIGMOID_UNIFORM)
     floor = floors.class_floor(run.start.rows())
     entropy = floors.epoch_entropy(run.start)
@@ -37,7 +38,9 @@ def test_no_seed_gets_below_the_floor_of_its_rows(train, reference, judge):
     loss=st.sampled_from(["bce", "bce_logits"]),
 )  # fmt: skip
 @example(lr=1e-4, hidden=[2], features=2, activation=IDENTITY, n_rows=300, loss="bce")
-def test_no_model_and_no_learning_rate_gets_below_the_entropy(train, judge, lr, hidden, features, activation, n_rows, loss):
+def test_no_model_and_no_learning_rate_gets_below_the_entropy(
+    train: Train, judge: Judge, lr: float, hidden: list[int], features: int, activation: Activation, n_rows: int, loss: Loss,
+) -> None:
     output = SIGMOID if loss == "bce" else IDENTITY
     run = train(Experiment(rows=Uniform(features=features), model=layers(features, *hidden, features, hidden=activation,
                                                                          output=output),
@@ -53,7 +56,7 @@ def test_no_model_and_no_learning_rate_gets_below_the_entropy(train, judge, lr, 
 
 @claim("sigmoid-bce-bernoulli", where="answer, section Sigmoid, Bernoulli rows", kind="observation", shares=(ALMOST_ALL,),
        says="on Bernoulli(1/2) rows the same model and loss converge, to a low loss very quickly: below 1e-3 in 200 epochs")
-def test_bernoulli_rows_bring_log_loss_below_1e_3(train, reference, judge):
+def test_bernoulli_rows_bring_log_loss_below_1e_3(train: Train, reference: Train, judge: Judge) -> None:
     run = train(SIGMOID_BERNOULLI)
     first = run.reached(1e-3)
     judge.measure(floor=0.0, median_epoch_0_1=np.median(run.reached(0.1)), median_epoch_1e_3=np.median(first),

@@ -1,14 +1,15 @@
 """The answer's summary: it is the pairing of loss and data that keeps the loss from zero."""
 
 from aeclaims import floors
-from aeclaims.claim import claim
+from aeclaims.claim import Train, claim
 from aeclaims.claims.setups import LINEAR_MSE, SIGMOID_UNIFORM
 from aeclaims.claims.shares import ALMOST_ALL
+from aeclaims.judge import Judge
 
 
 @claim("loss-data-mismatch", where="answer, summary", kind="theorem", shares=(ALMOST_ALL,),
        says="on the same uniform rows BCE stays above their entropy at every epoch, while MSE goes to zero")
-def test_bce_stays_above_the_entropy_of_uniform_rows_and_mse_does_not(train, judge):
+def test_bce_stays_above_the_entropy_of_uniform_rows_and_mse_does_not(train: Train, judge: Judge) -> None:
     bce = train(SIGMOID_UNIFORM)
     floor = floors.epoch_entropy(bce.start)
     excess = bce.epoch_loss - floor

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("benchmark_only"):
@@ -14,8 +12,3 @@ def pytest_collection_modifyitems(config, items):
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in set(out)]
 
-
-@pytest.fixture(scope="session")
-def spans():
-    """Median seconds per step and replica, by backend, size and seeds, for the ratios of one run."""
-    return {}

@@ -14,7 +14,8 @@ CLAIM = """
     from aeclaims.experiment import Adam, Experiment, Uniform, affine
     from aeclaims.judge import Share
 
-    EXPERIMENT = Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(lr=0.01), epochs=3, n_rows=90)
+    EXPERIMENT = Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(lr=0.01), epochs=3,
+                            n_rows=90)
     MOST = Share(at_least=0.5)
 
     @claim("falls", where="here", says="the loss falls", kind="observation", shares=(MOST,))
@@ -135,7 +136,8 @@ def test_the_json_is_written_when_the_run_is_interrupted(claims, pytester):
 
 
 def test_an_expected_failure_has_its_own_verdict(claims, pytester):
-    source = textwrap.dedent(CLAIM).replace('@claim("negative"', 'import pytest\n@pytest.mark.xfail(reason="known")\n@claim("negative"')
+    marked = 'import pytest\n@pytest.mark.xfail(reason="known")\n@claim("negative"'
+    source = textwrap.dedent(CLAIM).replace('@claim("negative"', marked)
     pytester.makepyfile(test_claims=source)
     result = claims("--claims-json", "out.json", "--claims-seeds", "24")
     result.assert_outcomes(passed=1, xfailed=1)

@@ -31,14 +31,14 @@ def experiments(draw, steps=50):
     hidden = draw(st.lists(st.integers(1, 7), max_size=3))
     loss = draw(st.sampled_from(["mse", "bce", "bce_logits"]))
     output = {"bce": SIGMOID, "bce_logits": IDENTITY}.get(loss) or draw(ACTIVATIONS)
-    rows = draw(st.sampled_from([Uniform(features=features), Bernoulli(0.3, features=features), Beta(0.5, 2, features=features)]
-                                + [Redundant(1, features=features)] * (loss == "mse")))
+    kinds = [Uniform(features=features), Bernoulli(0.3, features=features), Beta(0.5, 2, features=features)]
+    rows = draw(st.sampled_from([*kinds, *[Redundant(1, features=features)] * (loss == "mse")]))
     decay = draw(st.sampled_from([0.0, 1e-2]))
     optimizer = draw(st.sampled_from([Adam(lr=1e-2, weight_decay=decay), Adam(lr=1e-3, betas=(0.8, 0.99), eps=1e-6),
                                       SGD(lr=0.05, weight_decay=decay), SGD(lr=0.05, momentum=0.9, weight_decay=decay)]))
     n_rows, batch_size = draw(st.integers(1, 60)), draw(st.integers(1, 40))
     per_epoch = -(-n_rows // batch_size)
-    activations = tuple(draw(ACTIVATIONS) for _ in hidden) + (output,)
+    activations = (*(draw(ACTIVATIONS) for _ in hidden), output)
     return Experiment(
         rows=rows, model=Model((features, *hidden, features), activations), loss=loss, optimizer=optimizer,
         epochs=max(1, steps // per_epoch), n_rows=n_rows, batch_size=batch_size,

@@ -1,4 +1,4 @@
-"""exp, log and log1p are within 3 units of the last place of libm, and pass NaN, infinity, zero and denormals on."""
+"""exp, log and log1p are within 4 units of the last place of libm, and pass NaN, infinity, zero and denormals on."""
 
 import numba
 import numpy as np
@@ -39,7 +39,7 @@ def apply(name, values, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_the_error_is_below_3_units_of_the_last_place(name, dtype):
+def test_the_error_is_below_4_units_of_the_last_place(name, dtype):
     random, info = np.random.default_rng(0), np.finfo(dtype)
     size = 200_000
     arguments = {
@@ -51,7 +51,7 @@ def test_the_error_is_below_3_units_of_the_last_place(name, dtype):
     x, y = apply(name, arguments, dtype)
     exact = getattr(np, name)(x.astype(np.longdouble))
     unit = np.spacing(np.abs(exact).astype(dtype)).astype(np.longdouble)
-    assert np.max(np.abs(y - exact) / unit) < 3
+    assert np.max(np.abs(y - exact) / unit) < 4
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
