@@ -94,24 +94,26 @@ def _logistic_floor(inputs: Double, targets: Double) -> float:
     # Centred inputs keep the Hessian well conditioned; columns that say nothing new are left out by the pseudo-inverse.
     design = np.column_stack([inputs - inputs.mean(axis=0), np.ones(len(inputs))])
     coefficients = np.zeros(design.shape[1])
-    coefficients[-1] = special.logit(targets.mean())
+    coefficients[-1] = special.logit(np.clip(targets.mean(), 1e-12, 1 - 1e-12))
 
-    def loss(at: Double) -> float:
-        z = design @ at
-        return float(np.mean(np.logaddexp(0, z) - targets * z))
+    def losses(z: Double) -> float:
+        return float(np.mean(np.maximum(z, 0) - targets * z + np.log1p(np.exp(-np.abs(z)))))
 
-    value = loss(coefficients)
+    z = design @ coefficients
+    value = losses(z)
     for _ in range(100):
-        p = special.expit(design @ coefficients)
+        p = special.expit(z)
         slope = design.T @ (p - targets) / len(targets)
-        curvature = (design * (p * (1 - p))[:, None]).T @ design / len(targets)
+        curvature = (design.T * (p * (1 - p))) @ design / len(targets)
         step = np.linalg.pinv(curvature, hermitian=True) @ slope
         if slope @ step < 1e-16:
             return value
-        size = 1.0
-        while (moved := loss(coefficients - size * step)) > value and size > 1e-9:
+        along, size = design @ step, 1.0
+        while (moved := losses(z - size * along)) > value:
             size /= 2
-        coefficients, value = coefficients - size * step, min(value, moved)
+            if size < 1e-9:  # rounding hides what is left to gain
+                return value
+        z, value = z - size * along, moved
     raise ArithmeticError("Newton's method found no minimum in 100 steps: are the targets numbers in [0, 1]?")
 
 

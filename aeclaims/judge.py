@@ -94,7 +94,7 @@ class Judge:
         values: (S,), or (E, S) for each epoch. at_least, at_most: of any shape that broadcasts to it, slack included.
         """
         numbers, low, high = np.asarray(values, np.float64), np.asarray(at_least), np.asarray(at_most)
-        if not np.isfinite(low).any() and not np.isfinite(high).any():
+        if np.isneginf(low).all() and np.isposinf(high).all():
             raise ValueError(f"{what}: give at_least or at_most; a judge without a bound cannot fail")
         if numbers.shape[-1:] != (len(seeds),):
             raise ValueError(f"{what}: values of shape {numbers.shape} for {len(seeds)} seeds")

@@ -78,7 +78,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("aeclaims", "claims about training (select them with -m claims)")
     for option in OPTIONS:
         shown = "" if option.default is None else f" (default: {option.default})"
-        group.addoption(f"--claims-{option.name}", default=option.default, type=option.type, help=option.help + shown,
+        # argparse would parse a default given here, and parsing imports what only a claim needs.
+        group.addoption(f"--claims-{option.name}", default=None, type=option.type, help=option.help + shown,
                         metavar="PATH" if option.name == "json" else option.name.upper().replace("-", "_"))
 
 
@@ -110,8 +111,11 @@ def _session(config: pytest.Config) -> "Session":
     if SESSION not in config.stash:
         from aeclaims.session import Session, Settings
 
-        values = {option.name.replace("-", "_"): config.getoption(f"claims_{option.name.replace('-', '_')}")
-                  for option in OPTIONS}
+        values = {}
+        for option in OPTIONS:
+            name = option.name.replace("-", "_")
+            given = config.getoption(f"claims_{name}")
+            values[name] = option.default if given is None else given
         config.stash[SESSION] = Session(Settings(**values))
     return config.stash[SESSION]
 
@@ -159,13 +163,16 @@ def _node(item: pytest.Item) -> str:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """The JSON is written also when claims fail or the run is interrupted."""
+    """The JSON is written also when claims fail or the run is interrupted; a run that exercised nothing did not pass."""
+    results = session.config.stash[RESULTS]
+    if results and session.exitstatus == pytest.ExitCode.OK and all(r["verdict"] == "not exercised" for r in results):
+        session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
     path = session.config.getoption("claims_json")
     if path is None or hasattr(session.config, "workerinput"):
         return
     from aeclaims.session import write_whole
 
-    write_whole(path, json.dumps(_session(session.config).document(session.config.stash[RESULTS]), indent=2) + "\n")
+    write_whole(path, json.dumps(_session(session.config).document(results), indent=2) + "\n")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

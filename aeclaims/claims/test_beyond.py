@@ -43,7 +43,7 @@ def test_the_closed_form_equals_quadrature_and_what_the_stack_cannot_undercut(tr
         reach = math.log(2) * math.sqrt(math.log(2 / ALPHA) / (2 * len(run.seeds) * 3000 * 2))
         judge.every([entropy.mean()], at_least=expected - reach, at_most=expected + reach, seeds=run.seeds[:1],
                     what=f"entropy of drawn Beta({a}, {b}) rows about its expectation", because="Hoeffding's inequality")
-        judge.every(run.epoch_loss, at_least=entropy - floors.rounding(run.start.dtype, run.epoch_loss), seeds=run.seeds,
+        judge.every(run.epoch_loss, at_least=entropy - floors.rounding(run.start.dtype, entropy), seeds=run.seeds,
                     what=f"BCE above the entropy of Beta({a}, {b}) rows", because="Gibbs' inequality")
 
 
@@ -68,7 +68,7 @@ def test_what_bce_costs_above_the_entropy_is_the_divergence(train: Train, judge:
             divergence = (special.rel_entr(given, p) + special.rel_entr(1 - given, 1 - p)).mean(axis=(1, 2))
             apart = run.epoch_loss[0] - floors.entropy(given) - divergence
             worst = max(worst, float(np.abs(apart).max()))
-            slack = floors.rounding(run.start.dtype, run.epoch_loss[0])
+            slack = floors.rounding(run.start.dtype)
             judge.every(apart, at_least=-slack, at_most=slack, seeds=run.seeds, what=f"{loss} minus entropy minus divergence",
                         because="-x ln p - (1 - x) ln(1 - p) = H(x) + KL(x || p), term by term")
             perfect = special.rel_entr(given, given) + special.rel_entr(1 - given, 1 - given)

@@ -49,7 +49,7 @@ def test_no_model_and_no_learning_rate_gets_below_the_entropy(
     least = (run.epoch_loss - floor).min()
     judge.measure(least_excess=min(least, judge.measured.get("least_excess", np.inf)),
                   configurations=judge.measured.get("configurations", 0) + 1, floor=0.5)
-    judge.every(run.epoch_loss, at_least=floor - floors.rounding(run.start.dtype, np.maximum(floor, run.epoch_loss)),
+    judge.every(run.epoch_loss, at_least=floor - floors.rounding(run.start.dtype, np.fmax(floor, run.epoch_loss)),
                 seeds=run.seeds, what="epoch loss above the entropy of its rows",
                 because="Gibbs: BCE(x, p) = H(x) + KL(x || p) >= H(x), whatever p is")
 

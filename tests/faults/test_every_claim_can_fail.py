@@ -40,6 +40,12 @@ def biases_lost(run: Run) -> Run:
     return Run(run.start, run.epoch_loss, tuple(Affine(w, np.zeros_like(b)) for w, b in run.parameters))
 
 
+def last_layer_off(run: Run) -> Run:
+    """A last layer whose gradients are not what they should be."""
+    *first, (weight, bias) = run.parameters
+    return Run(run.start, run.epoch_loss, (*first, Affine(weight * 0.9, bias)))
+
+
 def running_minimum(run: Run) -> Run:
     """H02: the history keeps the minimum of the minibatches, not their mean."""
     return Run(run.start, run.epoch_loss * 0.9, run.parameters)
@@ -55,6 +61,7 @@ def gradients_cleared_after_all(run: Run) -> Run:
     return sound(dataclasses.replace(run.experiment, clear_gradients=True))
 
 
+halved = with_losses(lambda losses: losses / 2)
 stuck = with_losses(lambda losses: np.maximum(losses, 1e-4))
 one_nan = with_losses(lambda losses: np.where(np.arange(losses.shape[1]) == 3, np.nan, losses))
 all_nan = with_losses(lambda losses: np.full_like(losses, np.nan))
@@ -68,11 +75,11 @@ FAULTS = [
      [stuck, all_nan, twice_as_fast, one_seed_a_little_off, slower]),
     (test_linear.test_seeds_that_get_there_go_on_below_1e_11, [reduced_precision]),
     (test_sigmoid.test_no_seed_gets_below_the_floor_of_its_rows, [running_minimum, one_nan, one_seed_a_little_off, slower]),
-    (test_sigmoid.test_no_model_and_no_learning_rate_gets_below_the_entropy, [running_minimum, one_nan]),
+    (test_sigmoid.test_no_model_and_no_learning_rate_gets_below_the_entropy, [halved, one_nan]),
     (test_sigmoid.test_bernoulli_rows_bring_log_loss_below_1e_3, [untrained, all_nan, one_seed_a_little_off]),
     (test_bottlenecks.test_independent_features_lose_what_does_not_fit_the_code, [untrained, biases_lost, slower]),
     (test_bottlenecks.test_redundant_features_fit_a_code_of_their_rank, [stuck, untrained]),
-    (test_bottlenecks.test_affine_autoencoders_end_on_the_eigenvalue_floor, [untrained, biases_lost]),
+    (test_bottlenecks.test_affine_autoencoders_end_on_the_eigenvalue_floor, [untrained, last_layer_off]),
     (test_listing.test_most_seeds_of_the_posted_network_get_below_1e_5, [stuck, slower]),
     (test_listing.test_without_clearing_gradients_no_seed_gets_there, [gradients_cleared_after_all]),
     (test_beyond.test_the_closed_form_equals_quadrature_and_what_the_stack_cannot_undercut, [running_minimum, all_nan]),

@@ -1,5 +1,7 @@
 """The reference equals torch in float64, step by step: independent code, the same training."""
 
+import dataclasses
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from aeclaims import (
     Model,
     Redundant,
     Uniform,
+    floors,
     leaky_relu,
     train,
 )
@@ -70,8 +73,10 @@ def test_the_loop_equals_the_population_in_float64(experiment, seed):
 
 
 @settings(deadline=None)
-@given(experiments(), st.integers(0, 2**31))
-def test_float32_trains_from_the_same_start_as_float64(experiment, seed):
+@given(experiments(steps=1), st.integers(0, 2**31))
+def test_the_first_loss_in_float32_is_that_in_float64(experiment, seed):
+    # Later ones need not be: momentum and gradients left to add up carry a rounding error anywhere.
+    experiment = dataclasses.replace(experiment, epochs=1, batch_size=experiment.n_rows)
     single = train(experiment, seeds=[seed], backend="reference")
     double = train(experiment, seeds=[seed], backend="reference", dtype="float64")
-    assert np.isclose(single.epoch_loss[0], double.epoch_loss[0], rtol=2e-3, atol=1e-6).all()
+    np.testing.assert_allclose(single.epoch_loss, double.epoch_loss, rtol=0, atol=floors.rounding(np.float32))
