@@ -1,6 +1,7 @@
 """Theory: the lowest value a loss can take, on the very rows drawn and in expectation. All float64, nats per feature."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,7 @@ def bottleneck_floor(rows: Array, code: int) -> Double:
 
         floor = (sum of the D - K smallest eigenvalues) / D.
 
-    It is 0 exactly when K >= the rank of the centred rows. iid U(0,1) features have D eigenvalues 1/12, so that the
+    It is 0 exactly when K >= the rank of the centred rows (computed: within 1e-15 of the variance). iid U(0,1) features have D eigenvalues 1/12, so that the
     floor is (1 - K/D)/12 in expectation. A nonlinear autoencoder can go below it.
     rows: (S, N, D).    code: K >= 1.    Returns: (S,).    Raises ValueError where K < 1.
     """
@@ -134,37 +135,31 @@ def bottleneck_floor(rows: Array, code: int) -> Double:
     features = rows.shape[-1]
     found = np.zeros(len(rows))
     for seed, own in _each_seed(rows):
-        # Singular values of the centred rows: eigenvalues of the covariance would not resolve a floor of 0.
-        spread = np.linalg.svd(own - own.mean(axis=0), compute_uv=False) ** 2 / len(own)
-        found[seed] = spread[code:].sum() / features
+        centred = own - own.mean(axis=0)
+        eigenvalues = np.linalg.eigvalsh(centred.T @ centred / len(own))  # ascending
+        found[seed] = eigenvalues[: max(0, features - code)].clip(min=0).sum() / features
     return found
 
 
-def epoch_weights(start: Start, epoch: int) -> Double:
-    """What each row weighs in an epoch's loss: (N,), or (S, N) where seeds share rows; sums to 1.
-
-    The epoch loss is the plain mean of minibatch means, so a row weighs 1 / (minibatches x rows in its own minibatch):
-    the rows of a short last minibatch weigh more than the others.
-    """
-    experiment = start.experiment
-    order = start.order(epoch)
-    begins = np.arange(0, experiment.n_rows, experiment.batch_size)
-    sizes = np.diff(np.append(begins, experiment.n_rows))
-    in_order = np.repeat(1 / (len(sizes) * sizes), sizes)
-    weights = np.empty(order.shape)
-    np.put_along_axis(weights, order.astype(np.intp), np.broadcast_to(in_order, order.shape), axis=-1)
-    return weights
-
-
+@lru_cache(maxsize=8)
 def epoch_entropy(start: Start) -> Double:
     """The floor of BCE in each epoch, on the very rows of its minibatches with their weights: (E, S).
 
-    Each minibatch mean is at least the mean entropy of its rows, whatever the parameters then are.
+    Each minibatch mean is at least the mean entropy of its rows, whatever the parameters then are. The epoch loss is the
+    plain mean of the M minibatch means, so that a row weighs 1/(M rows of its minibatch): the rows of a short last
+    minibatch weigh more, and those are others in each epoch.
     """
-    own = row_entropy(start.rows())
-    floors = np.empty((start.experiment.epochs, len(start.seeds)))
-    for epoch in range(start.experiment.epochs):
-        floors[epoch] = (own * epoch_weights(start, epoch)).sum(axis=-1)
+    experiment = start.experiment
+    own, minibatches = row_entropy(start.rows()), experiment.steps_per_epoch
+    last = experiment.n_rows - (minibatches - 1) * experiment.batch_size
+    weight, weight_of_last = 1 / (minibatches * experiment.batch_size), 1 / (minibatches * last)
+    floors = np.empty((experiment.epochs, len(start.seeds)))
+    floors[:] = weight * own.sum(axis=1)
+    for epoch in range(experiment.epochs):
+        short = start.order(epoch)[..., -last:]
+        picked = own[0][short] if start.has_shared_rows else own[:, short]
+        floors[epoch] += (weight_of_last - weight) * picked.sum(axis=1)
+    floors.flags.writeable = False
     return floors
 
 

@@ -4,7 +4,9 @@ Literal: 30,000 rows in minibatches of 128, PyTorch's default initialisation. An
 """
 
 from dataclasses import replace
+from functools import lru_cache
 
+from aeclaims import floors
 from aeclaims.experiment import (
     IDENTITY,
     SIGMOID,
@@ -17,6 +19,7 @@ from aeclaims.experiment import (
     affine,
     leaky_relu,
 )
+from aeclaims.start import Start
 
 # Answer, "Linear": its bound is 1e-5 in fewer than 450 epochs. The others show where the loss goes after that.
 LINEAR_MSE = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(lr=1e-5), epochs=800)
@@ -46,3 +49,9 @@ LISTING = {lr: Experiment(rows=Uniform(features=10), model=listing_network(10, 1
            for lr in (1e-3, 1e-4)}
 LISTING_AS_IT_READS = replace(LISTING[1e-3], clear_gradients=False)
 LISTING_REDUNDANT = replace(REDUNDANT[1, 1], model=listing_network(4, 1), epochs=60)
+
+
+@lru_cache(maxsize=2)
+def class_floor(start: Start) -> floors.Double:
+    """The class floor of a start's rows, found once for the claims that ask for it."""
+    return floors.class_floor(start.rows())

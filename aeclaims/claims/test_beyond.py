@@ -7,7 +7,7 @@ from scipy import integrate, special, stats
 
 from aeclaims import floors
 from aeclaims.claim import Train, claim
-from aeclaims.claims.setups import SIGMOID_UNIFORM
+from aeclaims.claims.setups import SIGMOID_UNIFORM, class_floor
 from aeclaims.claims.shares import ALMOST_ALL
 from aeclaims.experiment import IDENTITY, SIGMOID, Adam, Bernoulli, Beta, Experiment, Loss, Rows, Uniform, affine
 from aeclaims.judge import ALPHA, Judge
@@ -81,11 +81,10 @@ def test_what_bce_costs_above_the_entropy_is_the_divergence(train: Train, judge:
        says="the sigmoid model ends on the class floor of its own rows, seed by seed: 0.505, not 0.5")
 def test_the_sigmoid_model_ends_on_the_class_floor_of_its_rows(train: Train, judge: Judge) -> None:
     run = train(SIGMOID_UNIFORM)
-    rows = run.start.rows()
-    floor = floors.class_floor(rows)
+    floor = class_floor(run.start)
     excess = run.final_loss - floor
     judge.measure(floor=floor.mean(), worst_excess=excess.max(), median_excess=np.median(excess),
-                  gap_to_entropy=(floor - floors.entropy(rows)).mean())
+                  gap_to_entropy=(floor - floors.entropy(run.start.rows())).mean())
     judge.every(excess, at_least=-floors.rounding(np.float64), seeds=run.seeds, what="final loss above the class floor",
                 because="logistic regression is convex: Newton finds its minimum")
     # Adam's last steps of 1e-4 leave a little: 256 of 256 seeds end within 2.9e-6; floors of two seeds differ by 1e-3.

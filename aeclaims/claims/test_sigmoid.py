@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from aeclaims import floors
 from aeclaims.claim import Train, claim
-from aeclaims.claims.setups import SIGMOID_BERNOULLI, SIGMOID_UNIFORM
+from aeclaims.claims.setups import SIGMOID_BERNOULLI, SIGMOID_UNIFORM, class_floor
 from aeclaims.claims.shares import ALMOST_ALL
 from aeclaims.experiment import IDENTITY, RELU, SIGMOID, TANH, Activation, Adam, Experiment, Loss, Uniform, layers, leaky_relu
 from aeclaims.judge import Judge
@@ -16,7 +16,7 @@ from aeclaims.judge import Judge
        says="with a sigmoid and log-loss, uniform rows do not get below about 0.5: below the class floor of those very rows")
 def test_no_seed_gets_below_the_floor_of_its_rows(train: Train, reference: Train, judge: Judge) -> None:
     run = train(SIGMOID_UNIFORM)
-    floor = floors.class_floor(run.start.rows())
+    floor = class_floor(run.start)
     entropy = floors.epoch_entropy(run.start)
     judge.measure(floor=floor.mean(), worst_excess=(run.final_loss - floor).max(),
                   least_excess=(run.final_loss - floor).min(), entropy=entropy.mean())
