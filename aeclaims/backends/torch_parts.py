@@ -80,6 +80,20 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """That many threads for torch, where a count is given.
+
+    A compiled step of a small population takes 0.1 to 0.4 ms: two threads wait for each other as long as they work.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def torch_dtype(dtype: Any) -> torch.dtype:
     """torch's name for a NumPy dtype."""
     return torch.float64 if dtype == "float64" else torch.float32

@@ -41,7 +41,7 @@ def train(experiment: Experiment, start: Start, *, device: str, is_compiled: boo
     steps = experiment.n_rows // experiment.batch_size * experiment.epochs
     pays = is_compiled and torch.device(device).type == "cpu" and steps >= COMPILING_PAYS_FROM_STEPS
     epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
-    with torch_parts.default_dtype(torch_parts.torch_dtype(start.dtype)):
+    with torch_parts.default_dtype(torch_parts.torch_dtype(start.dtype)), torch_parts.threads(1 if pays else None):
         population = Population(experiment, start, device=device, is_compiled=pays)
         with progress("torch" if is_compiled else "torch-eager", experiment.epochs) as advance:
             for epoch in range(experiment.epochs):
