@@ -126,8 +126,8 @@ def bottleneck_floor(rows: Array, code: int) -> Double:
 
         floor = (sum of the D - K smallest eigenvalues) / D.
 
-    It is 0 exactly when K >= the rank of the centred rows (computed: within 1e-15 of the variance). iid U(0,1) features have D eigenvalues 1/12, so that the
-    floor is (1 - K/D)/12 in expectation. A nonlinear autoencoder can go below it.
+    It is 0 exactly when K >= the rank of the centred rows (computed: within 1e-15 of the variance). iid U(0,1) features
+    have D eigenvalues 1/12, so that the floor is (1 - K/D)/12 in expectation. A nonlinear autoencoder can go below it.
     rows: (S, N, D).    code: K >= 1.    Returns: (S,).    Raises ValueError where K < 1.
     """
     if code < 1:
