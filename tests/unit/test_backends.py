@@ -1,6 +1,7 @@
 """Backends hand back a run of the start they were given, or are refused with a reason."""
 
 import dataclasses
+import os
 import signal
 import subprocess
 import sys
@@ -128,3 +129,21 @@ def test_ctrl_c_ends_a_training_with_one_traceback():
     assert errors.strip().endswith("KeyboardInterrupt")
 
 
+
+
+def test_compiled_code_is_kept_on_disk(tmp_path):
+    script = textwrap.dedent("""
+        from aeclaims import *
+        from aeclaims.backends import kernel
+        train(Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=1, n_rows=9),
+              seeds=[0], backend="reference")
+        print(sum(kernel.train_epochs.stats.cache_hits.values()), sum(kernel.train_epochs.stats.cache_misses.values()))
+    """)
+
+    def hits_and_misses():
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True,
+                              env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)})
+        return done.stdout.split()
+
+    assert hits_and_misses() == ["0", "1"]
+    assert hits_and_misses() == ["1", "0"]
