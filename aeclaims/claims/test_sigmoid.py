@@ -13,7 +13,7 @@ from aeclaims.judge import Judge
 
 
 @claim("sigmoid-bce-uniform-plateau", where="answer, section Sigmoid, uniform rows", kind="theorem",
-       says="with a sigmoid and log-loss, uniform rows do not get below about 0.5: below the class floor of those very rows")
+       says="with a sigmoid and log-loss, uniform rows do not get below about 0.5: not below the class floor of those very rows")
 def test_no_seed_gets_below_the_floor_of_its_rows(train: Train, reference: Train, judge: Judge) -> None:
     run = train(SIGMOID_UNIFORM)
     floor = class_floor(run.start)
