@@ -46,6 +46,7 @@ class Session:
 
     settings: Settings
     runs: dict[tuple[str, Experiment], Run] = field(default_factory=dict)
+    parts: dict[tuple[str, Experiment, range], Run] = field(default_factory=dict)
     begun: float = field(default_factory=time.monotonic)
     _backend: backends.Backend | None = None
 
@@ -84,7 +85,10 @@ class Session:
         if known is None or not set(seeds) <= set(known.seeds):
             known = backends.train(experiment, seeds=seeds, backend=backend, dtype=self.settings.dtype)
             self.runs[backend.name, experiment] = known
-        return known if known.seeds == tuple(seeds) else known.only(tuple(seeds))
+        if known.seeds == tuple(seeds):
+            return known
+        # The same part is the same object: the reference is then seen to be compared with itself.
+        return self.parts.setdefault((backend.name, experiment, seeds), known.only(tuple(seeds)))
 
     def document(self, claims: list[dict[str, Any]]) -> dict[str, Any]:
         """What --claims-json writes."""
