@@ -112,7 +112,10 @@ def test_a_population_takes_at_most_3_times_its_rows(backend):
 
 
 def test_ctrl_c_ends_a_training_with_one_traceback():
+    # Shells start background jobs with Ctrl-C ignored; the script must not inherit that.
     script = textwrap.dedent("""
+        import signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         from aeclaims import *
         experiment = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), epochs=100_000)
         print("ready", flush=True)
