@@ -132,7 +132,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     from aeclaims.backends import UnknownBackend
 
     try:
-        _session(session.config).backend  # noqa: B018
+        _session(session.config).check_backend()
     except UnknownBackend as error:
         raise pytest.UsageError(f"--claims-backend, --claims-device, --claims-dtype: {error}") from None
 
@@ -159,7 +159,9 @@ def pytest_runtest_makereport(
 
 def _node(item: pytest.Item) -> str:
     """The item as --pyargs takes it, which works in a clone and from a wheel."""
-    return f"{getattr(item, 'module').__name__}::{item.nodeid.partition('::')[2]}"  # noqa: B009
+    module = item.getparent(pytest.Module)
+    assert module is not None
+    return f"{module.obj.__name__}::{item.nodeid.partition('::')[2]}"
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -61,6 +61,10 @@ class Session:
             self._backend = backend
         return self._backend
 
+    def check_backend(self) -> None:
+        """Raise UnknownBackend now where the backend under test, its device or its dtype is not to be had."""
+        _ = self.backend
+
     def seeds(self, claim: Claim) -> range:
         """The seeds of a claim: as many as asked for, else 256 on the reference, else the fewest that can fail."""
         count = self.settings.seeds

@@ -21,8 +21,8 @@ ACTIVATIONS = {"identity": kernel.IDENTITY, "relu": kernel.RELU, "leaky_relu": k
                "tanh": kernel.TANH, "sigmoid": kernel.SIGMOID}
 LOSSES = {"mse": kernel.MSE, "bce": kernel.BCE, "bce_logits": kernel.BCE_LOGITS}
 
-# Rows that one entry into the compiled loop visits: some tens of milliseconds, so that Ctrl-C is heard at once, and a
-# thousand times what the entry itself costs.
+# Rows that one entry into the compiled loop visits: 4 ms at D=2 to 60 ms at D=10, so that Ctrl-C is heard at once. Fewer
+# were slower (0.53 against 0.36 us per step and replica with 60,000, in one run).
 ROWS_PER_ENTRY = 1_000_000
 
 

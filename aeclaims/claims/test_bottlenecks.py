@@ -21,7 +21,7 @@ def judge_floor(run: Run, reference_run: Run, judge: Judge, *, within: float, fl
                 because=PCA)
     judge.share(excess <= within, ALMOST_ALL, seeds=run.seeds, name=f"share_{name}",
                 what=f"final loss within {within:.2g} of the floor, {name}", because=PCA)
-    # torch in float32: at most 82 roundings over 5 seeds.
+    # torch in float32: at most 85 roundings over 5 seeds at lr 1e-3, 294 at 1e-2.
     judge.agrees(run, reference_run, roundings=1000, above=1e-3, because="the same start takes the same path")
 
 

@@ -29,7 +29,8 @@ def settle(
                                f"  says:   {claim.says} ({claim.where}; {SOURCE})\n"
                                f"  {error}\n  worst:  seed {error.seed}; to replay it alone:\n    {replay}")
         else:
-            because.append(f"{type(error).__name__}: {error}")
+            # Without an error it is an expected failure that held, which pytest's text says.
+            because.append(f"{type(error).__name__}: {error}" if error else str(report.longrepr))
     elif report.skipped or judge.not_exercised or not judge.judged:
         verdict = Verdict.NOT_EXERCISED
         because += judge.not_exercised or [str(error) if error else "the claim judged nothing"]
