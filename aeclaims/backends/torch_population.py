@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
 from aeclaims.backends import torch_parts
@@ -172,7 +173,8 @@ class CompiledSteps:
         # Each training is a new program: without a reset, dynamo would give up on compiling after eight of them.
         torch.compiler.reset()
         self.eager_steps = population.eager_steps
-        self.graph = torch.compile(torch.no_grad()(population.graph_steps), backend=_inductor, fullgraph=True, dynamic=False)
+        self.graph = torch.compile(torch.no_grad()(population.graph_steps), fullgraph=True, dynamic=False,
+                                   options={"joint_custom_pre_pass": MultiplyAdds()})
         self.chosen: Steps = self.at_first
 
     def __call__(self, batches: torch.Tensor) -> torch.Tensor:
@@ -200,14 +202,25 @@ class CompiledSteps:
         return losses
 
 
-def _inductor(graph: Any, inputs: Any) -> Any:
-    from torch._inductor.compile_fx import compile_fx
-    from torch._inductor.decomposition import select_decomp_table
+class MultiplyAdds(CustomGraphPass):
+    """Tells inductor to lower batched products as multiply-adds, with the batch, our seeds, last in memory."""
 
-    return compile_fx(graph, inputs, decompositions={**select_decomp_table(), torch.ops.aten.bmm.default: _multiply_add})
+    def __call__(self, graph: torch.fx.Graph) -> None:
+        """(S, M, K) times (S, K, N): the products of (M, K, 1, S) and (1, K, N, S), summed over K."""
+        aten = torch.ops.aten
 
+        def call(operator: Any, *arguments: Any) -> torch.fx.Node:
+            node = graph.call_function(operator, arguments)
+            node.meta["val"] = operator(*(a.meta["val"] if isinstance(a, torch.fx.Node) else a for a in arguments))
+            return node
 
-def _multiply_add(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Batched product as multiply-adds with the batch on the last axis of the result's memory, where seeds are."""
-    left, right = left.permute(1, 2, 0), right.permute(1, 2, 0)
-    return (left.unsqueeze(2) * right.unsqueeze(0)).sum(1).permute(2, 0, 1)
+        for product in graph.find_nodes(op="call_function", target=aten.bmm.default):
+            with graph.inserting_before(product):
+                left, right = (call(aten.permute.default, factor, [1, 2, 0]) for factor in product.args)
+                products = call(aten.mul.Tensor, call(aten.unsqueeze.default, left, 2), call(aten.unsqueeze.default, right, 0))
+                product.replace_all_uses_with(call(aten.permute.default, call(aten.sum.dim_IntList, products, [1]), [2, 0, 1]))
+            graph.erase_node(product)
+
+    def uuid(self) -> Any:
+        """What inductor's cache of compiled graphs knows this pass by."""
+        return get_hash_for_files((__file__,))
