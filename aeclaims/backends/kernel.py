@@ -2,9 +2,10 @@
 
 Layout: a minibatch is transposed once, to (features, rows), so that every inner loop runs over contiguous numbers and
 vectorises whatever the widths are; one seed alone is as fast as one of many. Affine layers take two outputs and two
-inputs at a time, which halves the traffic to the cache. Arrays are indexed in full, never sliced: a slice costs more
-than a step's arithmetic at D=2, for it counts references (0.48 us a step with slices, 0.26 without). Odd widths are padded by a unit whose parameters are zero and
-whose activation is never applied: it stays zero, and so do all its gradients.
+inputs at a time, which halves the traffic to the cache. Arrays are indexed in full, never sliced: a slice counts
+references, which cost more than a step's arithmetic at D=2 (0.48 us a step with slices, 0.26 without). Odd widths are
+padded by a unit whose parameters are zero and whose activation is never applied: it stays zero, and so do all its
+gradients.
 
 Sums may be reassociated, which vectorises them. Nothing assumes that NaN or infinity cannot occur: a diverged replica
 stays visible. The stored activation is an output, never an input: each derivative is written in terms of the output.
