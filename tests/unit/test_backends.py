@@ -10,8 +10,10 @@ import time
 
 import numpy as np
 import pytest
+import torch._inductor.config as inductor_config
+from torch._dynamo.utils import counters
 
-from aeclaims import SIGMOID, Adam, Backend, Experiment, Given, InvalidRun, Run, Start, Uniform, affine, train
+from aeclaims import SIGMOID, Adam, Backend, Bernoulli, Experiment, Given, InvalidRun, Run, Start, Uniform, affine, train
 from aeclaims.backends import reference, torch_population
 
 SMALL = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), epochs=3, n_rows=300)
@@ -69,12 +71,20 @@ def test_compiled_steps_are_eager_steps(monkeypatch):
     np.testing.assert_allclose(compiled.epoch_loss, eager.epoch_loss, rtol=1e-12)
 
 
-def test_without_a_compiler_torch_says_so_and_trains_eagerly(monkeypatch):
-    def broken(graph, inputs):
-        raise RuntimeError("no C++ compiler")
-
+def test_a_program_is_compiled_once(monkeypatch):
     monkeypatch.setattr(torch_population, "COMPILING_PAYS_FROM_STEPS", 0)
-    monkeypatch.setattr(torch_population, "_inductor", broken)
+    train(SMALL, seeds=range(3), backend="torch")
+    counters.clear()
+    other_rows = dataclasses.replace(SMALL, rows=Bernoulli(0.5, features=SMALL.features))
+    train(other_rows, seeds=range(3), backend="torch")
+    assert counters["inductor"]["fxgraph_cache_hit"] == 1
+
+
+def test_without_a_compiler_torch_says_so_and_trains_eagerly(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch_population, "COMPILING_PAYS_FROM_STEPS", 0)
+    # Nothing that was compiled before may be found.
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(inductor_config.cpp, "cxx", ("no-such-compiler",))
     with pytest.warns(RuntimeWarning, match="could not compile.*trains eagerly"):
         run = train(SMALL, seeds=range(3), backend="torch", dtype="float64")
     eager = train(SMALL, seeds=range(3), backend="torch-eager", dtype="float64")
