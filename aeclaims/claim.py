@@ -11,6 +11,7 @@ from aeclaims.judge import Share
 from aeclaims.run import Run
 
 Kind = Literal["theorem", "observation"]
+Finding = Literal["holds", "holds for a share", "holds where", "does not hold"]
 Train = Callable[[Experiment], Run]
 
 SOURCE = "Cross Validated question 441750"
@@ -21,8 +22,12 @@ class Claim:
     """One sentence of the answer, or one that goes beyond it.
 
     where: its place in the source. says: the sentence in our words. kind: a theorem holds for every seed, rounding
-    aside; an observation for a stated share. shares: all that its judges use. is_costly: a replica costs so much that
-    the reference, too, takes no more seeds than it needs.
+    aside; an observation for a stated share. shares: all that its judges use.
+    finding: what became of the sentence when it was tried; the test asserts it, so that "does not hold" fails on the day
+    that it holds. nuance: for which share, or where, or what holds instead; in words, the figures are measured.
+    least_seeds: how many it takes at least, where its judges look at some of them only.
+    reference_seeds: what the claim takes on the reference by default, where its judges need no more; few where a
+    replica is costly.
     """
 
     id: str
@@ -30,7 +35,15 @@ class Claim:
     says: str
     kind: Kind
     shares: tuple[Share, ...] = ()
-    is_costly: bool = False
+    finding: Finding = "holds"
+    nuance: str = ""
+    least_seeds: int = 2
+    reference_seeds: int = 256
+
+    def __post_init__(self) -> None:
+        if (self.finding == "holds") == bool(self.nuance):
+            raise ValueError(f"claim {self.id}: finding {self.finding!r} with nuance {self.nuance!r}; every finding but "
+                             "'holds' says for which share, or where, or what holds instead")
 
     @property
     def fewest_seeds(self) -> int:
@@ -38,11 +51,12 @@ class Claim:
 
         A theorem's judge can with one, but only of two can one replica leak into the other.
         """
-        return max(2, *(share.fewest_seeds for share in self.shares)) if self.shares else 2
+        return max(self.least_seeds, *(share.fewest_seeds for share in self.shares), 2)
 
 
 def claim(
-    id: str, *, where: str, says: str, kind: Kind, shares: tuple[Share, ...] = (), is_costly: bool = False,
+    id: str, *, where: str, says: str, kind: Kind, shares: tuple[Share, ...] = (), finding: Finding = "holds",
+    nuance: str = "", least_seeds: int = 2, reference_seeds: int = 256,
 ) -> pytest.MarkDecorator:
     """Mark a test as the judge of a claim: `pytest -m claims` selects it, and the report carries this record."""
-    return pytest.mark.claims(Claim(id, where, says, kind, shares, is_costly))
+    return pytest.mark.claims(Claim(id, where, says, kind, shares, finding, nuance, least_seeds, reference_seeds))

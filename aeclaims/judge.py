@@ -14,6 +14,8 @@ from aeclaims.run import Double, Run
 # The most that one side of one share may err: a claim that is true to the letter fails with at most this probability
 # over the draw of the seeds. The seeds of a default run are fixed, so that a stack that passes once passes always.
 ALPHA = 1e-6
+# Of the interval reported with a share (Clopper and Pearson, exact); the verdict is the test's, not the interval's.
+CONFIDENCE = 0.99
 
 
 class Verdict(StrEnum):
@@ -68,6 +70,7 @@ class Judge:
     """Judges one claim: raises ClaimFailed on the first rejection, and notes what could not be exercised."""
 
     measured: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     floor: float | None = None
     because: list[str] = field(default_factory=list)
     not_exercised: list[str] = field(default_factory=list)
@@ -121,7 +124,7 @@ class Judge:
         Under a share p, at most k of S hits have probability P(X <= k), X ~ Binomial(S, p): `at_least` fails where that
         is below alpha at p = at_least, `at_most` where P(X >= k) is at p = at_most.
         """
-        from scipy import special
+        from scipy import special, stats
 
         hit = np.asarray(hits)
         if hit.dtype != bool or hit.shape != (len(seeds),):
@@ -130,6 +133,8 @@ class Judge:
             return
         count, size = int(hit.sum()), hit.size
         self.measure(**{name: count / size})
+        interval = stats.binomtest(count, size).proportion_ci(CONFIDENCE)
+        self.intervals[name] = (float(interval.low), float(interval.high))
         if size < share.fewest_seeds:
             self.not_exercised.append(f"{what}: with {size} seeds it could not fail; {share.fewest_seeds} are needed")
         too_few = special.bdtr(count, size, share.at_least)  # P(X <= count)

@@ -69,6 +69,7 @@ OPTIONS = (
     Option("dtype", "float32", _dtype, "float32 or float64"),
     Option("seeds", None, lambda text: _whole(1, text),
            "replicas of each claim (default: 256 on the reference; else the fewest with which every judge can fail)"),
+    Option("scale", 1, lambda text: _whole(1, text), "times as many seeds as by default, for every claim"),
     Option("seed-base", 0, lambda text: _whole(0, text), "the first seed"),
     Option("json", None, _json_path, "write what was judged to this file"),
 )
@@ -92,6 +93,7 @@ JUDGE = pytest.StashKey["Judge"]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "claims(claim): judges a claim about training; see aeclaims.claim.claim")
+    config.addinivalue_line("markers", "slow: takes hours on a CPU; runs only where -m names it")
     config.stash[RESULTS] = []
     config.pluginmanager.register(_Results(config.stash[RESULTS]), "aeclaims-results")
 
@@ -123,6 +125,16 @@ def _session(config: pytest.Config) -> "Session":
 def _claim(item: pytest.Item) -> "Claim | None":
     marker = item.get_closest_marker("claims")
     return marker.args[0] if marker else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A slow claim is left out unless -m asks for it by that name."""
+    if "slow" in config.option.markexpr:
+        return
+    slow = [item for item in items if _claim(item) and item.get_closest_marker("slow")]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

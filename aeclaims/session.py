@@ -17,10 +17,6 @@ from aeclaims.experiment import Experiment
 from aeclaims.judge import ClaimFailed
 from aeclaims.run import Run
 
-SEEDS_ON_THE_REFERENCE = 256
-# What a costly claim takes on the reference, where its judges need no more.
-SEEDS_OF_A_COSTLY_CLAIM = 16
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -30,6 +26,7 @@ class Settings:
     device: str
     dtype: str
     seeds: int | None
+    scale: int
     seed_base: int
     json: Path | None
 
@@ -66,12 +63,11 @@ class Session:
         _ = self.backend
 
     def seeds(self, claim: Claim) -> range:
-        """The seeds of a claim: as many as asked for, else 256 on the reference, else the fewest that can fail."""
+        """The seeds of a claim: as many as asked for, else its own number on the reference, else the fewest that can fail."""
         count = self.settings.seeds
-        if count is None and self.settings.backend == "reference":
-            count = max(claim.fewest_seeds, SEEDS_OF_A_COSTLY_CLAIM) if claim.is_costly else SEEDS_ON_THE_REFERENCE
-        elif count is None:
-            count = claim.fewest_seeds
+        if count is None:
+            on_reference = claim.reference_seeds if self.settings.backend == "reference" else 0
+            count = max(claim.fewest_seeds, on_reference) * self.settings.scale
         return range(self.settings.seed_base, self.settings.seed_base + count)
 
     def train(self, experiment: Experiment, seeds: range) -> Run:
@@ -106,8 +102,9 @@ class Session:
     def header(self) -> str:
         """Versions, backend, device, dtype and seeds, in one line."""
         found = self.document([])
-        seeds = self.settings.seeds or (f"{SEEDS_ON_THE_REFERENCE}, fewer for costly claims"
-                                        if self.settings.backend == "reference" else "the fewest that can fail a claim")
+        seeds = self.settings.seeds or (
+            ("256, fewer for costly claims" if self.settings.backend == "reference" else "the fewest that can fail a claim")
+            + f", times {self.settings.scale}" * (self.settings.scale > 1))
         return (f"aeclaims {found['aeclaims']}, torch {found['torch']}, numpy {found['numpy']}, python {found['python']}; "
                 f"backend {found['backend']}, device {found['device']}, {found['dtype']}; "
                 f"seeds: {seeds}, from {found['seed_base']}")

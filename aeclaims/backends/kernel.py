@@ -153,7 +153,8 @@ def _through_activation(kind, leak, values, layer, slopes, side, width, count):
 def _loss(kind, values, layer, slopes, side, width, count):
     """The minibatch's mean loss of values[layer] as outputs for values[0]; slopes[side] = its gradient by the outputs.
 
-    BCE follows torch.nn.BCELoss: logarithms are held at -100, and the gradient's denominator at 1e-12.
+    BCE follows torch.nn.BCELoss: logarithms are held at -100, and the gradient's denominator at 1e-12. The gradient of
+    BCE on logits, sigmoid(y) - x, is taken apart so that it does not cancel: (1 - x) sigmoid(y) - x sigmoid(-y).
     """
     F = values.dtype.type
     one, two, zero, least_log, least_spread = F(1), F(2), F(0), F(-100), F(1e-12)
@@ -181,8 +182,9 @@ def _loss(kind, values, layer, slopes, side, width, count):
                 y, x = values[layer, unit, k], values[0, unit, k]
                 shrunk = exp(-abs(y))
                 partial += (y if y > zero else zero) - x * y + log1p(shrunk)
-                probability = (one if y >= zero else shrunk) / (one + shrunk)
-                slopes[side, unit, k] = share * (probability - x)
+                large, small = one / (one + shrunk), shrunk / (one + shrunk)
+                rising, falling = (large, small) if y >= zero else (small, large)
+                slopes[side, unit, k] = share * ((one - x) * rising - x * falling)
         total += partial
     for k in range(count):
         if width % 2:

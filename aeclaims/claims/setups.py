@@ -9,12 +9,17 @@ from functools import lru_cache
 from aeclaims import floors
 from aeclaims.experiment import (
     IDENTITY,
+    RELU,
+    SGD,
     SIGMOID,
+    TANH,
     Adam,
     Bernoulli,
     Experiment,
+    Loss,
     Model,
     Redundant,
+    Rows,
     Uniform,
     affine,
     leaky_relu,
@@ -23,6 +28,17 @@ from aeclaims.start import Start
 
 # Answer, "Linear": its bound is 1e-5 in fewer than 450 epochs. The others show where the loss goes after that.
 LINEAR_MSE = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(lr=1e-5), epochs=800)
+
+# The same, in as many epochs as larger learning rates take.
+LINEAR = {1e-5: LINEAR_MSE} | {lr: replace(LINEAR_MSE, optimizer=Adam(lr=lr), epochs=epochs)
+                               for lr, epochs in ((1e-4, 120), (1e-3, 40))}
+# The same number of steps, 7,032 to 7,050, over fewer and over more rows.
+BY_ROWS = {count: replace(LINEAR[1e-3], n_rows=count, epochs=epochs)
+           for count, epochs in ((1_000, 880), (30_000, 30), (300_000, 3))}
+
+# Answer, summary: the very same affine model, its outputs read as logits, on the same rows and on binary ones.
+LOGITS_UNIFORM = replace(LINEAR[1e-3], loss="bce_logits")
+LOGITS_BERNOULLI = replace(LOGITS_UNIFORM, rows=Bernoulli(0.5, features=2), optimizer=Adam(lr=1e-2))
 
 # Answer, "Sigmoid": the same affine layers with a sigmoid at the end, and log-loss.
 SIGMOID_UNIFORM = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2, output=SIGMOID), loss="bce",
@@ -48,7 +64,34 @@ def listing_network(features: int, code: int) -> Model:
 LISTING = {lr: Experiment(rows=Uniform(features=10), model=listing_network(10, 10), loss="mse", optimizer=Adam(lr=lr), epochs=310)
            for lr in (1e-3, 1e-4)}
 LISTING_AS_IT_READS = replace(LISTING[1e-3], clear_gradients=False)
+# Its commented-out optimizers.
+LISTING_SGD = replace(LISTING[1e-3], optimizer=SGD(lr=1e-3, momentum=0.9))
+LISTING_DECAY = replace(LISTING[1e-3], optimizer=Adam(lr=1e-3, weight_decay=1e-6))
+# Weight decay that an affine model feels, at a learning rate that lets it settle there.
+LINEAR_DECAY = replace(LINEAR[1e-3], optimizer=Adam(lr=1e-3, weight_decay=1e-3), epochs=40)
 LISTING_REDUNDANT = replace(REDUNDANT[1, 1], model=listing_network(4, 1), epochs=60)
+
+# The question: five hidden layers of 100 ReLUs, 100 sigmoid outputs, Keras' initialisation; 500 epochs as asked, or as
+# many as a CPU can pay.
+QUESTION_500 = Experiment(rows=Uniform(features=100), model=Model((100,) * 7, (RELU,) * 5 + (SIGMOID,)), loss="bce",
+                          optimizer=Adam(lr=1e-3), epochs=500, initialisation="glorot")
+QUESTION = replace(QUESTION_500, epochs=20)
+QUESTION_BERNOULLI = replace(QUESTION, rows=Bernoulli(0.5, features=100), epochs=10)
+QUESTION_MSE = replace(QUESTION, loss="mse", epochs=10)
+
+# Answer, "Complicate": models, rows and losses crossed. It states no sizes; these take 940 steps.
+GRID_MODELS = {
+    "affine": Model((4, 4, 4), (IDENTITY, IDENTITY)),
+    "leaky ReLU": Model((4, 4, 4), (_LEAKY, IDENTITY)),
+    "deeper leaky ReLU": Model((4, 4, 4, 4, 4), (_LEAKY, _LEAKY, _LEAKY, IDENTITY)),
+    "ReLU": Model((4, 4, 4), (RELU, IDENTITY)),
+    "tanh": Model((4, 4, 4), (TANH, IDENTITY)),
+}
+
+
+def grid(model: str, rows: Rows, loss: Loss) -> Experiment:
+    """One cell of "Complicate": log-loss is taken on logits, so that both losses train the very same network."""
+    return Experiment(rows=rows, model=GRID_MODELS[model], loss=loss, optimizer=Adam(lr=1e-2), epochs=40, n_rows=3000)
 
 
 @lru_cache(maxsize=2)

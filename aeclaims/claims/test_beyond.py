@@ -7,7 +7,7 @@ from scipy import integrate, special, stats
 
 from aeclaims import floors
 from aeclaims.claim import Train, claim
-from aeclaims.claims.setups import SIGMOID_UNIFORM, class_floor
+from aeclaims.claims.setups import LISTING, LISTING_SGD, SIGMOID_UNIFORM, class_floor
 from aeclaims.claims.shares import ALMOST_ALL
 from aeclaims.experiment import IDENTITY, SIGMOID, Adam, Bernoulli, Beta, Experiment, Loss, Rows, Uniform, affine
 from aeclaims.judge import ALPHA, Judge
@@ -88,3 +88,27 @@ def test_the_sigmoid_model_ends_on_the_class_floor_of_its_rows(train: Train, jud
     # Adam's last steps of 1e-4 leave a little: 256 of 256 seeds end within 2.9e-6; floors of two seeds differ by 1e-3.
     judge.share(excess <= 1e-5, ALMOST_ALL, seeds=run.seeds, name="share_within_1e_5",
                 what="final loss within 1e-5 of the class floor", because="a convex loss has one minimum, and Adam finds it")
+
+
+@claim("saddle-levels", where="beyond the answer", kind="observation", shares=(ALMOST_ALL,), least_seeds=10,
+       reference_seeds=16,
+       says="seeds of the posted network that are late rest near k / (12 D): on the floor of a code that lacks k directions")
+def test_late_seeds_rest_where_k_directions_are_not_learnt(train: Train, judge: Judge) -> None:
+    ratios, seeds = [], []
+    for experiment in (LISTING_SGD, LISTING[1e-4]):
+        run = train(experiment)
+        rows, features = run.start.rows(), experiment.features
+        levels = np.stack([floors.bottleneck_floor(rows, features - k) for k in range(1, features)])
+        last = run.epoch_loss[-1]
+        # At rest: less than 1/2 % in 20 epochs, with at least half a direction still to learn.
+        is_resting = (np.abs(np.log(last / run.epoch_loss[-21])) < 0.005) & (last > levels[0] / 2)
+        ratio = last / levels
+        ratios += list(ratio[np.abs(np.log(ratio)).argmin(axis=0), np.arange(len(last))][is_resting])
+        seeds += [seed for seed, rests in zip(run.seeds, is_resting, strict=True) if rests]
+    judge.measure(floor=1 / (12 * 10), resting=len(ratios), least_ratio=min(ratios, default=np.nan),
+                  most_ratio=max(ratios, default=np.nan))
+    # 55 of 96 runs were at rest, at 1.003 to 1.033 of a level; levels near k = 8 are 12 % apart, those near 1 a factor of 2.
+    judge.share((np.array(ratios) > 0.99) & (np.array(ratios) < 1.05), ALMOST_ALL, seeds=seeds, name="share_on_a_level",
+                what="a resting loss is that of k unlearnt directions, within 5 % above",
+                because="at a saddle the map keeps D - k principal components of the rows and loses the k least (Baldi and "
+                        "Hornik 1989, for affine layers; the leaky ReLUs add the 1 to 3 %)")

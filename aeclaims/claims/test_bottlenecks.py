@@ -1,13 +1,14 @@
 """The answer's section "Bottlenecks": independent features do not compress, redundant ones do."""
 
 import numpy as np
+from scipy import stats
 
 from aeclaims import floors
 from aeclaims.claim import Train, claim
 from aeclaims.claims.setups import IID, LISTING_REDUNDANT, REDUNDANT
 from aeclaims.claims.shares import ALMOST_ALL
-from aeclaims.experiment import Adam, Experiment, Redundant, affine
-from aeclaims.judge import Judge
+from aeclaims.experiment import Adam, Bernoulli, Experiment, Redundant, Uniform, affine
+from aeclaims.judge import ALPHA, Judge
 from aeclaims.run import Double, Run
 
 PCA = "an affine code of size K keeps the K leading principal components and loses the rest (Eckart and Young)"
@@ -89,3 +90,21 @@ def test_affine_autoencoders_end_on_the_eigenvalue_floor(train: Train, reference
     judge.measure(floor=0.0)
 
 
+
+
+@claim("features-independent", where="answer, section Bottlenecks", kind="theorem",
+       says="the features of the rows are independent: one tells nothing of another")
+def test_one_feature_tells_nothing_of_another(train: Train, judge: Judge) -> None:
+    chances = []
+    for rows in (Uniform(features=4), Bernoulli(0.5, features=4)):
+        run = train(Experiment(rows=rows, model=affine(4, 4), loss="mse", optimizer=Adam(), epochs=1, n_rows=3000,
+                               batch_size=3000))
+        drawn = run.start.rows().reshape(-1, 4)
+        bins = np.minimum((drawn * 8).astype(int), 7) if isinstance(rows, Uniform) else drawn.astype(int)
+        for one in range(4):
+            for other in range(one):
+                table = stats.contingency.crosstab(bins[:, one], bins[:, other]).count
+                chances.append(stats.chi2_contingency(table, correction=False).pvalue)
+    judge.measure(floor=0.0, pairs=len(chances), least_chance=min(chances))
+    judge.every(chances, at_least=ALPHA, seeds=range(len(chances)), what="chance of such a table, were the features independent",
+                because="each number is drawn by itself: a chi-square test of each pair of features, over all seeds")

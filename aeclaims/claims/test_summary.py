@@ -1,8 +1,10 @@
 """The answer's summary: it is the pairing of loss and data that keeps the loss from zero."""
 
+import numpy as np
+
 from aeclaims import floors
 from aeclaims.claim import Train, claim
-from aeclaims.claims.setups import LINEAR_MSE, SIGMOID_UNIFORM
+from aeclaims.claims.setups import LINEAR, LINEAR_MSE, LOGITS_BERNOULLI, LOGITS_UNIFORM, SIGMOID_UNIFORM
 from aeclaims.claims.shares import ALMOST_ALL
 from aeclaims.judge import Judge
 
@@ -19,3 +21,35 @@ def test_bce_stays_above_the_entropy_of_uniform_rows_and_mse_does_not(train: Tra
     mse = train(LINEAR_MSE)
     judge.share(mse.reached(1e-5) > 0, ALMOST_ALL, seeds=mse.seeds, name="share_mse_below_1e-5",
                 what="MSE below 1e-5 on rows of the same kind", because="the identity is an affine map: MSE has floor 0")
+
+
+@claim("other-loss-reaches-zero", where="answer, summary", kind="observation", shares=(ALMOST_ALL,),
+       says="the same model on the same rows comes to zero, and soon, with another loss")
+def test_mse_brings_the_model_that_log_loss_does_not_bring_to_zero(train: Train, reference: Train, judge: Judge) -> None:
+    bce, mse = train(LOGITS_UNIFORM), train(LINEAR[1e-3])
+    floor = floors.epoch_entropy(bce.start)
+    first = mse.reached(1e-5)
+    judge.measure(floor=floor.mean(), median_epoch=np.median(first), worst_epoch=first.max(),
+                  least_excess=(bce.epoch_loss - floor).min())
+    judge.every(bce.epoch_loss - floor, at_least=-floors.rounding(bce.start.dtype, floor), seeds=bce.seeds,
+                what="log-loss above the entropy of the epoch's rows", because="Gibbs: BCE(x, p) = H(x) + KL(x || p) >= H(x)")
+    # 256 of 256 seeds in 4 to 26 epochs.
+    judge.share(first > 0, ALMOST_ALL, seeds=mse.seeds, name="share_reached", what="MSE below 1e-5 in 40 epochs",
+                because="the identity is an affine map: MSE has floor 0")
+    judge.agrees(bce, reference(LOGITS_UNIFORM), roundings=400,
+                 because="a convex loss ends where it must, so that rounding errors do not grow")
+
+
+@claim("other-data-reaches-zero", where="answer, summary", kind="observation", shares=(ALMOST_ALL,),
+       says="the same loss comes to zero, and soon, on other rows and with a slightly other model")
+def test_binary_rows_bring_log_loss_to_zero(train: Train, reference: Train, judge: Judge) -> None:
+    run = train(LOGITS_BERNOULLI)
+    first = run.reached(1e-5)
+    judge.measure(floor=0.0, median_epoch=np.median(first), worst_epoch=first.max())
+    judge.every(run.epoch_loss, at_least=0.0, seeds=run.seeds, what="log-loss of 0 and 1 is not negative",
+                because="the entropy of binary rows is 0")
+    # 64 of 64 seeds in 26 to 31 epochs.
+    judge.share(first > 0, ALMOST_ALL, seeds=run.seeds, name="share_reached", what="log-loss below 1e-5 in 40 epochs",
+                because="binary targets have entropy 0, and each is a function of its own input with a steep sigmoid")
+    judge.agrees(run, reference(LOGITS_BERNOULLI), above=1e-2, roundings=1000,
+                 because="the loss contracts to zero, so that rounding errors do not grow into other paths")

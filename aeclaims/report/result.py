@@ -39,9 +39,11 @@ def settle(
     else:
         verdict = Verdict.HELD
     return {
-        "id": claim.id, "where": claim.where, "kind": claim.kind, "says": claim.says, "verdict": str(verdict),
+        "id": claim.id, "where": claim.where, "kind": claim.kind, "says": claim.says,
+        "finding": claim.finding, "nuance": claim.nuance, "verdict": str(verdict),
         "backend": session.settings.backend, "seeds": len(seeds), "floor": _finite(judge.floor),
-        "measured": {name: _finite(value) for name, value in judge.measured.items()}, "because": "; ".join(because),
+        "measured": {name: _finite(value) for name, value in judge.measured.items()},
+        "intervals": judge.intervals, "because": "; ".join(because),
         "seconds": round(report.duration, 3), "replay": replay,
     }  # fmt: skip
 
