@@ -63,7 +63,7 @@ def test_no_network_is_narrower_than_its_rows_and_every_direction_passes(train: 
        says="the time that linear-mse needs falls as the learning rate grows, over two decades")
 def test_a_larger_learning_rate_gets_there_sooner(train: Train, judge: Judge) -> None:
     runs = {lr: train(experiment) for lr, experiment in LINEAR.items()}
-    first = {lr: np.where(run.reached(1e-5) > 0, run.reached(1e-5), np.inf) for lr, run in runs.items()}
+    first = {lr: np.where(run.reached(1e-5) > 0, run.reached(1e-5), np.nan) for lr, run in runs.items()}
     slow, middle, fast = (first[lr] for lr in sorted(first))
     judge.measure(floor=0.0, median_epoch_1e_5=np.median(slow), median_epoch_1e_4=np.median(middle),
                   median_epoch_1e_3=np.median(fast), least_ratio=(slow / fast).min(), most_ratio=(slow / fast).max())
