@@ -79,14 +79,18 @@ def class_floor(rows: Array) -> Double:
     Together the affine layers are one affine map, so that each feature d is a logistic regression on all features with
     soft targets: the mean of ln(1 + exp z) - x_d z, z = w x + c. That is convex in (w, c); Newton's method with halved
     steps finds its minimum. It stops once the Newton decrement, which bounds twice the distance to the minimum to
-    second order, is below 1e-16. A feature that is only ever 0 or 1 is separated by itself (w_d to infinity): floor 0.
-    For U(0,1) the floor is 0.504947 in expectation, reached at slope 5.1994 about 1/2, not 1/2: an affine map
+    second order, or what a step gains, is below eps. A feature that is only ever 0 or 1 is separated by itself (w_d to
+    infinity): floor 0. For U(0,1) the floor is 0.504947 in expectation, reached at slope 5.1994 about 1/2, not 1/2: an affine map
     of x is not its logit. With a bottleneck the floor can only be higher.
     rows: (S, N, D), in [0, 1].    Returns: (S,).    Raises OutOfRange as `row_entropy` does.
     """
     _check_range(rows)
     return np.array([np.mean([_logistic_floor(own, own[:, d]) for d in range(own.shape[1])])
                      for _, own in _each_seed(rows)])
+
+
+# What float64 resolves in a loss of about 1.
+RESOLUTION = float(np.finfo(np.float64).eps)
 
 
 def _logistic_floor(inputs: Double, targets: Double) -> float:
@@ -107,14 +111,18 @@ def _logistic_floor(inputs: Double, targets: Double) -> float:
         slope = design.T @ (p - targets) / len(targets)
         curvature = (design.T * (p * (1 - p))) @ design / len(targets)
         step = np.linalg.pinv(curvature, hermitian=True) @ slope
-        if slope @ step < 1e-16:
+        if slope @ step < RESOLUTION:
             return value
         along, size = design @ step, 1.0
         while (moved := losses(z - size * along)) > value:
             size /= 2
             if size < 1e-9:  # rounding hides what is left to gain
                 return value
+        gained = value - moved
         z, value = z - size * along, moved
+        # Targets next to 0 or 1 have their minimum far out, where curvature vanishes: each step gains e times less.
+        if gained < RESOLUTION:
+            return value
     raise ArithmeticError("Newton's method found no minimum in 100 steps: are the targets numbers in [0, 1]?")
 
 

@@ -65,6 +65,15 @@ class Share:
         return " and ".join([least] * (self.at_least > 0) + [most] * (self.at_most < 1))
 
 
+@dataclass(frozen=True)
+class Statement:
+    """One thing that a claim was judged by: what, within which bound, and why that bound."""
+
+    what: str
+    bound: str
+    because: str
+
+
 @dataclass
 class Judge:
     """Judges one claim: raises ClaimFailed on the first rejection, and notes what could not be exercised."""
@@ -74,6 +83,7 @@ class Judge:
     floor: float | None = None
     because: list[str] = field(default_factory=list)
     not_exercised: list[str] = field(default_factory=list)
+    statements: list[Statement] = field(default_factory=list)
     judged: int = 0
 
     def measure(self, *, floor: float | None = None, **numbers: float) -> None:
@@ -101,7 +111,7 @@ class Judge:
             raise ValueError(f"{what}: give at_least or at_most; a judge without a bound cannot fail")
         if numbers.shape[-1:] != (len(seeds),):
             raise ValueError(f"{what}: values of shape {numbers.shape} for {len(seeds)} seeds")
-        if self._is_empty(numbers.size, what, because):
+        if self._is_empty(numbers.size, Statement(what, _bounds(low, high), because)):
             return
         inside = (numbers >= low) & (numbers <= high)
         if not inside.all():
@@ -129,7 +139,7 @@ class Judge:
         hit = np.asarray(hits)
         if hit.dtype != bool or hit.shape != (len(seeds),):
             raise ValueError(f"{what}: hits of type {hit.dtype} and shape {hit.shape}; one bool for each seed is needed")
-        if self._is_empty(hit.size, what, because):
+        if self._is_empty(hit.size, Statement(what, f"{share} of seeds", because)):
             return
         count, size = int(hit.sum()), hit.size
         self.measure(**{name: count / size})
@@ -173,11 +183,13 @@ class Judge:
         self.every(deviation, at_most=roundings * np.finfo(run.start.dtype).eps, because=because, seeds=run.seeds,
                    what="relative deviation of epoch losses from the reference")
 
-    def _is_empty(self, size: int, what: str, because: str) -> bool:
-        if because not in self.because:
-            self.because.append(because)
+    def _is_empty(self, size: int, statement: Statement) -> bool:
+        if statement.because not in self.because:
+            self.because.append(statement.because)
+        if statement.what not in [known.what for known in self.statements]:
+            self.statements.append(statement)
         if size == 0:
-            self.not_exercised.append(f"{what}: no seed was given")
+            self.not_exercised.append(f"{statement.what}: no seed was given")
             return True
         self.judged += 1
         return False
@@ -191,7 +203,14 @@ class Judge:
         raise ClaimFailed(what=what, because=because, evidence=evidence, spread=spread + missing, seed=seed)
 
 
+def _bounds(low: npt.NDArray[Any], high: npt.NDArray[Any]) -> str:
+    sides = []
+    for name, side in (("at least", low), ("at most", high)):
+        if np.isfinite(side).any():
+            least, most = (f"{float(value):.4g}" for value in (side.min(), side.max()))
+            sides.append(f"{name} {least}" + f" to {most}" * (least != most))
+    return ", ".join([*sides, "every seed"])
+
+
 def _number(value: Any) -> str:
     return f"{float(value):.9g}"
-
-

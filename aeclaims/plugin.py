@@ -86,9 +86,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 # --------------------------------------------------------------------------------------------- hooks
 
+# Of one claim, kept for the report; the grid of models, rows and losses has 20.
+MOST_TRAININGS = 20
 SESSION = pytest.StashKey["Session"]()
 RESULTS = pytest.StashKey[list[dict[str, Any]]]()
 JUDGE = pytest.StashKey["Judge"]()
+RUNS = pytest.StashKey[dict["Experiment", "Run"]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -165,8 +168,17 @@ def pytest_runtest_makereport(
         # A plain dictionary on the report travels from pytest-xdist's workers as well.
         report.aeclaims = settle(  # type: ignore[attr-defined]
             claim, _session(item.config), item.stash.get(JUDGE, None), report,
-            None if call.excinfo is None else call.excinfo.value, _node(item))
+            None if call.excinfo is None else call.excinfo.value, _node(item), _trainings(item))
     return report
+
+
+def _trainings(item: pytest.Item) -> list[dict[str, Any]]:
+    """What the JSON keeps of a claim's trainings, where a JSON is asked for."""
+    if item.config.getoption("claims_json") is None or RUNS not in item.stash:
+        return []
+    from aeclaims.report.curves import summary
+
+    return [summary(run) for run in item.stash[RUNS].values()]
 
 
 def _node(item: pytest.Item) -> str:
@@ -233,6 +245,10 @@ def _trainer(request: pytest.FixtureRequest, which: str) -> "Callable[[Experimen
         is_shown = capture is not None and reporter is not None and reporter.isatty
         with capture.global_and_fixture_disabled() if is_shown else nullcontext():
             run: Run = getattr(session, which)(experiment, session.seeds(claim))
+        # Property tests train hundreds of experiments; a reader sees the first of them.
+        runs = request.node.stash.setdefault(RUNS, {})
+        if which == "train" and len(runs) < MOST_TRAININGS:
+            runs.setdefault(experiment, run)
         return run
 
     return trained

@@ -88,12 +88,16 @@ class Run:
 
 
 def forward(model: Model, parameters: Parameters, rows: Double) -> Double:
-    """The model's output before its last activation, in float64: rows (N, D) or (S, N, D) to (S, N, D)."""
+    """The model's output before its last activation, in float64: rows (N, D) or (S, N, D) to (S, N, D).
+
+    Infinite or NaN where a replica diverged, without NumPy's warnings.
+    """
     values: Double = rows
     for index, (weight, bias) in enumerate(parameters):
         if index:
             values = activate(model.activations[index - 1], values)
-        values = values @ np.swapaxes(weight.astype(np.float64), -1, -2) + bias.astype(np.float64)[:, None, :]
+        with np.errstate(invalid="ignore", over="ignore"):
+            values = values @ np.swapaxes(weight.astype(np.float64), -1, -2) + bias.astype(np.float64)[:, None, :]
     return values
 
 
@@ -115,6 +119,7 @@ def mean_loss(loss: Loss, output: Activation, values: Double, targets: Array) ->
 
     BCE is evaluated from logits in float64, log(1 + e^z) - x z, so that no probability next to 1 is rounded.
     """
-    if loss == "mse":
-        return float(np.mean((activate(output, values) - targets) ** 2))
-    return float(np.mean(np.logaddexp(0, values) - targets * values))
+    with np.errstate(invalid="ignore", over="ignore"):  # a replica that diverged: its loss says so
+        if loss == "mse":
+            return float(np.mean((activate(output, values) - targets) ** 2))
+        return float(np.mean(np.logaddexp(0, values) - targets * values))

@@ -135,6 +135,10 @@ def write_whole(path: Path, text: str) -> None:
             part.write(text)
             part.flush()
             os.fsync(part.fileno())
+            # Temporary files are their owner's alone; this one is to be read as any other file.
+            mask = os.umask(0)
+            os.umask(mask)
+            Path(part.name).chmod(0o666 & ~mask)
             Path(part.name).replace(path)
         except BaseException:
             Path(part.name).unlink(missing_ok=True)

@@ -47,7 +47,7 @@ def test_the_askers_network_is_far_from_the_entropy_after_500_epochs(train: Trai
 @claim("question-network-other-loss", where="answer, summary, taken to the question's network", kind="observation",
        shares=(NONE_OF_FEW,), finding="does not hold", reference_seeds=2,
        nuance="with MSE, whose floor is 0, the asker's network stays at half of what predicting the mean costs",
-       says="another loss would quickly bring the same model to zero: not the asker's own network")
+       says="another loss quickly brings the asker's own network, too, to zero")
 def test_mse_does_not_bring_the_askers_network_to_zero(train: Train, judge: Judge) -> None:
     run = train(QUESTION_MSE)
     judge.measure(floor=0.0, final_loss=run.epoch_loss[-1].mean(), predicting_the_mean=1 / 12)
@@ -62,7 +62,7 @@ def test_mse_does_not_bring_the_askers_network_to_zero(train: Train, judge: Judg
 @claim("question-network-other-data", where="answer, summary, taken to the question's network", kind="observation",
        shares=(NONE_OF_FEW,), finding="does not hold", reference_seeds=2,
        nuance="on binary rows, whose entropy is 0, the asker's network has learnt about half of the bits' log-loss",
-       says="other data would quickly bring a like model to zero: not the asker's own network")
+       says="other data quickly bring the asker's own network, too, to zero")
 def test_binary_rows_do_not_bring_the_askers_network_to_zero(train: Train, judge: Judge) -> None:
     run = train(QUESTION_BERNOULLI)
     judge.measure(floor=0.0, final_loss=run.epoch_loss[-1].mean(), predicting_the_mean=np.log(2))

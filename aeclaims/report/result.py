@@ -11,6 +11,7 @@ from aeclaims.session import Session
 
 def settle(
     claim: Claim, session: Session, judge: Judge | None, report: pytest.TestReport, error: BaseException | None, node: str,
+    trainings: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """The result of a claim's test; also turns pytest's report into the verdict: outcome, and a text that stands alone."""
     judge = judge or Judge()
@@ -27,6 +28,7 @@ def settle(
             because = [error.because]
             report.longrepr = (f"claim {claim.id} failed on backend {session.settings.backend}\n"
                                f"  says:   {claim.says} ({claim.where}; {SOURCE})\n"
+                               f"  found:  {claim.finding}{f' ({claim.nuance})' if claim.nuance else ''}\n"
                                f"  {error}\n  worst:  seed {error.seed}; to replay it alone:\n    {replay}")
         else:
             # Without an error it is an expected failure that held, which pytest's text says.
@@ -43,7 +45,8 @@ def settle(
         "finding": claim.finding, "nuance": claim.nuance, "verdict": str(verdict),
         "backend": session.settings.backend, "seeds": len(seeds), "floor": _finite(judge.floor),
         "measured": {name: _finite(value) for name, value in judge.measured.items()},
-        "intervals": judge.intervals, "because": "; ".join(because),
+        "intervals": judge.intervals,
+        "statements": [vars(statement) for statement in judge.statements], "trainings": trainings, "because": "; ".join(because),
         "seconds": round(report.duration, 3), "replay": replay,
     }  # fmt: skip
 

@@ -33,7 +33,8 @@ def print_table(reporter: pytest.TerminalReporter, results: list[dict[str, Any]]
         measured = [f"{name.replace('_', ' ')} {number(value)}" for name, value in result["measured"].items()]
         del measured[MOST_NUMBERS:]
         measured.append(f"{result['seeds']} seeds")
-        table.add_row(result["id"], result["says"], ", ".join(measured), number(result["floor"]),
+        says = result["says"] + (f": {result['finding']}" if result["finding"] != "holds" else "")
+        table.add_row(result["id"], says, ", ".join(measured), number(result["floor"]),
                       f"[{COLOURS[verdict]}]{verdict}[/]", f"{result['seconds']:.1f}")
     counts = Counter(result["verdict"] for result in results)
     reporter.section("claims", sep="=")

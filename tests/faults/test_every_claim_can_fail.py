@@ -117,7 +117,7 @@ def learning_rate_ignored(experiment: Experiment) -> Experiment:
 
 
 def slow_on_few_rows(experiment: Experiment) -> Experiment:
-    return dataclasses.replace(experiment, optimizer=Adam(lr=5e-4)) if experiment.n_rows == 1000 else experiment
+    return dataclasses.replace(experiment, optimizer=Adam(lr=1e-3)) if experiment.n_rows == 1000 else experiment
 
 
 def decay_ignored(experiment: Experiment) -> Experiment:

@@ -121,10 +121,19 @@ def test_the_json_holds_every_claim_also_when_one_fails(claims, pytester):
                           "seconds", "claims"}
     assert (found["backend"], found["seeds"], found["seed_base"]) == ("reference", 24, 0)
     held, failed = found["claims"]
-    fields = {"id", "where", "kind", "says", "verdict", "backend", "seeds", "floor", "measured", "because", "seconds", "replay"}
+    fields = {"id", "where", "kind", "says", "verdict", "backend", "seeds", "floor", "measured", "because", "seconds", "replay",
+              "finding", "nuance", "intervals", "statements", "trainings"}
     assert set(held) == set(failed) == fields
     assert (held["id"], held["verdict"], held["floor"], held["kind"]) == ("falls", "held", 0.0, "observation")
     assert held["measured"]["share"] == 1
+    low, high = held["intervals"]["share"]
+    assert 0.7 < low < high == 1
+    assert (held["finding"], held["nuance"]) == ("holds", "")
+    assert [statement["what"] for statement in held["statements"]] == ["falls"]
+    (training,) = held["trainings"]
+    assert training["epochs"] == [1, 2, 3]
+    assert len(training["curves"]) == 24
+    assert training["quantiles"]["1"][0] == pytest.approx(held["measured"]["worst"], rel=1e-3)
     assert (failed["id"], failed["verdict"], failed["floor"]) == ("negative", "failed", None)
     assert failed["replay"].startswith("pytest --pyargs test_claims::test_negative -m claims --claims-backend reference")
 
@@ -227,3 +236,37 @@ def test_loading_the_plugin_imports_neither_torch_nor_numba_nor_numpy(pytester):
 def test_the_readme_lists_every_option():
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     assert set(re.findall(r"--claims-[a-z-]+", readme)) == {f"--claims-{option.name}" for option in plugin.OPTIONS}
+
+
+def test_the_json_may_be_read_like_any_other_file(claims, pytester):
+    claims("--claims-json", "out.json", "--claims-seeds", "24", "-k", "falls")
+    (pytester.path / "other").touch()
+    assert (pytester.path / "out.json").stat().st_mode == (pytester.path / "other").stat().st_mode
+
+
+def test_scale_multiplies_the_default_seeds(claims, pytester):
+    claims("--claims-json", "out.json", "-k", "falls", "--claims-scale", "3", backend="torch-eager").assert_outcomes(
+        passed=1, deselected=1)
+    assert read(pytester)["claims"][0]["seeds"] == 60
+
+
+def test_a_slow_claim_runs_only_where_it_is_named(claims, pytester):
+    pytester.makepyfile(test_slow="""
+        import pytest
+        from aeclaims.claim import claim
+
+        @pytest.mark.slow
+        @claim("patient", where="here", says="patience helps", kind="theorem")
+        def test_patient(judge):
+            judge.every([1.0], at_least=0, seeds=[0], what="one", because="one is above zero")
+    """)
+    claims("-k", "patient").assert_outcomes(deselected=3)
+    named = pytester.runpytest_subprocess("-m", "claims and slow", "--claims-backend", "reference")
+    named.assert_outcomes(passed=1, deselected=2)
+
+
+def test_a_finding_needs_its_nuance():
+    from aeclaims.claim import claim
+
+    with pytest.raises(ValueError, match="claim x: finding 'does not hold' with nuance ''"):
+        claim("x", where="here", says="so", kind="theorem", finding="does not hold")

@@ -65,3 +65,9 @@ def test_only_keeps_the_seeds_asked_for():
     assert part.seeds == (7, 5)
     np.testing.assert_array_equal(part.epoch_loss, alone.epoch_loss)
     np.testing.assert_array_equal(part.final_loss, alone.final_loss)
+
+
+def test_the_final_loss_of_a_diverged_replica_is_not_finite_and_warns_of_nothing():
+    start = Start(EXPERIMENT, (0,))
+    infinite = tuple(Affine(np.full_like(w, np.inf), np.full_like(b, -np.inf)) for w, b in start.parameters())
+    assert not np.isfinite(Run(start, np.full((EXPERIMENT.epochs, 1), np.nan), infinite).final_loss).any()

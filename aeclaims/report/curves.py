@@ -1,0 +1,59 @@
+"""What a report keeps of a training: its set-up, and the losses of its seeds at some of its epochs."""
+
+from typing import Any
+
+import numpy as np
+
+from aeclaims import floors
+from aeclaims.experiment import Adam, Experiment, Optimizer
+from aeclaims.run import Double, Run
+
+# A picture is no wider than that, and the JSON of a thousand seeds stays small.
+MOST_EPOCHS = 60
+MOST_SEEDS = 24
+QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """The set-up in words, quantiles over all seeds at up to 60 epochs, and the single curves of the first 24 seeds."""
+    epochs = np.unique(np.geomspace(1, run.experiment.epochs, MOST_EPOCHS).round().astype(int))
+    losses = run.epoch_loss[epochs - 1]
+    with np.errstate(invalid="ignore"):
+        quantiles = np.quantile(losses, QUANTILES, axis=1)
+    return {"experiment": describe(run.experiment), "seeds": len(run.seeds), "epochs": epochs.tolist(),
+            "quantiles": {f"{q:g}": _digits(values) for q, values in zip(QUANTILES, quantiles, strict=True)},
+            "floors": theory(run), "curves": [_digits(values) for values in losses.T[:MOST_SEEDS]]}
+
+
+def theory(run: Run) -> dict[str, float]:
+    """The floors of a training that theory knows, on the mean of the first seeds' rows."""
+    experiment, some = run.experiment, run.only(run.seeds[:MOST_SEEDS])
+    if experiment.loss != "mse":
+        return {"entropy": float(floors.entropy(some.start.rows()).mean())}
+    if all(activation.kind == "identity" for activation in experiment.model.activations):
+        code = min(experiment.model.widths)
+        return {"bottleneck floor": float(floors.bottleneck_floor(some.start.rows(), code).mean())}
+    return {}
+
+
+def describe(experiment: Experiment) -> str:
+    """An experiment on one line, as a reader would write it down."""
+    widths = "-".join(str(width) for width in experiment.model.widths)
+    names = [a.kind.replace("_", " ") + (f" {a.slope:g}" if a.kind == "leaky_relu" else "") for a in experiment.model.activations]
+    gradients = "" if experiment.clear_gradients else ", gradients never cleared"
+    return (f"rows {experiment.rows}, {experiment.n_rows:,} of them in minibatches of {experiment.batch_size}; "
+            f"affine layers {widths} with {', '.join(names)}; {experiment.initialisation} initialisation; "
+            f"{experiment.loss}; {_optimizer(experiment.optimizer)}{gradients}; {experiment.epochs} epochs")
+
+
+def _optimizer(optimizer: Optimizer) -> str:
+    is_adam = isinstance(optimizer, Adam)
+    usual = Adam() if is_adam else type(optimizer)(lr=optimizer.lr)
+    extra = [f"{name.replace('_', ' ')} {value}" for name, value in vars(optimizer).items()
+             if name != "lr" and value != getattr(usual, name)]
+    return ", ".join([f"{'Adam' if is_adam else 'SGD'} {optimizer.lr:g}", *extra])
+
+
+def _digits(values: Double) -> list[float | None]:
+    """Four digits of each; JSON has no NaN and no infinity."""
+    return [float(f"{value:.4g}") if np.isfinite(value) else None for value in values]
