@@ -87,15 +87,14 @@ def shown(result: dict[str, Any]) -> str:
     text = f"**{result['finding']}**"
     if result["finding"] == "holds for a share" and result["intervals"]:
         name = next(iter(result["intervals"]))
-        text += f": {share(result, name)}"
-    return text + (f" ({result['nuance']})" if result["nuance"] else "")
+        text += f": {share(result, name)} of {result['seeds']:,} seeds"
+    return text + (f": {result['nuance']}" if result["nuance"] else "")
 
 
 def share(result: dict[str, Any], name: str) -> str:
-    """A share in per cent with its interval and the number of seeds."""
+    """A share in per cent with its interval."""
     low, high = result["intervals"][name]
-    return (f"{100 * result['measured'][name]:.1f} % of {result['seeds']:,} seeds (99 % interval {100 * low:.1f} to "
-            f"{100 * high:.1f} %)")
+    return f"{100 * result['measured'][name]:.1f} % (99 % interval {100 * low:.1f} to {100 * high:.1f} %)"
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
@@ -122,7 +121,8 @@ def draw(result: dict[str, Any], path: Path) -> None:
             axis.plot(epochs, [float("nan") if value is None else value for value in curve], color="#3b6ea5", linewidth=0.4)
         axis.plot(epochs, levels["0.5"], color="#0b2545", linewidth=1.6, label="median")
         lines = dict(training["floors"])
-        if len(trainings) == 1 and isinstance(result["floor"], float):
+        is_another = isinstance(result["floor"], float) and all(abs(result["floor"] - known) > 1e-3 for known in lines.values())
+        if len(trainings) == 1 and is_another:
             lines["floor of the claim"] = result["floor"]
         for colour, (name, value) in zip(("#c1121f", "#2a7f3f"), lines.items(), strict=False):
             if value > 1e-12:  # a floor of zero has no place on a logarithmic axis
