@@ -86,7 +86,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 # --------------------------------------------------------------------------------------------- hooks
 
-# Of one claim, kept for the report; the grid of models, rows and losses has 20.
+# Of one claim, the longest, kept for the report: property tests train hundreds.
 MOST_TRAININGS = 20
 SESSION = pytest.StashKey["Session"]()
 RESULTS = pytest.StashKey[list[dict[str, Any]]]()
@@ -178,7 +178,9 @@ def _trainings(item: pytest.Item) -> list[dict[str, Any]]:
         return []
     from aeclaims.report.curves import summary
 
-    return [summary(run) for run in item.stash[RUNS].values()]
+    runs = list(item.stash[RUNS].values())
+    longest = sorted(runs, key=lambda run: -run.experiment.epochs)[:MOST_TRAININGS]
+    return [summary(run) for run in runs if run in longest]
 
 
 def _node(item: pytest.Item) -> str:
@@ -245,10 +247,8 @@ def _trainer(request: pytest.FixtureRequest, which: str) -> "Callable[[Experimen
         is_shown = capture is not None and reporter is not None and reporter.isatty
         with capture.global_and_fixture_disabled() if is_shown else nullcontext():
             run: Run = getattr(session, which)(experiment, session.seeds(claim))
-        # Property tests train hundreds of experiments; a reader sees the first of them.
-        runs = request.node.stash.setdefault(RUNS, {})
-        if which == "train" and len(runs) < MOST_TRAININGS:
-            runs.setdefault(experiment, run)
+        if which == "train":
+            request.node.stash.setdefault(RUNS, {}).setdefault(experiment, run)
         return run
 
     return trained

@@ -32,8 +32,8 @@ def judge_stalled(experiment: Experiment, train: Train, judge: Judge, *, above: 
 def test_the_askers_network_is_far_from_the_entropy_after_20_epochs(train: Train, reference: Train, judge: Judge) -> None:
     # After 20 epochs 0.0862 and 0.0817 of the loss are not entropy.
     judge_stalled(QUESTION, train, judge, above=0.05)
-    # torch in float32: at most 10 roundings over 2 seeds in the first epoch; ReLUs then flip on rounding errors.
-    judge.agrees(train(QUESTION), reference(QUESTION), epochs=1, roundings=1000,
+    # torch in float32: 0.03 roundings over 2 seeds in the first epoch; later ones were not measured.
+    judge.agrees(train(QUESTION), reference(QUESTION), epochs=1, roundings=100,
                  because="the same start takes the same path, until units flip on rounding errors")
 
 
@@ -41,6 +41,7 @@ def test_the_askers_network_is_far_from_the_entropy_after_20_epochs(train: Train
 @claim("question-network-500-epochs", where="question", kind="observation", shares=(NONE_OF_FEW,), reference_seeds=2,
        says="500 epochs do not bring the asker's network to zero loss, nor to the entropy of its rows")
 def test_the_askers_network_is_far_from_the_entropy_after_500_epochs(train: Train, judge: Judge) -> None:
+    # Not run by us in full: the bound is a quarter of what is left after 20 epochs.
     judge_stalled(QUESTION_500, train, judge, above=0.02)
 
 

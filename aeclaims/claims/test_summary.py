@@ -33,10 +33,11 @@ def test_mse_brings_the_model_that_log_loss_does_not_bring_to_zero(train: Train,
                   least_excess=(bce.epoch_loss - floor).min())
     judge.every(bce.epoch_loss - floor, at_least=-floors.rounding(bce.start.dtype, floor), seeds=bce.seeds,
                 what="log-loss above the entropy of the epoch's rows", because="Gibbs: BCE(x, p) = H(x) + KL(x || p) >= H(x)")
-    # 256 of 256 seeds in 4 to 26 epochs.
+    # 1,024 of 1,024 seeds by epoch 28, half of them by 13.
     judge.share(first > 0, ALMOST_ALL, seeds=mse.seeds, name="share_reached", what="MSE below 1e-5 in 40 epochs",
                 because="the identity is an affine map: MSE has floor 0")
-    judge.agrees(bce, reference(LOGITS_UNIFORM), roundings=400,
+    # torch in float32: 0.75 roundings over 5 seeds.
+    judge.agrees(bce, reference(LOGITS_UNIFORM), roundings=200,
                  because="a convex loss ends where it must, so that rounding errors do not grow")
 
 
@@ -48,8 +49,9 @@ def test_binary_rows_bring_log_loss_to_zero(train: Train, reference: Train, judg
     judge.measure(floor=0.0, median_epoch=np.median(first), worst_epoch=first.max())
     judge.every(run.epoch_loss, at_least=0.0, seeds=run.seeds, what="log-loss of 0 and 1 is not negative",
                 because="the entropy of binary rows is 0")
-    # 64 of 64 seeds in 26 to 31 epochs.
+    # 1,024 of 1,024 seeds by epoch 32, half of them by 27.
     judge.share(first > 0, ALMOST_ALL, seeds=run.seeds, name="share_reached", what="log-loss below 1e-5 in 40 epochs",
                 because="binary targets have entropy 0, and each is a function of its own input with a steep sigmoid")
+    # torch in float32: 4.1 roundings over 5 seeds.
     judge.agrees(run, reference(LOGITS_BERNOULLI), above=1e-2, roundings=1000,
                  because="the loss contracts to zero, so that rounding errors do not grow into other paths")
