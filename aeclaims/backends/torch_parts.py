@@ -54,12 +54,13 @@ def collect(tensors: Iterable[torch.Tensor]) -> Parameters:
     return tuple(Affine(w, b) for w, b in zip(arrays[::2], arrays[1::2], strict=True))
 
 
-def optimizer(experiment: Experiment, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """torch's stock optimizer."""
+def optimizer(experiment: Experiment, parameters: list[nn.Parameter], rate: torch.Tensor | None = None) -> torch.optim.Optimizer:
+    """torch's stock optimizer, with the experiment's learning rate as a number, or as it lies in the tensor `rate`."""
     spec = experiment.optimizer
+    lr = spec.lr if rate is None else rate
     if isinstance(spec, Adam):
-        return torch.optim.Adam(parameters, lr=spec.lr, betas=spec.betas, eps=spec.eps, weight_decay=spec.weight_decay)
-    return torch.optim.SGD(parameters, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
+        return torch.optim.Adam(parameters, lr=lr, betas=spec.betas, eps=spec.eps, weight_decay=spec.weight_decay)
+    return torch.optim.SGD(parameters, lr=lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
 
 
 def tensor(array: Array) -> torch.Tensor:
