@@ -53,7 +53,7 @@ class Population:
     """All replicas, stacked on one axis, and the optimizer that trains them."""
 
     def __init__(self, experiment: Experiment, start: Start, *, device: str, is_compiled: bool) -> None:
-        self.experiment, self.device, self.count = experiment, device, len(start.seeds)
+        self.experiment, self.device, self.is_compiled = experiment, device, is_compiled
         self.pick = self._picker(start)
         self.parameters = self._parameters(start)
         # Rates that lie in a tensor are no part of the program: trainings that differ by them are compiled once.
@@ -128,9 +128,10 @@ class Population:
         criterion = torch_parts.LOSSES[self.experiment.loss]()
 
         def loss(parameters: dict[str, torch.Tensor], batch: torch.Tensor) -> torch.Tensor:
-            # A mean does not ask for the order; with the minibatch last it is summed as it lies in memory.
-            output: torch.Tensor = criterion(functional_call(skeleton, parameters, (batch,)).mT, batch.mT)
-            return output
+            output = functional_call(skeleton, parameters, (batch,))
+            # A mean does not ask for the order: compiled, it is summed as it lies in memory.
+            mean: torch.Tensor = criterion(output.mT, batch.mT) if self.is_compiled else criterion(output, batch)
+            return mean
 
         return vmap(loss), vmap(grad_and_value(loss))
 
