@@ -85,7 +85,7 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 def threads(count: int | None) -> Iterator[None]:
     """That many threads for torch, where a count is given.
 
-    A compiled step of a small population takes 0.1 to 0.4 ms: two threads wait for each other as long as they work.
+    A compiled step of narrow networks takes 0.1 to 0.4 ms: two threads wait for each other as long as they work.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)

@@ -1,8 +1,8 @@
 """The torch and torch-eager backends: a population trained at once by vmap, with torch's autograd and optimizers.
 
 torch-eager runs each step as torch does without a compiler. torch compiles one or several steps into one call where
-that pays: on a CPU, for long trainings of narrow networks. Forward, backward and optimizer are traced from torch's own
-code; inductor_pass.py has their small products lowered in a way that suits them.
+that pays: on a CPU, for long trainings. Forward, backward and optimizer are traced from torch's own code; inductor_pass.py
+has their small products lowered in a way that suits them.
 """
 
 import inspect
@@ -23,8 +23,8 @@ from aeclaims.progress import progress
 from aeclaims.run import Double, Run
 from aeclaims.start import Parameters, Start
 
-# A compilation costs 3 to 10 s, an eager step 1 ms more than a compiled one.
-COMPILING_PAYS_FROM_STEPS = 4_000
+# A compilation costs 3 to 10 s, an eager step 1 to 3 ms more than a compiled one.
+COMPILING_PAYS_FROM_STEPS = 2_000
 # Several steps in one call save Python's overhead, 0.1 ms a step; each costs 2 s to compile, 5 s for wider layers.
 UNROLLING_PAYS_FROM_STEPS = 40_000
 STEPS_IN_A_CALL, STEPS_IN_A_CALL_OF_WIDER_LAYERS = 3, 2
@@ -35,10 +35,10 @@ Steps = Callable[[torch.Tensor], torch.Tensor]
 def train(experiment: Experiment, start: Start, *, device: str, is_compiled: bool) -> Run:
     """Train every seed of `start` at once."""
     steps = experiment.n_rows // experiment.batch_size * experiment.epochs
-    is_narrow = max(experiment.model.widths) <= WIDEST_WITHOUT_BLAS
-    pays = is_compiled and is_narrow and torch.device(device).type == "cpu" and steps >= COMPILING_PAYS_FROM_STEPS
+    pays = is_compiled and torch.device(device).type == "cpu" and steps >= COMPILING_PAYS_FROM_STEPS
+    threads = 1 if pays and max(experiment.model.widths) <= WIDEST_WITHOUT_BLAS else None
     epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
-    with torch_parts.default_dtype(torch_parts.torch_dtype(start.dtype)), torch_parts.threads(1 if pays else None):
+    with torch_parts.default_dtype(torch_parts.torch_dtype(start.dtype)), torch_parts.threads(threads):
         population = Population(experiment, start, device=device, is_compiled=pays)
         with progress("torch" if is_compiled else "torch-eager", experiment.epochs) as advance:
             for epoch in range(experiment.epochs):
@@ -57,7 +57,7 @@ class Population:
         self.pick = self._picker(start)
         self.parameters = self._parameters(start)
         # Rates that lie in a tensor are no part of the program: trainings that differ by them are compiled once.
-        rate = torch.tensor(experiment.optimizer.lr, dtype=torch_parts.torch_dtype(start.dtype)) if is_compiled else None
+        rate = torch.tensor(experiment.optimizer.lr, dtype=torch.float64) if is_compiled else None
         self.optimizer = torch_parts.optimizer(experiment, list(self.parameters.values()), rate)
         self.losses, self.gradients = self._functions(torch_parts.torch_dtype(start.dtype))
         full_steps = experiment.n_rows // experiment.batch_size
@@ -168,7 +168,7 @@ class CompiledSteps:
     def __init__(self, population: Population) -> None:
         # Each training is a new program: without a reset, dynamo would give up on compiling after eight of them.
         torch.compiler.reset()
-        self.eager_steps = population.eager_steps
+        self.eager_steps, self.optimizer = population.eager_steps, population.optimizer
         self.graph = torch.compile(torch.no_grad()(population.graph_steps), fullgraph=True, dynamic=False, options={
             "joint_custom_pre_pass": MinibatchLast(), "size_asserts": False, "alignment_asserts": False, "scalar_asserts": False})
         self.chosen: Steps = self.at_first
@@ -178,9 +178,17 @@ class CompiledSteps:
         return self.chosen(batches)
 
     def at_first(self, batches: torch.Tensor) -> torch.Tensor:
-        """Optimizers create their state in their first step; a graph traced before that would miss it."""
+        """Optimizers create their state in their first step; a graph traced before that would miss it.
+
+        Eager Adam corrects its moments in double precision. A graph does so in that of its count of steps: float32 puts
+        step sizes off by 2e-5 at first, which a network that still breaks symmetries grows to 3e-4 of the loss.
+        """
         self.chosen = self.compiling
-        return self.eager_steps(batches)
+        losses = self.eager_steps(batches)
+        for state in self.optimizer.state.values():
+            if "step" in state:
+                state["step"] = state["step"].double()
+        return losses
 
     def compiling(self, batches: torch.Tensor) -> torch.Tensor:
         """The first call compiles, or shows that nothing can."""

@@ -27,9 +27,9 @@ def test_most_seeds_of_the_posted_network_get_below_1e_5(train: Train, reference
     judge.share(later >= first, ALMOST_ALL, seeds=fast.seeds, name="share_not_sooner_lr_1e_4",
                 what="the same seed gets there no sooner with lr 1e-4",
                 because="Adam moves each parameter by about the learning rate, so that a tenth of it takes longer")
-    # torch in float32: at most 1,605 roundings over 10 seeds.
-    for lr, run in ((1e-3, fast), (1e-4, slow)):
-        judge.agrees(run, reference(LISTING[lr]), epochs=10, roundings=4000,
+    # torch in float32, compiled, 64 seeds: at most 600 roundings in 3 epochs (18,500 in 9), 22 in 10 epochs of lr 1e-4.
+    for lr, run, epochs, roundings in ((1e-3, fast, 3, 4000), (1e-4, slow, 10, 100)):
+        judge.agrees(run, reference(LISTING[lr]), epochs=epochs, roundings=roundings,
                      because="the same start takes the same path, until saddles amplify rounding errors")
 
 
