@@ -26,7 +26,7 @@ from aeclaims.start import Parameters, Start
 # A compilation costs 3 to 10 s, an eager step 1 to 3 ms more than a compiled one.
 COMPILING_PAYS_FROM_STEPS = 2_000
 # Several steps in one call save Python's overhead, 0.1 ms a step; each costs 2 s to compile, 5 s for wider layers.
-UNROLLING_PAYS_FROM_STEPS = 40_000
+UNROLLING_PAYS_FROM_STEPS = 60_000
 STEPS_IN_A_CALL, STEPS_IN_A_CALL_OF_WIDER_LAYERS = 3, 2
 WIDEST_OF_SHORT_STEPS = 4
 Steps = Callable[[torch.Tensor], torch.Tensor]
