@@ -106,9 +106,12 @@ class Start:
         """The order in which an epoch (from 0) visits the rows: (N,) for all seeds, or (S, N) where they share rows.
 
         One order serves a population in which each seed has rows of its own: its rows are exchangeable, and an order
-        costs more to draw than a small replica's epoch to train.
+        costs more to draw than a small replica's epoch to train. A minibatch that holds all rows holds them in order.
         """
         count = self.experiment.n_rows
+        if self.experiment.batch_size >= count:  # one minibatch of all rows: there is nothing to order
+            every_row = np.arange(count, dtype=np.uint32)
+            return np.broadcast_to(every_row, (len(self.seeds), count)) if self.has_shared_rows else every_row
         if not self.has_shared_rows:
             return _generator(0, ORDER, epoch).permutation(count).astype(np.uint32)
         return np.stack([_generator(seed, ORDER, epoch).permutation(count) for seed in self.seeds]).astype(np.uint32)

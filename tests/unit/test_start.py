@@ -7,7 +7,8 @@ import pytest
 
 from aeclaims import Adam, Bernoulli, Beta, Experiment, Given, Redundant, Start, Uniform, affine
 
-BASE = Experiment(rows=Uniform(features=3), model=affine(3, 2, 3), loss="mse", optimizer=Adam(), epochs=2, n_rows=100)
+BASE = Experiment(rows=Uniform(features=3), model=affine(3, 2, 3), loss="mse", optimizer=Adam(), epochs=2, n_rows=100,
+                  batch_size=10)
 SPECS = [Uniform(features=3), Bernoulli(0.3, features=3), Beta(0.5, 2, features=3), Redundant(2, features=3),
          Given(np.linspace(0, 1, 300).reshape(100, 3))]
 
@@ -37,6 +38,12 @@ def test_an_order_visits_every_row_once_and_anew_in_each_epoch():
     start = Start(BASE, (1, 2))
     assert sorted(start.order(0)) == list(range(100))
     assert not np.array_equal(start.order(0), start.order(1))
+
+
+@pytest.mark.parametrize(("rows", "shape"), [(SPECS[0], (100,)), (SPECS[-1], (2, 100))], ids=["own rows", "shared rows"])
+def test_a_minibatch_of_all_rows_holds_them_in_order(rows, shape):
+    order = Start(dataclasses.replace(BASE, rows=rows, batch_size=100), (1, 2)).order(1)
+    np.testing.assert_array_equal(order, np.broadcast_to(np.arange(100), shape))
 
 
 def test_seeds_that_share_rows_visit_them_in_orders_of_their_own():
