@@ -25,9 +25,9 @@ from aeclaims.start import Parameters, Start
 
 # A compilation costs 3 to 10 s, an eager step 1 to 3 ms more than a compiled one.
 COMPILING_PAYS_FROM_STEPS = 2_000
-# Several steps in one call save Python's overhead, 0.1 ms a step; each costs 2 s to compile, 5 s for wider layers.
+# Several steps in one call save 0.04 ms of Python a step; each costs 2 s to compile, and 10 s where layers are wider.
 UNROLLING_PAYS_FROM_STEPS = 60_000
-STEPS_IN_A_CALL, STEPS_IN_A_CALL_OF_WIDER_LAYERS = 3, 2
+MOST_STEPS_IN_A_CALL = 3
 WIDEST_OF_SHORT_STEPS = 4
 Steps = Callable[[torch.Tensor], torch.Tensor]
 
@@ -62,9 +62,8 @@ class Population:
         self.losses, self.gradients = self._functions(torch_parts.torch_dtype(start.dtype))
         full_steps = experiment.n_rows // experiment.batch_size
         is_short = max(experiment.model.widths) <= WIDEST_OF_SHORT_STEPS
-        most = STEPS_IN_A_CALL if is_short else STEPS_IN_A_CALL_OF_WIDER_LAYERS
-        unrolls = is_compiled and full_steps * experiment.epochs >= UNROLLING_PAYS_FROM_STEPS
-        self.together = _largest_divisor(full_steps, most) if unrolls else 1
+        unrolls = is_compiled and is_short and full_steps * experiment.epochs >= UNROLLING_PAYS_FROM_STEPS
+        self.together = _largest_divisor(full_steps, MOST_STEPS_IN_A_CALL) if unrolls else 1
         self.steps: Steps = CompiledSteps(self) if is_compiled else self.eager_steps
 
     def train_epoch(self, order: npt.NDArray[np.uint32]) -> Double:
