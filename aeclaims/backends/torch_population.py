@@ -42,9 +42,7 @@ def train(experiment: Experiment, start: Start, *, device: str, is_compiled: boo
         population = Population(experiment, start, device=device, is_compiled=pays)
         with progress("torch" if is_compiled else "torch-eager", experiment.epochs) as advance:
             for epoch in range(experiment.epochs):
-                # What was compiled in the first epoch fits all: a population's shapes never change.
-                with torch.compiler.set_stance("default", skip_guard_eval_unsafe=pays and epoch > 0):
-                    epoch_loss[epoch] = population.train_epoch(start.order(epoch))
+                epoch_loss[epoch] = population.train_epoch(start.order(epoch))
                 advance(1)
     return Run(start, epoch_loss, population.collect())
 
@@ -53,7 +51,7 @@ class Population:
     """All replicas, stacked on one axis, and the optimizer that trains them."""
 
     def __init__(self, experiment: Experiment, start: Start, *, device: str, is_compiled: bool) -> None:
-        self.experiment, self.device, self.is_compiled = experiment, device, is_compiled
+        self.experiment, self.device, self.is_compiled, self.is_warm = experiment, device, is_compiled, False
         self.pick = self._picker(start)
         self.parameters = self._parameters(start)
         # Rates that lie in a tensor are no part of the program: trainings that differ by them are compiled once.
@@ -68,6 +66,13 @@ class Population:
 
     def train_epoch(self, order: npt.NDArray[np.uint32]) -> Double:
         """One epoch over the rows in that order, (N,) or (S, N); returns the mean of its minibatch losses, (S,)."""
+        # What the first epoch compiled fits all: a population's shapes never change, so that no step has to check them.
+        with torch.compiler.set_stance("default", skip_guard_eval_unsafe=self.is_warm):
+            losses = self._train_epoch(order)
+        self.is_warm = self.is_compiled
+        return losses
+
+    def _train_epoch(self, order: npt.NDArray[np.uint32]) -> Double:
         size, count = self.experiment.batch_size, self.experiment.n_rows
         rows = torch.from_numpy(order.astype(np.int64)).to(self.device)
         losses = []

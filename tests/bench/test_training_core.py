@@ -48,8 +48,8 @@ def train_epochs(experiment, start, *, is_compiled):
     """
     from aeclaims.backends.torch_population import Population
 
-    # Unrolled as in a training of 40,000 steps or more.
-    population = Population(dataclasses.replace(experiment, epochs=200), start, device=DEVICE, is_compiled=is_compiled)
+    # Unrolled as in a training of 60,000 steps or more.
+    population = Population(dataclasses.replace(experiment, epochs=300), start, device=DEVICE, is_compiled=is_compiled)
     return lambda: [population.train_epoch(start.order(epoch)) for epoch in range(experiment.epochs)]
 
 
