@@ -15,6 +15,7 @@ from torch._dynamo.utils import counters
 
 from aeclaims import SIGMOID, Adam, Backend, Bernoulli, Experiment, Given, InvalidRun, Run, Start, Uniform, affine, train
 from aeclaims.backends import reference, torch_population
+from aeclaims.experiment import SGD, TANH, Model, leaky_relu
 
 SMALL = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), epochs=3, n_rows=300)
 BACKENDS = ["reference", "torch", "torch-eager", "torch-loop"]
@@ -64,10 +65,16 @@ def test_a_dtype_that_a_backend_lacks_is_refused():
         train(SMALL, seeds=[1], backend=Backend("mine", reference.train, dtypes=("float32",)), dtype="float64")
 
 
-def test_compiled_steps_are_eager_steps(monkeypatch):
+RAGGED = dataclasses.replace(SMALL, rows=Uniform(features=5), loss="bce",
+                             model=Model((5, 7, 3, 5), (leaky_relu(0.1), TANH, SIGMOID)))
+WIDE = dataclasses.replace(SMALL, rows=Uniform(features=3), model=affine(3, 40, 3), optimizer=SGD(lr=0.1, momentum=0.9))
+
+
+@pytest.mark.parametrize("experiment", [SMALL, RAGGED, WIDE], ids=["small", "ragged", "wide"])
+def test_compiled_steps_are_eager_steps(monkeypatch, experiment):
     monkeypatch.setattr(torch_population, "COMPILING_PAYS_FROM_STEPS", 0)
-    compiled = train(SMALL, seeds=range(3), backend="torch", dtype="float64")
-    eager = train(SMALL, seeds=range(3), backend="torch-eager", dtype="float64")
+    compiled = train(experiment, seeds=range(3), backend="torch", dtype="float64")
+    eager = train(experiment, seeds=range(3), backend="torch-eager", dtype="float64")
     np.testing.assert_allclose(compiled.epoch_loss, eager.epoch_loss, rtol=1e-12)
 
 
