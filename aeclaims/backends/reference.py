@@ -24,8 +24,6 @@ LOSSES = {"mse": kernel.MSE, "bce": kernel.BCE, "bce_logits": kernel.BCE_LOGITS}
 # Rows that one entry into the compiled loop visits: 4 ms at D=2 to 60 ms at D=10, so that Ctrl-C is heard at once. Fewer
 # were slower (0.53 against 0.36 us per step and replica with 60,000, in one run).
 ROWS_PER_ENTRY = 1_000_000
-# Numbers in the widest vector: the 12 parameters of a 2-2-2 network, one by one, took as long as 100 in vectors.
-VECTOR = 16
 
 
 def train(experiment: Experiment, start: Start) -> Run:
@@ -81,7 +79,7 @@ def _even(width: int) -> int:
 
 
 def _pack(model: Model, parameters: Parameters, dtype: np.dtype[Any]) -> Array:
-    """All parameters of each seed in one row, each layer padded to even widths, the row to whole vectors: (S, P)."""
+    """All parameters of each seed in one row, each layer padded to even widths: (S, P)."""
     parts = []
     for (weight, bias), inputs, outputs in zip(parameters, model.widths, model.widths[1:], strict=False):
         padded = np.zeros((len(weight), _even(outputs), _even(inputs)), dtype)
@@ -89,7 +87,6 @@ def _pack(model: Model, parameters: Parameters, dtype: np.dtype[Any]) -> Array:
         padded_bias = np.zeros((len(weight), _even(outputs)), dtype)
         padded_bias[:, :outputs] = bias
         parts += [padded.reshape(len(weight), -1), padded_bias]
-    parts.append(np.zeros((len(parts[0]), -sum(part.shape[1] for part in parts) % VECTOR), dtype))
     return np.concatenate(parts, axis=1)
 
 

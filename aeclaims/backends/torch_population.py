@@ -25,7 +25,7 @@ from aeclaims.start import Parameters, Start
 
 # A compilation costs 3 to 10 s, an eager step 1 to 3 ms more than a compiled one.
 COMPILING_PAYS_FROM_STEPS = 2_000
-# Several steps in one call save 0.04 ms of Python a step; each costs 2 s to compile, and 10 s where layers are wider.
+# Several steps in one call save 0.04 ms of Python a step; each costs 2 s to compile, 5 s where layers are wider.
 UNROLLING_PAYS_FROM_STEPS = 60_000
 MOST_STEPS_IN_A_CALL = 3
 WIDEST_OF_SHORT_STEPS = 4
