@@ -1,8 +1,17 @@
-"""Plugins that the project's own tests need, and how thorough its property tests are at night."""
+"""Plugins that the project's own tests need, and how thorough they are at night."""
 
+import pytest
 from hypothesis import settings
 
 pytest_plugins = ["pytester"]
 
 # `pytest tests/properties --hypothesis-profile=nightly`: minutes instead of seconds.
 settings.register_profile("nightly", max_examples=1000, deadline=None)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of the project's own tests, too, those marked slow are left out unless -m asks for them."""
+    if "slow" not in config.option.markexpr:
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]

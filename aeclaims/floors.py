@@ -1,6 +1,7 @@
 """Theory: the lowest value a loss can take, on the very rows drawn and in expectation. All float64, nats per feature."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from aeclaims import processors
 from aeclaims.experiment import Bernoulli, Beta, Uniform
 from aeclaims.start import Array, Start
 
@@ -85,22 +87,39 @@ def class_floor(rows: Array) -> Double:
     rows: (S, N, D), in [0, 1].    Returns: (S,).    Raises OutOfRange as `row_entropy` does.
     """
     _check_range(rows)
-    return np.array([np.mean([_logistic_floor(own, own[:, d]) for d in range(own.shape[1])])
-                     for _, own in _each_seed(rows)])
+    with ThreadPoolExecutor(processors.count()) as pool:
+        return np.array(list(pool.map(_class_floor, rows)))
 
 
 # What float64 resolves in a loss of about 1.
 RESOLUTION = float(np.finfo(np.float64).eps)
+# Newton's method begins on this many of the rows, where a step costs next to nothing, and ends on all.
+FEW_ROWS = 2_000
 
 
-def _logistic_floor(inputs: Double, targets: Double) -> float:
+def _class_floor(rows: Array) -> float:
+    rows = rows.astype(np.float64)
+    # Columns of mean 0 and variance 1 keep the Hessian well conditioned, however little a feature varies; constant ones say
+    # nothing.
+    centred, deviation = rows - rows.mean(axis=0), rows.std(axis=0)
+    design = np.column_stack([centred[:, deviation > 0] / deviation[deviation > 0], np.ones(len(rows))])
+    return float(np.mean([_logistic_floor(design, targets) for targets in rows.T]))
+
+
+def _logistic_floor(design: Double, targets: Double) -> float:
     if np.all((targets == 0) | (targets == 1)):
         return 0.0
-    # Centred inputs keep the Hessian well conditioned; columns that say nothing new are left out by the pseudo-inverse.
-    design = np.column_stack([inputs - inputs.mean(axis=0), np.ones(len(inputs))])
     coefficients = np.zeros(design.shape[1])
     coefficients[-1] = special.logit(np.clip(targets.mean(), 1e-12, 1 - 1e-12))
+    if len(targets) > 4 * FEW_ROWS:
+        begun, _ = _newton(design[:FEW_ROWS], targets[:FEW_ROWS], coefficients)
+        # A few rows may be separated where all are not: their coefficients are then too large to begin with.
+        coefficients = begun if np.abs(begun).max() < 100 else coefficients
+    return _newton(design, targets, coefficients)[1]
 
+
+def _newton(design: Double, targets: Double, coefficients: Double) -> tuple[Double, float]:
+    """The coefficients of the least mean of ln(1 + exp z) - x z, z = design coefficients, and that mean."""
     def losses(z: Double) -> float:
         return float(np.mean(np.maximum(z, 0) - targets * z + np.log1p(np.exp(-np.abs(z)))))
 
@@ -110,19 +129,20 @@ def _logistic_floor(inputs: Double, targets: Double) -> float:
         p = special.expit(z)
         slope = design.T @ (p - targets) / len(targets)
         curvature = (design.T * (p * (1 - p))) @ design / len(targets)
+        # Columns that say nothing new are left out by the pseudo-inverse.
         step = np.linalg.pinv(curvature, hermitian=True) @ slope
         if slope @ step < RESOLUTION:
-            return value
+            return coefficients, value
         along, size = design @ step, 1.0
         while (moved := losses(z - size * along)) > value:
             size /= 2
             if size < 1e-9:  # rounding hides what is left to gain
-                return value
+                return coefficients, value
         gained = value - moved
-        z, value = z - size * along, moved
+        z, value, coefficients = z - size * along, moved, coefficients - size * step
         # Targets next to 0 or 1 have their minimum far out, where curvature vanishes: each step gains e times less.
         if gained < RESOLUTION:
-            return value
+            return coefficients, value
     raise ArithmeticError("Newton's method found no minimum in 100 steps: are the targets numbers in [0, 1]?")
 
 

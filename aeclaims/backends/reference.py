@@ -1,70 +1,119 @@
 """The reference backend: the oracle, independent of torch, and the fastest here for populations of tiny networks.
 
-Each seed is trained by one compiled loop (kernel.py) that holds no Python lock, so threads run seeds side by side. The
-loop is entered for a few epochs at a time: between two entries progress is shown and Ctrl-C is heard.
+Seeds are trained by one compiled loop (kernel/) that holds no Python lock, so that threads run side by side: each takes one
+seed, or as many at once as a vector has lanes. The loop is entered for a few epochs at a time: between two entries
+progress is shown and Ctrl-C is heard.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from aeclaims import processors
 from aeclaims.backends import kernel
 from aeclaims.experiment import Adam, Experiment, Model
 from aeclaims.progress import progress
-from aeclaims.run import Run
+from aeclaims.run import Double, Run
 from aeclaims.start import Affine, Array, Parameters, Start
 
 ACTIVATIONS = {"identity": kernel.IDENTITY, "relu": kernel.RELU, "leaky_relu": kernel.LEAKY_RELU,
                "tanh": kernel.TANH, "sigmoid": kernel.SIGMOID}
 LOSSES = {"mse": kernel.MSE, "bce": kernel.BCE, "bce_logits": kernel.BCE_LOGITS}
 
-# Rows that one entry into the compiled loop visits: 4 ms at D=2 to 60 ms at D=10, so that Ctrl-C is heard at once. Fewer
-# were slower (0.53 against 0.36 us per step and replica with 60,000, in one run).
+# Rows that one entry into the compiled loop visits of each seed: 4 ms at D=2 to 60 ms at D=10, so that Ctrl-C is heard at
+# once. With 60,000 a step and replica took half as long again.
 ROWS_PER_ENTRY = 1_000_000
+# With more parameters than this, which take 16 KB in lanes, seeds are faster one by one: at D=4 (40 parameters) lanes of
+# seeds take 0.6 times as long, at D=10 (440) 1.4 times.
+MOST_PARAMETERS_IN_LANES = 256
+# Bytes between what different threads write, so that they share no line of the cache.
+GAP = 64
 
 
 def train(experiment: Experiment, start: Start) -> Run:
     """Train every seed of `start`, on all processors that this process may use."""
-    model, dtype = experiment.model, start.dtype
-    rows = start.rows()
-    parameters = _pack(model, start.parameters(), dtype)
-    gradient, first, second = (np.zeros_like(parameters) for _ in range(3))
-    epoch_loss = np.empty((len(start.seeds), experiment.epochs))
-    optimizer, settings = _optimizer(experiment)
-    constants = (
-        np.array(model.widths), np.array([ACTIVATIONS[a.kind] for a in model.activations]),
-        np.array([a.slope for a in model.activations], dtype), LOSSES[experiment.loss], optimizer, settings,
-        experiment.clear_gradients,
-    )  # fmt: skip
-
-    def train_seed(seed: int, orders: npt.NDArray[np.uint32], epochs: slice) -> None:
-        own = seed if len(rows) > 1 else 0
-        kernel.train_epochs(
-            rows[own], orders[:, seed] if orders.ndim == 3 else orders, experiment.batch_size, *constants,
-            epochs.start * experiment.steps_per_epoch, parameters[seed], gradient[seed], first[seed], second[seed],
-            epoch_loss[seed, epochs],
-        )  # fmt: skip
-
+    rows, packed = start.rows(), _pack(experiment.model, start.parameters(), start.dtype)
+    epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
+    crews = [Crew(experiment, seeds, rows, packed, epoch_loss) for seeds in _crews(experiment, start)]
     chunk = max(1, ROWS_PER_ENTRY // experiment.n_rows)
-    pool = ThreadPoolExecutor(_processors())
+    pool = ThreadPoolExecutor(processors.count())
     try:
         with progress("reference", experiment.epochs) as advance:
             for begin in range(0, experiment.epochs, chunk):
                 epochs = slice(begin, min(begin + chunk, experiment.epochs))
                 orders = np.stack([start.order(epoch) for epoch in range(epochs.start, epochs.stop)])
-                for _ in pool.map(lambda seed: train_seed(seed, orders, epochs), range(len(start.seeds))):  # noqa: B023
+                for _ in pool.map(lambda crew: crew.train(orders, epochs), crews):  # noqa: B023
                     pass
                 advance(epochs.stop - epochs.start)
     finally:
         pool.shutdown(cancel_futures=True)
-    return Run(start, epoch_loss.T.copy(), _unpack(model, parameters))
+    for crew in crews:
+        crew.put_back(packed)
+    return Run(start, epoch_loss, _unpack(experiment.model, packed))
 
 
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _crews(experiment: Experiment, start: Start) -> list[list[int]]:
+    """Which seeds, by their places in the start, are trained at once: one, or as many as there are lanes.
+
+    A crew that is not full is filled up by its last seed, where that is faster than one by one.
+    """
+    seeds = list(range(len(start.seeds)))
+    widths = experiment.model.widths
+    parameters = sum((inputs + 1) * outputs for inputs, outputs in zip(widths, widths[1:], strict=False))
+    if start.has_shared_rows or parameters > MOST_PARAMETERS_IN_LANES:
+        return [[seed] for seed in seeds]
+    lanes = kernel.lanes(start.dtype)
+    crews = [seeds[at : at + lanes] for at in range(0, len(seeds), lanes)]
+    if len(crews[-1]) <= lanes // 2:
+        crews += [[seed] for seed in crews.pop()]
+    return [crew + crew[-1:] * (lanes - len(crew)) if len(crew) > 1 else crew for crew in crews]
+
+
+class Crew:
+    """One seed, or as many as there are lanes, side by side on the last axis: what one thread trains."""
+
+    def __init__(self, experiment: Experiment, seeds: list[int], rows: Array, packed: Array, epoch_loss: Double) -> None:
+        self.experiment, self.seeds, self.epoch_loss = experiment, seeds, epoch_loss
+        optimizer, settings = _optimizer(experiment)
+        model = experiment.model
+        self.constants = (
+            np.array(model.widths), np.array([ACTIVATIONS[a.kind] for a in model.activations]),
+            np.array([a.slope for a in model.activations], rows.dtype), LOSSES[experiment.loss], optimizer, settings,
+            experiment.clear_gradients,
+        )  # fmt: skip
+        self.rows = _side_by_side(rows, seeds if len(rows) > 1 else [0])
+        parameters = _side_by_side(packed, seeds)
+        self.parameters, self.first, self.second = (_zeros(parameters.shape, rows.dtype) for _ in range(3))
+        self.parameters[:] = parameters
+        self.gradient = _zeros((len(parameters) + kernel.loss_room(parameters), *parameters.shape[1:]), rows.dtype)
+
+    def train(self, orders: npt.NDArray[np.uint32], epochs: slice) -> None:
+        """Train for these epochs, whose orders are (E, N), or (E, S, N)."""
+        if orders.ndim == 3:
+            orders = np.ascontiguousarray(orders[:, self.seeds[0]])
+        losses = np.zeros((len(orders), *self.parameters.shape[1:]))
+        steps = self.experiment.steps_per_epoch
+        kernel.train_epochs(self.rows, orders, self.experiment.batch_size, *self.constants, epochs.start * steps,
+                            self.parameters, self.gradient, self.first, self.second, losses)
+        self.epoch_loss[epochs, self.seeds] = losses.reshape(len(losses), -1) / steps
+
+    def put_back(self, packed: Array) -> None:
+        """Put the parameters back among those of all seeds."""
+        packed[self.seeds] = self.parameters.reshape(len(self.parameters), -1).T
+
+
+def _side_by_side(array: Array, seeds: list[int]) -> Array:
+    """(S, ...) to (...) of one seed, or to (..., lanes) of several."""
+    if len(seeds) == 1:
+        return np.ascontiguousarray(array[seeds[0]])
+    return np.ascontiguousarray(np.moveaxis(array[seeds], 0, -1))
+
+
+def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    size = int(np.prod(shape))
+    return np.zeros(size + GAP // dtype.itemsize, dtype)[:size].reshape(shape)
 
 
 def _optimizer(experiment: Experiment) -> tuple[int, Any]:
@@ -79,7 +128,7 @@ def _even(width: int) -> int:
 
 
 def _pack(model: Model, parameters: Parameters, dtype: np.dtype[Any]) -> Array:
-    """All parameters of each seed in one row, each layer padded to even widths: (S, P)."""
+    """All parameters of each seed in one row, each layer padded to even widths, all to whole vectors: (S, P)."""
     parts = []
     for (weight, bias), inputs, outputs in zip(parameters, model.widths, model.widths[1:], strict=False):
         padded = np.zeros((len(weight), _even(outputs), _even(inputs)), dtype)
@@ -87,7 +136,8 @@ def _pack(model: Model, parameters: Parameters, dtype: np.dtype[Any]) -> Array:
         padded_bias = np.zeros((len(weight), _even(outputs)), dtype)
         padded_bias[:, :outputs] = bias
         parts += [padded.reshape(len(weight), -1), padded_bias]
-    return np.concatenate(parts, axis=1)
+    size = sum(part.shape[1] for part in parts)
+    return np.concatenate([*parts, np.zeros((len(parts[0]), -size % kernel.lanes(dtype)), dtype)], axis=1)
 
 
 def _unpack(model: Model, packed: Array) -> Parameters:

@@ -24,6 +24,18 @@ def test_on_the_reference_a_seed_alone_is_itself_in_a_crowd_bit_for_bit(experime
 
 
 @settings(deadline=None)
+@given(experiments(steps=20), st.integers(0, 2**31), st.integers(9, 40), st.sampled_from(["float32", "float64"]))
+def test_seeds_side_by_side_in_lanes_are_themselves_alone_bit_for_bit(experiment, first, count, dtype):
+    crowd = train(experiment, seeds=range(first, first + count), backend="reference", dtype=dtype)
+    for seed in (first, first + count // 2, first + count - 1):
+        alone, part = train(experiment, seeds=[seed], backend="reference", dtype=dtype), crowd.only((seed,))
+        np.testing.assert_array_equal(alone.epoch_loss, part.epoch_loss)
+        for a, b in zip(alone.parameters, part.parameters, strict=True):
+            np.testing.assert_array_equal(a.weight, b.weight)
+            np.testing.assert_array_equal(a.bias, b.bias)
+
+
+@settings(deadline=None)
 @given(experiments(steps=20), SEEDS)
 def test_a_permuted_population_gives_permuted_runs(experiment, seeds):
     forth = train(experiment, seeds=seeds, backend="reference")

@@ -1,0 +1,215 @@
+"""What differs where a lane is a row from where it is a seed: how rows are laid out, weighed and summed.
+
+Parameters, gradients and moments are (P,) of one seed, or (P, lanes) of as many seeds as there are lanes: seen through a
+pointer, numbers or lanes, which is what these functions are chosen by. Behind its parameters' gradients a gradient keeps
+the loss.
+"""
+
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+import numba
+import numpy as np
+from numba.extending import overload
+
+from aeclaims.backends.kernel.lanes import (
+    Lanes,
+    behind,
+    get,
+    lanes_of,
+    load,
+    numbers,
+    prefetch,
+    put,
+    spread,
+    store,
+    totals,
+    vectors,
+)
+
+inlined = numba.njit(error_model="numpy", nogil=True, forceinline=True)
+
+
+def elements(array, parameters):
+    """A pointer to an array's numbers, or to its lanes where the parameters have lanes."""
+
+
+@overload(elements, jit_options={"forceinline": True})
+def _elements(array, parameters):
+    if parameters.ndim == 1:
+        return lambda array, parameters: numbers(array)
+    return lambda array, parameters: vectors(array)
+
+
+def has_seeds(pointer):
+    """Whether a pointer is to lanes of seeds."""
+
+
+@overload(has_seeds, jit_options={"forceinline": True})
+def _has_seeds(pointer):
+    is_lanes = isinstance(pointer.dtype, Lanes)
+    return lambda pointer: is_lanes
+
+
+@inlined
+def dealt(part, parts):
+    """The first row of a part: the bits of its number backwards, so that neighbours are those that `totals` adds first."""
+    row, parts = 0, parts // 2
+    while parts > 0:
+        row, part, parts = 2 * row + part % 2, part // 2, parts // 2
+    return row
+
+
+def gather(values, width, rows, features, order, ahead, count, first, groups):
+    """Lay out `groups` lanes of the rows order[:count] as values[feature, lane], features `width` numbers apart.
+
+    Rows in lanes: row after row. Seeds in lanes: the rows first, first + lanes, first + 2 lanes, ... Lanes that are left
+    over repeat the last row.
+    """
+
+
+@overload(gather, jit_options={"error_model": "numpy"})
+def _gather(values, width, rows, features, order, ahead, count, first, groups):
+    def rows_in_lanes(values, width, rows, features, order, ahead, count, first, groups):
+        for lane in range(count):
+            row, to = behind(rows, np.intp(get(order, lane)) * features), lane
+            for feature in range(0, features - 1, 2):
+                put(values, to, get(row, feature))
+                put(values, to + width, get(row, feature + 1))
+                to += 2 * width
+            if features % 2:
+                put(values, to, get(row, features - 1))
+        for feature in range(features):
+            for lane in range(count, groups * lanes_of(values)):
+                put(values, feature * width + lane, get(values, feature * width + count - 1))
+
+    def seeds_in_lanes(values, width, rows, features, order, ahead, count, first, groups):
+        lanes = lanes_of(values)
+        for group in range(groups):
+            place = min(first + group * lanes, count - 1)
+            row = behind(rows, np.intp(get(order, place)) * features)
+            later = behind(rows, np.intp(get(order, place + ahead)) * features)
+            for feature in range(features):
+                prefetch(later, feature)
+                store(values, feature * width + group * lanes, get(row, feature))
+
+    return seeds_in_lanes if isinstance(rows.dtype, Lanes) else rows_in_lanes
+
+
+def weight(parameters, weights, lane):
+    """What the rows at `lane` of a part weigh: each row in lanes its own, all seeds in lanes the same."""
+
+
+@overload(weight, jit_options={"forceinline": True})
+def _weight(parameters, weights, lane):
+    if isinstance(parameters.dtype, Lanes):
+        return lambda parameters, weights, lane: spread(get(weights, lane))
+    return lambda parameters, weights, lane: load(weights, lane)
+
+
+def put_four(sums, at, below, a, b, c, d):
+    """Keep the sums over rows of a and b at sums[at] and next to it, of c and d `below` them.
+
+    Rows in lanes are added up, and to what is there. Sums of a part of seeds in lanes are kept apart until `merge`.
+    """
+
+
+@overload(put_four, jit_options={"forceinline": True})
+def _put_four(sums, at, below, a, b, c, d):
+    def rows_in_lanes(sums, at, below, a, b, c, d):
+        total_a, total_b, total_c, total_d = totals(a, b, c, d)
+        put(sums, at, get(sums, at) + total_a)
+        put(sums, at + 1, get(sums, at + 1) + total_b)
+        at += below
+        put(sums, at, get(sums, at) + total_c)
+        put(sums, at + 1, get(sums, at + 1) + total_d)
+
+    def seeds_in_lanes(sums, at, below, a, b, c, d):
+        put_two(sums, at, a, b)
+        put_two(sums, at + below, c, d)
+
+    return seeds_in_lanes if isinstance(sums.dtype, Lanes) else rows_in_lanes
+
+
+def put_two(sums, at, a, b):
+    """Keep the sums over rows of a and b at sums[at] and next to it, as `put_four` does."""
+
+
+@overload(put_two, jit_options={"forceinline": True})
+def _put_two(sums, at, a, b):
+    def rows_in_lanes(sums, at, a, b):
+        total_a, total_b, _, _ = totals(a, b, a, b)
+        put(sums, at, get(sums, at) + total_a)
+        put(sums, at + 1, get(sums, at + 1) + total_b)
+
+    def seeds_in_lanes(sums, at, a, b):
+        put(sums, at, a)
+        put(sums, at + 1, b)
+
+    return seeds_in_lanes if isinstance(sums.dtype, Lanes) else rows_in_lanes
+
+
+def room_for_sums(gradient, parts):
+    """Where `put_four` puts the sums of parts: the gradient itself; of seeds in lanes, a pile of gradients."""
+
+
+@overload(room_for_sums, jit_options={"forceinline": True})
+def _room_for_sums(gradient, parts):
+    if gradient.ndim == 1:
+        return lambda gradient, parts: gradient
+
+    def pile(gradient, parts):
+        depth = parts
+        while parts < gradient.shape[1]:
+            parts, depth = 2 * parts, depth + 1
+        return np.zeros((depth * gradient.shape[0], gradient.shape[1]), gradient.dtype)
+    return pile
+
+
+def merge(gradient, size, sums, top, parts, passes):
+    """Add up the sums of `parts` parts that lie on the pile from `top`, after so many passes; returns the new top.
+
+    Two piles of as many parts become one, as in a binary counter; the last one is added to the gradient.
+    """
+
+
+@overload(merge, jit_options={"error_model": "numpy"})
+def _merge(gradient, size, sums, top, parts, passes):
+    if not isinstance(gradient.dtype, Lanes):
+        return lambda gradient, size, sums, top, parts, passes: 0
+
+    def merge_seeds(gradient, size, sums, top, parts, passes):
+        step = 1
+        while step < parts:
+            for part in range(top, top + parts, 2 * step):
+                _add(behind(sums, part * size), behind(sums, (part + step) * size), size)
+            step *= 2
+        done = passes * parts
+        while passes % 2 == 0:
+            top, passes = top - 1, passes // 2
+            _add(behind(sums, top * size), behind(sums, (top + 1) * size), size)
+        if done < lanes_of(gradient):
+            return top + 1
+        _add(gradient, sums, size)
+        return 0
+    return merge_seeds
+
+
+@inlined
+def _add(target, source, size):
+    for at in range(size):
+        put(target, at, get(target, at) + get(source, at))
+
+
+def add_loss(epoch_loss, epoch, gradient, at):
+    """Add the loss that a gradient keeps to that of the epoch, in double precision."""
+
+
+@overload(add_loss, jit_options={"forceinline": True})
+def _add_loss(epoch_loss, epoch, gradient, at):
+    def of_one(epoch_loss, epoch, gradient, at):
+        epoch_loss[epoch] += gradient[at]
+
+    def of_seeds(epoch_loss, epoch, gradient, at):
+        for lane in range(gradient.shape[1]):
+            epoch_loss[epoch, lane] += gradient[at, lane]
+
+    return of_one if gradient.ndim == 1 else of_seeds

@@ -1,0 +1,352 @@
+"""Vectors of 512 bits as values in Numba code: 16 lanes of float32 or 8 of float64, with operators and sums in a fixed order.
+
+LLVM vectorises loops as it sees fit: half as wide as the machine allows on many processors, and sums in an order that
+depends on it. Here each vector operation is written down, so that registers are used in full and the same numbers come
+out on every machine. Where vectors are shorter, LLVM splits each operation.
+
+Scalars that meet lanes are spread over them.
+"""
+
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
+import operator
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import extending, types
+from numba.core import cgutils
+from numba.extending import models, overload, register_model
+
+BITS = 512
+# Called with the arguments that compiled code gives, not with those that the definition names.
+intrinsic: Any = extending.intrinsic
+
+
+class Lanes(types.Type):
+    """Numba's type of a vector of `count` numbers; of booleans, where two were compared."""
+
+    def __init__(self, dtype: Any, count: int) -> None:
+        self.dtype, self.count = dtype, count
+        super().__init__(name=f"Lanes({dtype}, {count})")
+
+
+@register_model(Lanes)
+class _Vector(models.PrimitiveModel):
+    def __init__(self, manager: Any, lanes: Lanes) -> None:
+        of = ir.IntType(1) if lanes.dtype == types.boolean else manager.lookup(lanes.dtype).get_value_type()
+        super().__init__(manager, lanes, ir.VectorType(of, lanes.count))
+
+
+def _lanes(dtype: Any) -> Lanes:
+    return Lanes(dtype, BITS // dtype.bitwidth)
+
+
+# ------------------------------------------------------------------------------------------- memory
+# Memory is handed around as pointers: one word each, where an array is seven, which would fill all registers.
+
+
+@intrinsic
+def numbers(typing, array):
+    """A pointer to the numbers of a contiguous array, counted through all of its axes."""
+    return _pointer(array, array.dtype)
+
+
+@intrinsic
+def vectors(typing, array):
+    """A pointer to the lanes of a contiguous array, whose last axis is as long as there are lanes."""
+    return _pointer(array, _lanes(array.dtype))
+
+
+def _pointer(array, element):
+    if array.layout != "C":
+        return None
+    result = types.CPointer(element)
+
+    def emit(context, builder, signature, args):
+        data = context.make_array(array)(context, builder, args[0]).data
+        return builder.bitcast(data, context.get_value_type(result))
+
+    return result(array), emit
+
+
+def _address(context, builder, pointer, index, element):
+    return builder.bitcast(builder.gep(pointer, [index]), context.get_value_type(types.CPointer(element)))
+
+
+def _alignment(element):
+    """Of a number, in bytes: that is all that arrays promise of lanes, too."""
+    return (element.dtype if isinstance(element, Lanes) else element).bitwidth // 8
+
+
+def _reader(pointer, element):
+    def emit(context, builder, signature, args):
+        pointer_at, index = args
+        return builder.load(_address(context, builder, pointer_at, index, element), align=_alignment(element))
+
+    return element(pointer, types.intp), emit
+
+
+def _writer(pointer, element, value):
+    if value != element:
+        return None
+
+    def emit(context, builder, signature, args):
+        pointer_at, index, written = args
+        builder.store(written, _address(context, builder, pointer_at, index, element), align=_alignment(element))
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.intp, value), emit
+
+
+@intrinsic
+def get(typing, pointer, index):
+    """What lies `index` elements behind a pointer: a number or lanes, as the pointer is to numbers or to lanes."""
+    return _reader(pointer, pointer.dtype)
+
+
+@intrinsic
+def put(typing, pointer, index, value):
+    """Write an element to where `get` would read it."""
+    return _writer(pointer, pointer.dtype, value)
+
+
+@intrinsic
+def load(typing, pointer, index):
+    """The lanes that begin `index` numbers behind a pointer to numbers."""
+    return _reader(pointer, _lanes(pointer.dtype))
+
+
+@intrinsic
+def store(typing, pointer, index, lanes):
+    """Write lanes to where `load` would read them."""
+    return _writer(pointer, _lanes(pointer.dtype), lanes)
+
+
+@intrinsic
+def zeros(typing, pointer):
+    """Zero in as many lanes as a vector of a pointer's numbers has."""
+    result = _lanes(pointer.dtype)
+    return result(pointer), lambda context, builder, signature, args: ir.Constant(context.get_value_type(result), None)
+
+
+@intrinsic
+def behind(typing, pointer, count):
+    """The pointer `count` elements further on."""
+    return pointer(pointer, types.intp), lambda context, builder, signature, args: builder.gep(args[0], [args[1]])
+
+
+@intrinsic
+def prefetch(typing, pointer, index):
+    """Have what lies `index` elements behind a pointer on its way to the cache before it is needed."""
+    def emit(context, builder, signature, args):
+        whole, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, whole, whole, whole])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        # To be read, kept in all caches, data.
+        how = [ir.Constant(whole, value) for value in (0, 1, 1)]
+        builder.call(function, [builder.bitcast(builder.gep(args[0], [args[1]]), byte), *how])
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.intp), emit
+
+
+def _spread(context, builder, scalar, lanes):
+    vector = context.get_value_type(lanes)
+    nothing = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(nothing, scalar, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(ir.IntType(32), lanes.count), [0] * lanes.count))
+
+
+@intrinsic
+def spread(typing, value):
+    """A number in every lane; lanes as they are."""
+    if isinstance(value, Lanes):
+        return value(value), lambda context, builder, signature, args: args[0]
+    result = _lanes(value)
+    return result(value), lambda context, builder, signature, args: _spread(context, builder, args[0], result)
+
+
+def least_normal(pointer):
+    """The least positive number of a pointer's type that is not denormal."""
+
+
+@overload(least_normal, jit_options={"forceinline": True})
+def _least_normal(pointer):
+    tiny = float(np.finfo(pointer.dtype.name).tiny)
+    return lambda pointer: tiny
+
+
+def lanes_of(memory):
+    """How many lanes a vector of an array's or a pointer's numbers has."""
+
+
+@overload(lanes_of, jit_options={"forceinline": True})
+def _lanes_of(memory):
+    element = memory.dtype
+    count = element.count if isinstance(element, Lanes) else _lanes(element).count
+    return lambda memory: count
+
+
+# -------------------------------------------------------------------------------------- operations
+
+
+def _is_operand(one: Any, lanes: Any) -> bool:
+    return one == lanes or isinstance(one, types.Number)
+
+
+def _operation(signature_of, emit):
+    """The typing and the code of an operation whose operands are `lanes`, or scalars, which are spread over them."""
+    def typed(operands, otherwise=None):
+        lanes = next((one for one in operands if isinstance(one, Lanes)), otherwise)
+        if lanes is None or not all(_is_operand(one, lanes) for one in operands):
+            return None
+
+        def emit_spread(context, builder, signature, args):
+            vectors = [arg if one == lanes else _spread(context, builder, context.cast(builder, arg, one, lanes.dtype), lanes)
+                       for arg, one in zip(args, operands, strict=True)]
+            return emit(builder, lanes, vectors)
+
+        return signature_of(lanes)(*operands), emit_spread
+
+    return typed
+
+
+def _binary(operation, signature_of, emit):
+    """Let the operator or builtin `operation` of two operands take lanes."""
+    typed = _operation(signature_of, emit)
+
+    @intrinsic
+    def apply(typing, left, right):
+        return typed((left, right))
+
+    @overload(operation)
+    def choose(left, right):
+        if isinstance(left, Lanes) or isinstance(right, Lanes):
+            return lambda left, right: apply(left, right)
+        return None
+
+
+def _unary(operation, emit):
+    typed = _operation(lambda lanes: lanes, emit)
+
+    @intrinsic
+    def apply(typing, value):
+        return typed((value,))
+
+    @overload(operation)
+    def choose(value):
+        return (lambda value: apply(value)) if isinstance(value, Lanes) else None
+
+
+def _is_float(lanes: Lanes) -> bool:
+    return isinstance(lanes.dtype, types.Float)
+
+
+def _call(builder, name, vectors):
+    vector = vectors[0].type
+    width = 32 if isinstance(vector.element, ir.FloatType) else 64
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [v.type for v in vectors]),
+                                              f"llvm.{name}.v{vector.count}f{width}")
+    return builder.call(function, vectors)
+
+
+def _arithmetic(of_floats, of_integers):
+    return lambda builder, lanes, vectors: getattr(builder, of_floats if _is_float(lanes) else of_integers)(*vectors)
+
+
+def _comparison(sign):
+    # Ordered: NaN compares false.
+    return lambda builder, lanes, vectors: builder.fcmp_ordered(sign, *vectors)
+
+
+for _operator, _names in {operator.add: ("fadd", "add"), operator.sub: ("fsub", "sub"), operator.mul: ("fmul", "mul"),
+                          operator.truediv: ("fdiv", "sdiv"), operator.lshift: ("", "shl"),
+                          operator.rshift: ("", "ashr")}.items():
+    _binary(_operator, lambda lanes: lanes, _arithmetic(*_names))
+for _operator, _sign in {operator.lt: "<", operator.le: "<=", operator.eq: "=="}.items():
+    _binary(_operator, lambda lanes: Lanes(types.boolean, lanes.count), _comparison(_sign))
+_unary(operator.neg, lambda builder, lanes, vectors: builder.fneg(*vectors))
+_unary(abs, lambda builder, lanes, vectors: _call(builder, "fabs", vectors))
+
+
+@intrinsic
+def sqrt(typing, lanes):
+    """The square root of each lane, correctly rounded."""
+    return _operation(lambda lanes: lanes, lambda builder, lanes, vectors: _call(builder, "sqrt", vectors))((lanes,))
+
+
+@intrinsic
+def fma(typing, left, right, addend):
+    """left * right + addend, rounded once."""
+    return _operation(lambda lanes: lanes, lambda builder, lanes, vectors: _call(builder, "fma", vectors))((left, right, addend))
+
+
+@intrinsic
+def where(typing, condition, then, otherwise):
+    """`then` in the lanes in which the condition holds, `otherwise` in the others."""
+    both = _operation(lambda lanes: lanes, lambda builder, lanes, vectors: vectors)
+    typed = both((then, otherwise), Lanes(then, condition.count))
+    if typed is None:
+        return None
+    signature, spread_both = typed
+
+    def emit(context, builder, _, args):
+        return builder.select(args[0], *spread_both(context, builder, signature, args[1:]))
+
+    return signature.return_type(condition, then, otherwise), emit
+
+
+@intrinsic
+def bits(typing, lanes):
+    """The bits of floating numbers, read as whole numbers."""
+    whole = {types.float32: types.int32, types.float64: types.int64}[lanes.dtype]
+    result = Lanes(whole, lanes.count)
+    return result(lanes), lambda context, builder, signature, args: builder.bitcast(args[0], context.get_value_type(result))
+
+
+@intrinsic
+def from_bits(typing, lanes):
+    """The floating numbers that have these bits."""
+    floating = {types.int32: types.float32, types.int64: types.float64}[lanes.dtype]
+    result = Lanes(floating, lanes.count)
+    return result(lanes), lambda context, builder, signature, args: builder.bitcast(args[0], context.get_value_type(result))
+
+
+@intrinsic
+def to_floats(typing, lanes):
+    """Whole numbers as floating numbers of the same value, rounded where they must be."""
+    floating = {types.int32: types.float32, types.int64: types.float64}[lanes.dtype]
+    result = Lanes(floating, lanes.count)
+    return result(lanes), lambda context, builder, signature, args: builder.sitofp(args[0], context.get_value_type(result))
+
+
+# -------------------------------------------------------------------------------------------- sums
+
+
+def _halve(builder, left, right, runs):
+    """Two vectors of `runs` runs each to one of twice as many: each run's first half plus its second half."""
+    count = left.type.count
+    half = count // runs // 2
+    begins = range(0, 2 * count, 2 * half)
+    halves = [[at for begin in begins for at in range(begin + shift, begin + shift + half)] for shift in (0, half)]
+    if left is right:
+        halves = [indices[: count // 2] for indices in halves]
+    first, second = (builder.shuffle_vector(left, right, ir.Constant(ir.VectorType(ir.IntType(32), len(indices)), indices))
+                     for indices in halves)
+    return builder.fadd(first, second)
+
+
+@intrinsic
+def totals(typing, a, b, c, d):
+    """The sums over the lanes of four vectors, each ((l0 + l8) + (l4 + l12)) + ...: halves are added until one is left."""
+    result = types.UniTuple(a.dtype, 4)
+
+    def emit(context, builder, signature, args):
+        pairs = _halve(builder, args[0], args[1], 1), _halve(builder, args[2], args[3], 1)
+        sums = _halve(builder, *pairs, 2)
+        while sums.type.count > 4:
+            sums = _halve(builder, sums, sums, 4)
+        return context.make_tuple(builder, result, [builder.extract_element(sums, ir.Constant(ir.IntType(32), at))
+                                                    for at in range(4)])
+
+    return result(a, b, c, d), emit

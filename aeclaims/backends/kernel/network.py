@@ -1,0 +1,202 @@
+"""Layers, losses and optimizers on a block of rows, forward and back: each gradient written by hand."""
+
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+import numba
+import numpy as np
+
+from aeclaims.backends.kernel.dealing import put_four, put_two, weight
+from aeclaims.backends.kernel.lanes import (
+    behind,
+    fma,
+    get,
+    lanes_of,
+    least_normal,
+    load,
+    spread,
+    sqrt,
+    store,
+    where,
+    zeros,
+)
+from aeclaims.backends.kernel.vector_math import exp, log, log1p
+
+# Codes of the vocabulary, as compiled code sees it.
+IDENTITY, RELU, LEAKY_RELU, TANH, SIGMOID = range(5)
+MSE, BCE, BCE_LOGITS = range(3)
+ADAM, SGD = range(2)
+
+# Lanes of rows that a product takes at a time.
+TILE = 4
+
+# Functions of their own: all in one, registers run out.
+compiled = numba.njit(error_model="numpy", nogil=True)
+
+
+@compiled
+def combine(parameters, bias, by_output, by_input, source, result, width, outputs, inputs, end):
+    """result = weight source + bias, where there is one (bias >= 0), each (units, lanes), units `width` numbers apart.
+
+    The weight of an output and an input is parameters[output * by_output + input * by_input]: forward by rows, and, with
+    the gradient by an affine layer's outputs as its source, by columns, which gives the one by its inputs.
+    """
+    lanes = lanes_of(source)
+    for k in range(0, end, TILE * lanes):
+        for output in range(0, outputs, 2):
+            a0 = b0 = zeros(source)
+            if bias >= 0:
+                a0, b0 = spread(get(parameters, bias + output)), spread(get(parameters, bias + output + 1))
+            a1 = a2 = a3 = a0
+            b1 = b2 = b3 = b0
+            weights, x = behind(parameters, output * by_output), behind(source, k)
+            for _ in range(inputs):
+                x0, x1, x2, x3 = load(x, 0), load(x, lanes), load(x, 2 * lanes), load(x, 3 * lanes)
+                a, b = spread(get(weights, 0)), spread(get(weights, by_output))
+                a0, a1, a2, a3 = fma(a, x0, a0), fma(a, x1, a1), fma(a, x2, a2), fma(a, x3, a3)
+                b0, b1, b2, b3 = fma(b, x0, b0), fma(b, x1, b1), fma(b, x2, b2), fma(b, x3, b3)
+                weights, x = behind(weights, by_input), behind(x, width)
+            y = behind(result, output * width + k)
+            store(y, 0, a0)
+            store(y, lanes, a1)
+            store(y, 2 * lanes, a2)
+            store(y, 3 * lanes, a3)
+            y = behind(y, width)
+            store(y, 0, b0)
+            store(y, lanes, b1)
+            store(y, 2 * lanes, b2)
+            store(y, 3 * lanes, b3)
+
+
+@compiled
+def sum_gradients(slopes, source, width, end, sums, at, outputs, inputs):
+    """sums[at] = slopes source^T, and behind it the slopes' sums, over the lanes up to `end`: the weight's and the bias's."""
+    lanes = lanes_of(slopes)
+    bias = at + outputs * inputs
+    for output in range(0, outputs, 2):
+        left = behind(slopes, output * width)
+        for i in range(0, inputs, 2):
+            right = behind(source, i * width)
+            sum_a = sum_b = a0 = a1 = b0 = b1 = zeros(slopes)
+            if i == 0:
+                for k in range(0, end, lanes):
+                    a, b, x0, x1 = load(left, k), load(left, width + k), load(right, k), load(right, width + k)
+                    a0, a1, b0, b1 = fma(a, x0, a0), fma(a, x1, a1), fma(b, x0, b0), fma(b, x1, b1)
+                    sum_a, sum_b = sum_a + a, sum_b + b
+                put_two(sums, bias + output, sum_a, sum_b)
+            else:
+                for k in range(0, end, lanes):
+                    a, b, x0, x1 = load(left, k), load(left, width + k), load(right, k), load(right, width + k)
+                    a0, a1, b0, b1 = fma(a, x0, a0), fma(a, x1, a1), fma(b, x0, b0), fma(b, x1, b1)
+            put_four(sums, at + output * inputs + i, inputs, a0, a1, b0, b1)
+
+
+@compiled
+def activate(kind, leak, values, width, units, end):
+    """Apply an activation to values, (units, lanes), in place."""
+    lanes = lanes_of(values)
+    for unit in range(units):
+        row = behind(values, unit * width)
+        if kind in (RELU, LEAKY_RELU):
+            for k in range(0, end, lanes):
+                z = load(row, k)
+                store(row, k, where(z <= 0, z * leak, z))
+        elif kind == TANH:
+            for k in range(0, end, lanes):
+                z = load(row, k)
+                shrunk = exp(abs(z) * -2)
+                size = (1 - shrunk) / (1 + shrunk)
+                store(row, k, where(z < 0, -size, size))
+        elif kind == SIGMOID:
+            for k in range(0, end, lanes):
+                store(row, k, 1 / (1 + exp(-load(row, k))))
+
+
+@compiled
+def through_activation(kind, leak, values, slopes, width, units, end):
+    """Turn the gradient by an activation's outputs, in place, into the one by its inputs."""
+    lanes = lanes_of(values)
+    for unit in range(units):
+        outputs, row = behind(values, unit * width), behind(slopes, unit * width)
+        if kind in (RELU, LEAKY_RELU):
+            for k in range(0, end, lanes):
+                slope = load(row, k)
+                store(row, k, where(load(outputs, k) <= 0, slope * leak, slope))
+        elif kind == TANH:
+            for k in range(0, end, lanes):
+                y = load(outputs, k)
+                store(row, k, load(row, k) * (1 - y * y))
+        elif kind == SIGMOID:
+            for k in range(0, end, lanes):
+                y = load(outputs, k)
+                store(row, k, load(row, k) * ((1 - y) * y))
+
+
+@compiled
+def mean_loss(kind, parameters, weights, targets, outputs, slopes, width, units, end):
+    """The loss of `outputs` for `targets`, summed over rows with their weights; slopes = its gradient by the outputs.
+
+    BCE follows torch.nn.BCELoss: logarithms are held at -100, and the gradient's denominator at 1e-12. The gradient of
+    BCE on logits, sigmoid(y) - x, is taken apart so that it does not cancel: (1 - x) sigmoid(y) - x sigmoid(-y).
+    """
+    lanes, total = lanes_of(targets), zeros(targets)
+    for unit in range(units):
+        x_at, y_at, slope_at = behind(targets, unit * width), behind(outputs, unit * width), behind(slopes, unit * width)
+        lost = zeros(targets)
+        if kind == MSE:
+            for k in range(0, end, lanes):
+                error = load(y_at, k) - load(x_at, k)
+                weighed = weight(parameters, weights, k) * error
+                lost = fma(weighed, error, lost)
+                store(slope_at, k, weighed + weighed)
+        elif kind == BCE:
+            for k in range(0, end, lanes):
+                x, y, share = load(x_at, k), load(y_at, k), weight(parameters, weights, k)
+                rest = 1 - y
+                log_y, log_rest, spread_of_y = log(y), log1p(-y), rest * y
+                log_y, log_rest = where(log_y < -100, -100, log_y), where(log_rest < -100, -100, log_rest)
+                lost = fma(-share, fma(x, log_y, (1 - x) * log_rest), lost)
+                store(slope_at, k, share * ((y - x) / where(spread_of_y < 1e-12, 1e-12, spread_of_y)))
+        else:
+            for k in range(0, end, lanes):
+                x, y, share = load(x_at, k), load(y_at, k), weight(parameters, weights, k)
+                shrunk = exp(-abs(y))
+                lost = fma(share, where(y < 0, 0, y) - x * y + log1p(shrunk), lost)
+                large = 1 / (1 + shrunk)
+                small = shrunk * large
+                rising, falling = where(y < 0, small, large), where(y < 0, large, small)
+                store(slope_at, k, share * ((1 - x) * rising - x * falling))
+        total = total + lost
+    for unit in range(units, units + units % 2):  # the unit that pads an odd width
+        for k in range(0, end, lanes):
+            store(slopes, unit * width + k, zeros(slopes))
+    return total
+
+
+@compiled
+def step(kind, settings, rest1, rest2, size, parameters, gradient, first, second):
+    """One optimizer step of `size` numbers, in place. settings: lr, decay, then Adam's two betas and eps, or SGD's momentum.
+
+    rest1, rest2: Adam's betas to the power of the step. Moments of units that are dead decay into denormal numbers, with
+    which processors are slow: they are set to zero, where they are too small to move a parameter.
+    """
+    lr, decay, tiny, lanes = settings[0], settings[1], least_normal(parameters), lanes_of(parameters)
+    if kind == ADAM:
+        keep1, keep2, eps = settings[2], settings[3], settings[4]
+        take1, take2, per_root = 1 - keep1, 1 - keep2, 1 / np.sqrt(1 - rest2)
+        for at in range(0, size, lanes):
+            number = load(parameters, at)
+            slope = fma(number, decay, load(gradient, at))
+            mean = fma(load(first, at), keep1, slope * take1)
+            square = fma(load(second, at), keep2, slope * take2 * slope)
+            is_gone = abs(mean) < tiny
+            mean = where(is_gone, 0, mean)
+            square = where(is_gone, where(square < tiny, 0, square), square)
+            store(first, at, mean)
+            store(second, at, square)
+            store(parameters, at, fma(mean / fma(sqrt(square), per_root, eps), -lr / (1 - rest1), number))
+    else:
+        for at in range(0, size, lanes):
+            number = load(parameters, at)
+            mean = fma(load(first, at), settings[2], fma(number, decay, load(gradient, at)))
+            mean = where(abs(mean) < tiny, 0, mean)
+            store(first, at, mean)
+            store(parameters, at, fma(mean, -lr, number))

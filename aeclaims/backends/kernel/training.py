@@ -1,0 +1,114 @@
+"""The training loop: epochs, minibatches, blocks of rows, and the passes over the network that each takes."""
+
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+import numpy as np
+
+from aeclaims.backends.kernel.dealing import add_loss, dealt, elements, gather, has_seeds, inlined, merge, put_two, room_for_sums
+from aeclaims.backends.kernel.lanes import BITS, behind, lanes_of, numbers, store, zeros
+from aeclaims.backends.kernel.network import (
+    ADAM,
+    TILE,
+    activate,
+    combine,
+    compiled,
+    mean_loss,
+    step,
+    sum_gradients,
+    through_activation,
+)
+
+# Rows of a minibatch are trained in blocks of this many: what lies in between stays in the cache, and float32 sums of a
+# large minibatch are sums of short ones.
+BLOCK = 128
+# What the values of one pass may take of the first cache, of 48 KB where this was measured: half and twice are slower.
+MOST_BYTES = 24_000
+
+
+@inlined
+def _pass(network, parameters, sums, top, size, loss_at, first, parts, values, width, weights, groups):
+    """Forward and back through the network over `parts` parts of a block from `first` on: their sums go on the pile at `top`.
+
+    values: (layers + 3, units, lanes): inputs, each layer's outputs, and by turns the gradients by outputs and by inputs.
+    """
+    widths, even, activations, leaks, loss = network
+    one, layers, block = groups * lanes_of(values), activations.size, even.max() * width
+    end, all_parts = parts * one, lanes_of(values) if has_seeds(parameters) else 1
+    at, inputs = 0, values
+    for layer in range(layers):
+        i, o, outputs = even[layer], even[layer + 1], behind(inputs, block)
+        combine(behind(parameters, at), o * i, i, 1, inputs, outputs, width, o, i, end)
+        activate(activations[layer], leaks[layer], outputs, width, widths[layer + 1], end)
+        at += (i + 1) * o
+        inputs = outputs
+    slopes, others = behind(inputs, block), behind(inputs, 2 * block)
+    for part in range(parts):
+        begin = part * one
+        own = behind(weights, dealt(first + part, all_parts))
+        lost = mean_loss(loss, parameters, own, behind(values, begin), behind(inputs, begin), behind(slopes, begin), width,
+                     widths[layers], one)
+        put_two(sums, (top + part) * size + loss_at, lost, zeros(values))
+    for layer in range(layers - 1, -1, -1):
+        i, o, outputs, inputs = even[layer], even[layer + 1], inputs, behind(inputs, -block)
+        at -= (i + 1) * o
+        through_activation(activations[layer], leaks[layer], outputs, slopes, width, widths[layer + 1], end)
+        for part in range(parts):
+            begin = part * one
+            sum_gradients(behind(slopes, begin), behind(inputs, begin), width, one, sums, (top + part) * size + at, o, i)
+        if layer > 0:
+            combine(behind(parameters, at), -1, 1, i, slopes, others, width, i, o, end)
+            slopes, others = others, slopes
+
+
+@compiled
+def train(
+    rows, orders, batch_size, widths, activations, leaks, loss, optimizer, settings, clears, steps_done,
+    parameters, gradient, first, second, epoch_loss,
+):  # fmt: skip
+    """What `train_epochs` does."""
+    n_rows, features, layers, lanes = rows.shape[0], rows.shape[1], activations.size, lanes_of(leaks)
+    even = widths + widths % 2
+    longest = min(BLOCK, batch_size, n_rows)
+    most_groups = -(-longest // (TILE * lanes)) * TILE
+    bytes_of_part = (layers + 3) * even.max() * most_groups * BITS // 8
+    parts, all_parts = 1, gradient.size // gradient.shape[0]
+    while parts < all_parts and 2 * parts * bytes_of_part <= MOST_BYTES:
+        parts *= 2
+    # One vector more: lines 4 KiB apart would get in each other's way.
+    width = (parts * most_groups + 1) * lanes
+    values_kept = np.zeros((layers + 3) * even.max() * width, parameters.dtype)
+    weights_kept = np.zeros(most_groups * lanes, parameters.dtype)
+    sums_kept = room_for_sums(gradient, parts)
+    values, weights, order_at = numbers(values_kept), numbers(weights_kept), numbers(orders)
+    rows_at, own, slopes, sums = (elements(rows, parameters), elements(parameters, parameters),
+                                  elements(gradient, parameters), elements(sums_kept, parameters))
+    network, size, loss_at = (widths, even, activations, leaks, loss), gradient.shape[0], parameters.shape[0]
+    # Multiplied on: to take the two powers anew in each step cost 0.02 of its 0.27 us at D=2.
+    beta1, beta2 = (settings[2], settings[3]) if optimizer == ADAM else (0.0, 0.0)
+    rest1, rest2 = beta1**steps_done, beta2**steps_done
+    weighed = (0, 0)
+    for epoch in range(orders.shape[0]):
+        for begin in range(0, n_rows, batch_size):
+            length = min(batch_size, n_rows - begin)
+            for at in range(0 if clears else parameters.size, gradient.size, lanes):
+                store(numbers(gradient), at, zeros(values))
+            for block in range(begin, begin + length, BLOCK):
+                count = min(BLOCK, begin + length - block)
+                groups = -(-count // (TILE * lanes)) * TILE
+                if weighed != (count, length):
+                    weighed = (count, length)
+                    share = parameters.dtype.type(1.0 / (length * widths[layers]))
+                    for row in range(weights_kept.size):
+                        weights_kept[row] = share if row < count else 0
+                order, top = behind(order_at, epoch * n_rows + block), 0
+                ahead = BLOCK if block + 2 * BLOCK <= n_rows else 0
+                for passed in range(0, all_parts, parts):
+                    for part in range(parts):
+                        gather(behind(values, part * groups * lanes), width, rows_at, features, order, ahead, count,
+                               dealt(passed + part, all_parts), groups)
+                    _pass(network, own, sums, top, size, loss_at, passed, parts, values, width, weights, groups)
+                    top = merge(slopes, size, sums, top, parts, passed // parts + 1)
+            add_loss(epoch_loss, epoch, gradient, loss_at)
+            rest1 *= beta1
+            rest2 *= beta2
+            step(optimizer, settings, rest1, rest2, parameters.size, numbers(parameters), numbers(gradient), numbers(first),
+                  numbers(second))

@@ -1,0 +1,117 @@
+"""exp, log and log1p of lanes, float32 and float64, within 3 units of the last place of libm.
+
+The bound (2.5 were measured, of log1p), NaN, infinities, zero and denormal numbers are checked over all float32 and over
+samples of float64 (tests/unit/test_vector_math.py).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from aeclaims.backends.kernel.lanes import bits, fma, from_bits, to_floats, where
+
+inlined = numba.njit(error_model="numpy", forceinline=True)
+
+
+def _functions(floating: Any, integer: Any, exp_degree: int, log_degree: int, ln2_high: float) -> tuple[Callable[..., Any], ...]:
+    """exp, log and log1p of lanes of one floating type, whose bits are read as `integer`.
+
+    exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln(2)/2: Taylor's series for exp(r), up to the last term above half
+    a unit (r^8/8! = 5e-9 in float32, r^14/14! = 4e-18 in float64). ln 2 is split in two parts, the high one short
+    enough that n * high is exact (Cody and Waite 1980). Adding 1.5 * 2^mantissa rounds to a whole number, which can
+    then be read off the low bits. The factor 2^n is applied in two halves, so that it reaches denormals and infinity.
+
+    log(x) = n ln 2 + log(m), sqrt(1/2) <= m < sqrt(2): the series 2 (s + s^3/3 + s^5/5 + ...) in s = (m - 1)/(m + 1),
+    s^2 <= 0.0295, up to the last term above half a unit (s^12/13 = 5e-11 in float32, s^24/25 = 2e-20 in float64).
+
+    log1p(y) = log(u) + e/u, where u = 1 + y rounds and e = y - (u - 1) is what is lost (Goldberg 1991, theorem 4). e is at
+    most half a unit of u, so that 1/u need not be known well: 2 - u does near 1, and further away e hardly counts.
+    """
+    F, I = floating, integer
+    info = np.finfo(F)
+    mantissa, bias = int(info.nmant), int(info.maxexp) - 1
+    magic, shift, bias_bits = F(1.5 * 2.0**mantissa), I(mantissa), I(bias)
+    magic_bits, root_bits = magic.view(I), F(math.sqrt(0.5)).view(I)
+    one, two, zero, per_ln2 = F(1), F(2), F(0), F(1 / math.log(2))
+    high, low = F(ln2_high), F(math.log(2) - ln2_high) if F is np.float32 else F(1.90821492927058770002e-10)
+    lowest, highest = F(-math.log(2) * (bias + mantissa + 2)), F(math.log(2) * (bias + 2))
+    tiny, lift, lifted = F(info.tiny), F(2.0 ** (mantissa + 2)), F(mantissa + 2)
+    infinity, nan = F(np.inf), F(np.nan)
+    exp_terms = tuple(F(1 / math.factorial(k)) for k in range(exp_degree - 1, -1, -1))
+    exp_last = F(1 / math.factorial(exp_degree))
+    log_terms = tuple(F(2 / (2 * k + 1)) for k in range(log_degree - 1, 0, -1))
+    log_last = F(2 / (2 * log_degree + 1))
+
+    @inlined
+    def exp(x):  # type: ignore[no-untyped-def]
+        # Written so that NaN passes through.
+        clamped = where(x < lowest, lowest, x)
+        clamped = where(highest < clamped, highest, clamped)
+        shifted = fma(clamped, per_ln2, magic)
+        n = shifted - magic
+        r = fma(n, -low, fma(n, -high, clamped))
+        series = fma(r, exp_last, exp_terms[0])
+        for term in exp_terms[1:]:
+            series = fma(series, r, term)
+        whole = bits(shifted) - magic_bits
+        half = whole >> I(1)
+        return series * from_bits((half + bias_bits) << shift) * from_bits((whole - half + bias_bits) << shift)
+
+    @inlined
+    def log(x):  # type: ignore[no-untyped-def]
+        is_denormal = x < tiny
+        normal = where(is_denormal, x * lift, x)
+        exponent = (bits(normal) - root_bits) >> shift
+        m = from_bits(bits(normal) - (exponent << shift))
+        n = to_floats(exponent) - where(is_denormal, lifted, zero)
+        s = (m - one) / (m + one)
+        square = s * s
+        series = fma(square, log_last, log_terms[0])
+        for term in log_terms[1:]:
+            series = fma(series, square, term)
+        value = fma(n, high, fma(s, two, fma(n, low, series * square * s)))
+        value = where(x < infinity, value, x)
+        return where(zero < x, value, where(x == zero, -infinity, nan))
+
+    @inlined
+    def log1p(y):  # type: ignore[no-untyped-def]
+        u = y + one
+        return fma(y - (u - one), two - u, log(u))
+
+    return exp, log, log1p
+
+
+_EXP32, _LOG32, _LOG1P32 = _functions(np.float32, np.int32, 7, 5, 0.693359375)
+_EXP64, _LOG64, _LOG1P64 = _functions(np.float64, np.int64, 13, 11, 6.93147180369123816490e-01)
+
+
+def exp(x: Any) -> Any:
+    """e^x in each lane, inside compiled code."""
+    raise NotImplementedError("lanes exist in compiled code only")
+
+
+def log(x: Any) -> Any:
+    """The natural logarithm of each lane, inside compiled code; log(0) is -infinity."""
+    raise NotImplementedError("lanes exist in compiled code only")
+
+
+def log1p(x: Any) -> Any:
+    """log(1 + x) in each lane, inside compiled code, for -1 <= x <= 1."""
+    raise NotImplementedError("lanes exist in compiled code only")
+
+
+def _dispatch(name: Callable[[Any], Any], single: Any, double: Any) -> None:
+    @overload(name, jit_options={"error_model": "numpy", "forceinline": True})
+    def choose(x):  # type: ignore[no-untyped-def]
+        chosen = single if x.dtype == types.float32 else double
+        return lambda x: chosen(x)
+
+
+_dispatch(exp, _EXP32, _EXP64)
+_dispatch(log, _LOG32, _LOG64)
+_dispatch(log1p, _LOG1P32, _LOG1P64)
