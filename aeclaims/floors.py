@@ -1,7 +1,6 @@
 """Theory: the lowest value a loss can take, on the very rows drawn and in expectation. All float64, nats per feature."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -20,10 +19,9 @@ class OutOfRange(ValueError):
     """A target that has no entropy, because it lies outside [0, 1]."""
 
 
-def _each_seed(rows: Array) -> Iterator[tuple[int, Double]]:
-    """Seed by seed in float64, so that a population is never held in double precision at once."""
-    for seed, own in enumerate(rows):
-        yield seed, own.astype(np.float64)
+def _of_each_seed(function: Callable[[Double], Any], rows: Array) -> list[Any]:
+    """function(rows of one seed) in float64, so that a population is never held in double precision at once."""
+    return processors.each(lambda own: function(own.astype(np.float64)), rows)
 
 
 def _check_range(rows: Array) -> None:
@@ -43,10 +41,10 @@ def row_entropy(rows: Array) -> Double:
     Raises OutOfRange, naming seed, row and feature, where a value is outside [0, 1] or NaN.
     """
     _check_range(rows)
-    found = np.empty(rows.shape[:2])
-    for seed, own in _each_seed(rows):
-        found[seed] = (special.entr(own) + special.entr(1 - own)).mean(axis=-1)
-    return found
+    def of_seed(own: Double) -> Double:
+        return np.asarray((special.entr(own) + special.entr(1 - own)).mean(axis=-1))
+
+    return np.array(_of_each_seed(of_seed, rows))
 
 
 def entropy(rows: Array) -> Double:
@@ -87,8 +85,7 @@ def class_floor(rows: Array) -> Double:
     rows: (S, N, D), in [0, 1].    Returns: (S,).    Raises OutOfRange as `row_entropy` does.
     """
     _check_range(rows)
-    with ThreadPoolExecutor(processors.count()) as pool:
-        return np.array(list(pool.map(_class_floor, rows)))
+    return np.array(_of_each_seed(_class_floor, rows))
 
 
 # What float64 resolves in a loss of about 1.
@@ -97,8 +94,7 @@ RESOLUTION = float(np.finfo(np.float64).eps)
 FEW_ROWS = 2_000
 
 
-def _class_floor(rows: Array) -> float:
-    rows = rows.astype(np.float64)
+def _class_floor(rows: Double) -> float:
     # Columns of mean 0 and variance 1 keep the Hessian well conditioned, however little a feature varies; constant ones say
     # nothing.
     centred, deviation = rows - rows.mean(axis=0), rows.std(axis=0)
@@ -161,12 +157,13 @@ def bottleneck_floor(rows: Array, code: int) -> Double:
     if code < 1:
         raise ValueError(f"code = {code}: a bottleneck passes at least one number")
     features = rows.shape[-1]
-    found = np.zeros(len(rows))
-    for seed, own in _each_seed(rows):
+
+    def of_seed(own: Double) -> float:
         centred = own - own.mean(axis=0)
         eigenvalues = np.linalg.eigvalsh(centred.T @ centred / len(own))  # ascending
-        found[seed] = eigenvalues[: max(0, features - code)].clip(min=0).sum() / features
-    return found
+        return float(eigenvalues[: max(0, features - code)].clip(min=0).sum() / features)
+
+    return np.array(_of_each_seed(of_seed, rows))
 
 
 @lru_cache(maxsize=8)

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from aeclaims import processors
 from aeclaims.experiment import Activation, Experiment, Loss, Model
 from aeclaims.start import Affine, Array, Parameters, Start
 
@@ -72,13 +73,14 @@ class Run:
     def final_loss(self) -> Double:
         """(S,): the loss of the final parameters on all training rows, evaluated in float64 apart from the backend."""
         rows = self.start.rows()
-        return np.array([
-            mean_loss(self.experiment.loss, self.experiment.model.output,
-                      forward(self.experiment.model, tuple(Affine(w[s : s + 1], b[s : s + 1]) for w, b in self.parameters),
-                              rows[s if len(rows) > 1 else 0].astype(np.float64))[0],
-                      rows[s if len(rows) > 1 else 0].astype(np.float64))
-            for s in range(len(self.seeds))
-        ])
+
+        def of(seed: int) -> float:
+            own = tuple(Affine(weight[seed : seed + 1], bias[seed : seed + 1]) for weight, bias in self.parameters)
+            targets = rows[seed if len(rows) > 1 else 0].astype(np.float64)
+            model = self.experiment.model
+            return mean_loss(self.experiment.loss, model.output, forward(model, own, targets)[0], targets)
+
+        return np.array(processors.each(of, range(len(self.seeds))))
 
     def only(self, seeds: tuple[int, ...]) -> "Run":
         """The same run for some of its seeds, which do not depend on the others."""

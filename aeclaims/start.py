@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from aeclaims import processors
 from aeclaims.experiment import Bernoulli, Beta, Experiment, Given, Redundant, Rows, Uniform, require
 
 Array = npt.NDArray[np.floating[Any]]
@@ -132,8 +133,11 @@ def _rows(spec: Rows, count: int, seeds: tuple[int, ...], dtype: np.dtype[Any]) 
         rows = spec.array[None].astype(dtype)
     else:
         rows = np.empty((len(seeds), count, spec.features), dtype)
-        for index, seed in enumerate(seeds):
-            rows[index] = _draw(spec, _generator(seed, ROWS), count)
+
+        def draw(index: int) -> None:
+            rows[index] = _draw(spec, _generator(seeds[index], ROWS), count)
+
+        processors.each(draw, range(len(seeds)))
     rows.flags.writeable = False
     return rows
 

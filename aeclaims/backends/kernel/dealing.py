@@ -39,16 +39,6 @@ def _elements(array, parameters):
     return lambda array, parameters: vectors(array)
 
 
-def has_seeds(pointer):
-    """Whether a pointer is to lanes of seeds."""
-
-
-@overload(has_seeds, jit_options={"forceinline": True})
-def _has_seeds(pointer):
-    is_lanes = isinstance(pointer.dtype, Lanes)
-    return lambda pointer: is_lanes
-
-
 @inlined
 def dealt(part, parts):
     """The first row of a part: the bits of its number backwards, so that neighbours are those that `totals` adds first."""

@@ -15,7 +15,8 @@ import numpy as np
 from llvmlite import ir
 from numba import extending, types
 from numba.core import cgutils
-from numba.extending import models, overload, register_model
+from numba.core.typing.templates import AbstractTemplate, infer_global
+from numba.extending import lower_builtin, models, register_model
 
 BITS = 512
 # Called with the arguments that compiled code gives, not with those that the definition names.
@@ -166,25 +167,27 @@ def spread(typing, value):
     return result(value), lambda context, builder, signature, args: _spread(context, builder, args[0], result)
 
 
-def least_normal(pointer):
+@intrinsic
+def least_normal(typing, pointer):
     """The least positive number of a pointer's type that is not denormal."""
+    return _constant(pointer, types.float64, float(np.finfo(pointer.dtype.name).tiny))
 
 
-@overload(least_normal, jit_options={"forceinline": True})
-def _least_normal(pointer):
-    tiny = float(np.finfo(pointer.dtype.name).tiny)
-    return lambda pointer: tiny
-
-
-def lanes_of(memory):
+@intrinsic
+def lanes_of(typing, memory):
     """How many lanes a vector of an array's or a pointer's numbers has."""
-
-
-@overload(lanes_of, jit_options={"forceinline": True})
-def _lanes_of(memory):
     element = memory.dtype
-    count = element.count if isinstance(element, Lanes) else _lanes(element).count
-    return lambda memory: count
+    return _constant(memory, types.intp, element.count if isinstance(element, Lanes) else _lanes(element).count)
+
+
+@intrinsic
+def has_lanes(typing, pointer):
+    """Whether a pointer is to lanes."""
+    return _constant(pointer, types.boolean, isinstance(pointer.dtype, Lanes))
+
+
+def _constant(argument, kind, value):
+    return kind(argument), lambda context, builder, signature, args: context.get_constant(kind, value)
 
 
 # -------------------------------------------------------------------------------------- operations
@@ -211,31 +214,22 @@ def _operation(signature_of, emit):
     return typed
 
 
-def _binary(operation, signature_of, emit):
-    """Let the operator or builtin `operation` of two operands take lanes."""
+def _extend(operation, signature_of, emit):
+    """Let an operator or a builtin function take lanes."""
     typed = _operation(signature_of, emit)
 
-    @intrinsic
-    def apply(typing, left, right):
-        return typed((left, right))
+    @infer_global(operation)
+    class Lanewise(AbstractTemplate):
+        def generic(self, args, kws):
+            found = typed(args)
+            return found and found[0]
 
-    @overload(operation)
-    def choose(left, right):
-        if isinstance(left, Lanes) or isinstance(right, Lanes):
-            return lambda left, right: apply(left, right)
-        return None
+    def emit_typed(context, builder, signature, args):
+        return typed(signature.args)[1](context, builder, signature, args)
 
-
-def _unary(operation, emit):
-    typed = _operation(lambda lanes: lanes, emit)
-
-    @intrinsic
-    def apply(typing, value):
-        return typed((value,))
-
-    @overload(operation)
-    def choose(value):
-        return (lambda value: apply(value)) if isinstance(value, Lanes) else None
+    lower_builtin(operation, Lanes)(emit_typed)
+    for left, right in ((Lanes, Lanes), (Lanes, types.Number), (types.Number, Lanes)):
+        lower_builtin(operation, left, right)(emit_typed)
 
 
 def _is_float(lanes: Lanes) -> bool:
@@ -262,11 +256,11 @@ def _comparison(sign):
 for _operator, _names in {operator.add: ("fadd", "add"), operator.sub: ("fsub", "sub"), operator.mul: ("fmul", "mul"),
                           operator.truediv: ("fdiv", "sdiv"), operator.lshift: ("", "shl"),
                           operator.rshift: ("", "ashr")}.items():
-    _binary(_operator, lambda lanes: lanes, _arithmetic(*_names))
+    _extend(_operator, lambda lanes: lanes, _arithmetic(*_names))
 for _operator, _sign in {operator.lt: "<", operator.le: "<=", operator.eq: "=="}.items():
-    _binary(_operator, lambda lanes: Lanes(types.boolean, lanes.count), _comparison(_sign))
-_unary(operator.neg, lambda builder, lanes, vectors: builder.fneg(*vectors))
-_unary(abs, lambda builder, lanes, vectors: _call(builder, "fabs", vectors))
+    _extend(_operator, lambda lanes: Lanes(types.boolean, lanes.count), _comparison(_sign))
+_extend(operator.neg, lambda lanes: lanes, lambda builder, lanes, vectors: builder.fneg(*vectors))
+_extend(abs, lambda lanes: lanes, lambda builder, lanes, vectors: _call(builder, "fabs", vectors))
 
 
 @intrinsic

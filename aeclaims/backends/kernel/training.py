@@ -3,8 +3,8 @@
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 import numpy as np
 
-from aeclaims.backends.kernel.dealing import add_loss, dealt, elements, gather, has_seeds, inlined, merge, put_two, room_for_sums
-from aeclaims.backends.kernel.lanes import BITS, behind, lanes_of, numbers, store, zeros
+from aeclaims.backends.kernel.dealing import add_loss, dealt, elements, gather, inlined, merge, put_two, room_for_sums
+from aeclaims.backends.kernel.lanes import BITS, behind, has_lanes, lanes_of, numbers, store, zeros
 from aeclaims.backends.kernel.network import (
     ADAM,
     TILE,
@@ -32,11 +32,12 @@ def _pass(network, parameters, sums, top, size, loss_at, first, parts, values, w
     """
     widths, even, activations, leaks, loss = network
     one, layers, block = groups * lanes_of(values), activations.size, even.max() * width
-    end, all_parts = parts * one, lanes_of(values) if has_seeds(parameters) else 1
-    at, inputs = 0, values
+    end, all_parts = parts * one, lanes_of(values) if has_lanes(parameters) else 1
+    # As variables: for each number that is written into a call Numba would compile the function again.
+    at, inputs, one_apart, no_bias = 0, values, np.intp(1), np.intp(-1)
     for layer in range(layers):
         i, o, outputs = even[layer], even[layer + 1], behind(inputs, block)
-        combine(behind(parameters, at), o * i, i, 1, inputs, outputs, width, o, i, end)
+        combine(behind(parameters, at), o * i, i, one_apart, inputs, outputs, width, o, i, end)
         activate(activations[layer], leaks[layer], outputs, width, widths[layer + 1], end)
         at += (i + 1) * o
         inputs = outputs
@@ -55,7 +56,7 @@ def _pass(network, parameters, sums, top, size, loss_at, first, parts, values, w
             begin = part * one
             sum_gradients(behind(slopes, begin), behind(inputs, begin), width, one, sums, (top + part) * size + at, o, i)
         if layer > 0:
-            combine(behind(parameters, at), -1, 1, i, slopes, others, width, i, o, end)
+            combine(behind(parameters, at), no_bias, one_apart, i, slopes, others, width, i, o, end)
             slopes, others = others, slopes
 
 
@@ -99,7 +100,7 @@ def train(
                     share = parameters.dtype.type(1.0 / (length * widths[layers]))
                     for row in range(weights_kept.size):
                         weights_kept[row] = share if row < count else 0
-                order, top = behind(order_at, epoch * n_rows + block), 0
+                order, top = behind(order_at, epoch * n_rows + block), np.intp(0)
                 ahead = BLOCK if block + 2 * BLOCK <= n_rows else 0
                 for passed in range(0, all_parts, parts):
                     for part in range(parts):

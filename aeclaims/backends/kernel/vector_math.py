@@ -15,11 +15,9 @@ from numba.extending import overload
 
 from aeclaims.backends.kernel.lanes import bits, fma, from_bits, to_floats, where
 
-inlined = numba.njit(error_model="numpy", forceinline=True)
-
 
 def _functions(floating: Any, integer: Any, exp_degree: int, log_degree: int, ln2_high: float) -> tuple[Callable[..., Any], ...]:
-    """exp, log and log1p of lanes of one floating type, whose bits are read as `integer`.
+    """exp and log of lanes of one floating type, whose bits are read as `integer`.
 
     exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln(2)/2: Taylor's series for exp(r), up to the last term above half
     a unit (r^8/8! = 5e-9 in float32, r^14/14! = 4e-18 in float64). ln 2 is split in two parts, the high one short
@@ -28,9 +26,6 @@ def _functions(floating: Any, integer: Any, exp_degree: int, log_degree: int, ln
 
     log(x) = n ln 2 + log(m), sqrt(1/2) <= m < sqrt(2): the series 2 (s + s^3/3 + s^5/5 + ...) in s = (m - 1)/(m + 1),
     s^2 <= 0.0295, up to the last term above half a unit (s^12/13 = 5e-11 in float32, s^24/25 = 2e-20 in float64).
-
-    log1p(y) = log(u) + e/u, where u = 1 + y rounds and e = y - (u - 1) is what is lost (Goldberg 1991, theorem 4). e is at
-    most half a unit of u, so that 1/u need not be known well: 2 - u does near 1, and further away e hardly counts.
     """
     F, I = floating, integer
     info = np.finfo(F)
@@ -47,7 +42,6 @@ def _functions(floating: Any, integer: Any, exp_degree: int, log_degree: int, ln
     log_terms = tuple(F(2 / (2 * k + 1)) for k in range(log_degree - 1, 0, -1))
     log_last = F(2 / (2 * log_degree + 1))
 
-    @inlined
     def exp(x):  # type: ignore[no-untyped-def]
         # Written so that NaN passes through.
         clamped = where(x < lowest, lowest, x)
@@ -62,7 +56,6 @@ def _functions(floating: Any, integer: Any, exp_degree: int, log_degree: int, ln
         half = whole >> I(1)
         return series * from_bits((half + bias_bits) << shift) * from_bits((whole - half + bias_bits) << shift)
 
-    @inlined
     def log(x):  # type: ignore[no-untyped-def]
         is_denormal = x < tiny
         normal = where(is_denormal, x * lift, x)
@@ -78,16 +71,11 @@ def _functions(floating: Any, integer: Any, exp_degree: int, log_degree: int, ln
         value = where(x < infinity, value, x)
         return where(zero < x, value, where(x == zero, -infinity, nan))
 
-    @inlined
-    def log1p(y):  # type: ignore[no-untyped-def]
-        u = y + one
-        return fma(y - (u - one), two - u, log(u))
-
-    return exp, log, log1p
+    return exp, log
 
 
-_EXP32, _LOG32, _LOG1P32 = _functions(np.float32, np.int32, 7, 5, 0.693359375)
-_EXP64, _LOG64, _LOG1P64 = _functions(np.float64, np.int64, 13, 11, 6.93147180369123816490e-01)
+_EXP32, _LOG32 = _functions(np.float32, np.int32, 7, 5, 0.693359375)
+_EXP64, _LOG64 = _functions(np.float64, np.int64, 13, 11, 6.93147180369123816490e-01)
 
 
 def exp(x: Any) -> Any:
@@ -100,18 +88,22 @@ def log(x: Any) -> Any:
     raise NotImplementedError("lanes exist in compiled code only")
 
 
-def log1p(x: Any) -> Any:
-    """log(1 + x) in each lane, inside compiled code, for -1 <= x <= 1."""
-    raise NotImplementedError("lanes exist in compiled code only")
+@numba.njit(error_model="numpy", forceinline=True)
+def log1p(x):  # type: ignore[no-untyped-def]
+    """log(1 + x) in each lane, inside compiled code, for -1 <= x <= 1.
+
+    log(u) + e/u, where u = 1 + x rounds and e = x - (u - 1) is what is lost (Goldberg 1991, theorem 4). e is at most half a
+    unit of u, so that 1/u need not be known well: 2 - u does near 1, and further away e hardly counts.
+    """
+    u = 1 + x
+    return fma(x - (u - 1), 2 - u, log(u))
 
 
 def _dispatch(name: Callable[[Any], Any], single: Any, double: Any) -> None:
     @overload(name, jit_options={"error_model": "numpy", "forceinline": True})
     def choose(x):  # type: ignore[no-untyped-def]
-        chosen = single if x.dtype == types.float32 else double
-        return lambda x: chosen(x)
+        return single if x.dtype == types.float32 else double
 
 
 _dispatch(exp, _EXP32, _EXP64)
 _dispatch(log, _LOG32, _LOG64)
-_dispatch(log1p, _LOG1P32, _LOG1P64)
