@@ -19,16 +19,18 @@ aten = torch.ops.aten
 class MinibatchLast(CustomGraphPass):
     """Rewrites the batched products of a population's step, (S, M, K) times (S, K, N), in a graph that is not yet lowered.
 
-    The long axis of a product is taken for the minibatch: where a layer is wider than that, only speed suffers.
+    The longest axis of the products is taken for the minibatch: where a layer is wider than that, only speed suffers.
     """
 
     def __call__(self, graph: torch.fx.Graph) -> None:
         """Rewrite `graph` in place."""
         products = [node for node in graph.find_nodes(op="call_function", target=aten.bmm.default) if _is_small(node)]
+        minibatch = max((max(_shape(factor)[1:]) for product in products for factor in product.args), default=0)
         stored: set[torch.fx.Node] = set()
         for product in products:
-            for factor in product.args:
-                _store(graph, _without_views(factor), stored)
+            for factor in map(_without_views, product.args):
+                if _shape(factor)[1] == minibatch:
+                    _store(graph, factor, stored)
         for product in products:
             with graph.inserting_before(product):
                 product.replace_all_uses_with(_multiply_add(graph, *product.args))
@@ -65,14 +67,17 @@ def _multiply_add(graph: torch.fx.Graph, left: Any, right: Any) -> torch.fx.Node
 
 
 def _store(graph: torch.fx.Graph, value: Any, stored: set[torch.fx.Node]) -> None:
-    """Have what was computed, (S, B, D), lie in memory as (S, D, B).
+    """Have what was handed in or computed, (S, B, D), lie in memory as (S, D, B).
 
-    Inductor would compute it again in each of the loops that read it, D times over.
+    Inductor would compute it again in each of the loops that read it, D times over. What a step writes to is left where it is.
     """
-    _, rows, features = _shape(value)
-    if value in stored or value.op == "placeholder" or rows <= features:
+    is_written = any(user.target is aten.copy_.default and user.args[0] is value for user in value.users)
+    if value in stored or is_written:
         return
-    with graph.inserting_before(value.next):
+    after = value.next
+    while after.op == "placeholder":
+        after = after.next
+    with graph.inserting_before(after):
         turned = _call(graph, aten.permute.default, value, [0, 2, 1])
         kept = _in_memory(graph, turned)
         turned_back = _call(graph, aten.permute.default, kept, [0, 2, 1])

@@ -54,13 +54,12 @@ def collect(tensors: Iterable[torch.Tensor]) -> Parameters:
     return tuple(Affine(w, b) for w, b in zip(arrays[::2], arrays[1::2], strict=True))
 
 
-def optimizer(experiment: Experiment, parameters: list[nn.Parameter], rate: torch.Tensor | None = None) -> torch.optim.Optimizer:
-    """torch's stock optimizer, with the experiment's learning rate as a number, or as it lies in the tensor `rate`."""
+def optimizer(experiment: Experiment, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """torch's stock optimizer."""
     spec = experiment.optimizer
-    lr = spec.lr if rate is None else rate
     if isinstance(spec, Adam):
-        return torch.optim.Adam(parameters, lr=lr, betas=spec.betas, eps=spec.eps, weight_decay=spec.weight_decay)
-    return torch.optim.SGD(parameters, lr=lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
+        return torch.optim.Adam(parameters, lr=spec.lr, betas=spec.betas, eps=spec.eps, weight_decay=spec.weight_decay)
+    return torch.optim.SGD(parameters, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
 
 
 def tensor(array: Array) -> torch.Tensor:
@@ -82,13 +81,10 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 @contextmanager
-def threads(count: int | None) -> Iterator[None]:
-    """That many threads for torch, where a count is given.
-
-    A compiled step of narrow networks takes 0.1 to 0.4 ms: two threads wait for each other as long as they work.
-    """
+def threads(count: int) -> Iterator[None]:
+    """That many threads for torch."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

@@ -10,11 +10,12 @@ import time
 
 import numpy as np
 import pytest
+import torch
 import torch._inductor.config as inductor_config
 from torch._dynamo.utils import counters
 
 from aeclaims import SIGMOID, Adam, Backend, Bernoulli, Experiment, Given, InvalidRun, Run, Start, Uniform, affine, train
-from aeclaims.backends import reference, torch_population
+from aeclaims.backends import reference, torch_compiled, torch_population
 from aeclaims.experiment import SGD, TANH, Model, leaky_relu
 
 SMALL = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), epochs=3, n_rows=300)
@@ -68,14 +69,46 @@ def test_a_dtype_that_a_backend_lacks_is_refused():
 RAGGED = dataclasses.replace(SMALL, rows=Uniform(features=5), loss="bce",
                              model=Model((5, 7, 3, 5), (leaky_relu(0.1), TANH, SIGMOID)))
 WIDE = dataclasses.replace(SMALL, rows=Uniform(features=3), model=affine(3, 40, 3), optimizer=SGD(lr=0.1, momentum=0.9))
+BOTTLENECK = dataclasses.replace(SMALL, rows=Uniform(features=4), model=affine(4, 1, 4))
+SHARED = dataclasses.replace(SMALL, rows=Given(np.random.default_rng(0).random((300, 2))))
+UNCLEARED = dataclasses.replace(SMALL, clear_gradients=False)
+COMPILED = {"small": SMALL, "ragged": RAGGED, "wide": WIDE, "bottleneck": BOTTLENECK, "shared": SHARED, "uncleared": UNCLEARED}
 
 
-@pytest.mark.parametrize("experiment", [SMALL, RAGGED, WIDE], ids=["small", "ragged", "wide"])
-def test_compiled_steps_are_eager_steps(monkeypatch, experiment):
-    monkeypatch.setattr(torch_population, "COMPILING_PAYS_FROM_STEPS", 0)
+def assert_compiled_as_eager(experiment):
     compiled = train(experiment, seeds=range(3), backend="torch", dtype="float64")
     eager = train(experiment, seeds=range(3), backend="torch-eager", dtype="float64")
     np.testing.assert_allclose(compiled.epoch_loss, eager.epoch_loss, rtol=1e-12)
+
+
+@pytest.mark.parametrize("experiment", COMPILED.values(), ids=COMPILED)
+def test_compiled_steps_are_eager_steps_and_repeat_the_call_that_was_kept(monkeypatch, experiment):
+    monkeypatch.setattr(torch_population, "COMPILING_PAYS_FROM_STEPS", 0)
+    repeated, keep = [], torch_compiled._replay
+
+    def kept(calls, batch):
+        replay = keep(calls, batch)
+        return lambda batch: repeated.append(batch) or replay(batch)
+
+    monkeypatch.setattr(torch_compiled, "_replay", kept)
+    assert_compiled_as_eager(experiment)
+    # Of six full steps the first is eager, the second compiles, the third is kept and tried.
+    assert len(repeated) == 4
+
+
+@pytest.mark.parametrize("replay", [None, lambda batch: torch.zeros(3, dtype=torch.float64)], ids=["unknown", "other"])
+def test_a_call_whose_repetition_does_something_else_is_not_repeated(monkeypatch, replay):
+    monkeypatch.setattr(torch_population, "COMPILING_PAYS_FROM_STEPS", 0)
+    monkeypatch.setattr(torch_compiled, "_replay", lambda calls, batch: replay)
+    assert_compiled_as_eager(SMALL)
+
+
+def test_a_minibatch_that_lies_otherwise_in_memory_is_refused():
+    batch = torch.rand(3, 128, 2)
+    replay = torch_compiled._replay([(lambda inputs: (inputs[0],), [batch, torch.ones(1)])], batch)
+    assert replay(torch.rand(3, 128, 2)) is not batch
+    with pytest.raises(RuntimeError, match="lies in memory by"):
+        replay(torch.rand(128, 3, 2).transpose(0, 1))
 
 
 def test_a_program_is_compiled_once(monkeypatch):

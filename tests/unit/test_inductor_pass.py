@@ -37,6 +37,21 @@ def test_what_products_read_lies_in_memory_once_with_the_minibatch_last():
     module = make_fx(layer_and_gradients, tracing_mode="fake")(rows, weight)
     MinibatchLast()(module.graph)
     stored = module.graph.find_nodes(op="call_function", target=torch.ops.aten.as_strided.default)
-    # The two products that are no weight's gradient, and the ReLU's outputs, which two products read.
-    assert [tuple(node.meta["val"].shape) for node in stored] == [(4, 3, 64), (4, 3, 64), (4, 5, 64)]
+    # The rows, the two products that are no weight's gradient, and the ReLU's outputs, which two products read.
+    assert [tuple(node.meta["val"].shape) for node in stored] == [(4, 5, 64), (4, 3, 64), (4, 3, 64), (4, 5, 64)]
     assert all(node.meta["val"].is_contiguous() for node in stored)
+
+
+def test_what_a_step_writes_to_is_written_to():
+    def descend(rows, weight):
+        weight.copy_(weight - torch.bmm(rows.mT, torch.bmm(rows, weight)))
+
+    # As tall as the minibatch is long.
+    rows, weight = torch.rand(4, 5, 5, dtype=torch.float64), torch.rand(4, 5, 3, dtype=torch.float64)
+    module = make_fx(descend, tracing_mode="fake")(rows, weight)
+    MinibatchLast()(module.graph)
+    module.recompile()
+    found, expected = weight.clone(), weight.clone()
+    module(rows, found)
+    descend(rows, expected)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
