@@ -1,6 +1,6 @@
 """What a claim says of itself: its id, its source, its words, and how it is judged."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,7 +22,8 @@ class Claim:
     """One sentence of the answer, or one that goes beyond it.
 
     where: its place in the source. says: the sentence in our words. kind: a theorem holds for every seed, rounding
-    aside; an observation for a stated share. shares: all that its judges use.
+    aside; an observation for a stated share. shares: all that its judges use. trains: its long trainings, which are begun
+    before it asks for them.
     finding: what became of the sentence when it was tried; the test asserts it, so that "does not hold" fails on the day
     that it holds. nuance: for which share, or where, or what holds instead; in words, the figures are measured.
     least_seeds: how many it takes at least, where its judges look at some of them only.
@@ -35,6 +36,7 @@ class Claim:
     says: str
     kind: Kind
     shares: tuple[Share, ...] = ()
+    trains: tuple[Experiment, ...] = ()
     finding: Finding = "holds"
     nuance: str = ""
     least_seeds: int = 2
@@ -55,8 +57,8 @@ class Claim:
 
 
 def claim(
-    id: str, *, where: str, says: str, kind: Kind, shares: tuple[Share, ...] = (), finding: Finding = "holds",
-    nuance: str = "", least_seeds: int = 2, reference_seeds: int = 256,
+    id: str, *, where: str, says: str, kind: Kind, shares: tuple[Share, ...] = (), trains: Iterable[Experiment] = (),
+    finding: Finding = "holds", nuance: str = "", least_seeds: int = 2, reference_seeds: int = 256,
 ) -> pytest.MarkDecorator:
     """Mark a test as the judge of a claim: `pytest -m claims` selects it, and the report carries this record."""
-    return pytest.mark.claims(Claim(id, where, says, kind, shares, finding, nuance, least_seeds, reference_seeds))
+    return pytest.mark.claims(Claim(id, where, says, kind, shares, tuple(trains), finding, nuance, least_seeds, reference_seeds))

@@ -71,6 +71,8 @@ OPTIONS = (
            "replicas of each claim (default: 256 on the reference; else the fewest with which every judge can fail)"),
     Option("scale", 1, lambda text: _whole(1, text), "times as many seeds as by default, for every claim"),
     Option("seed-base", 0, lambda text: _whole(0, text), "the first seed"),
+    Option("processes", None, lambda text: _whole(1, text),
+           "processes that train on a CPU while claims are judged (default: as many as there are processors; 1: pytest's own)"),
     Option("json", None, _json_path, "write what was judged to this file"),
 )
 
@@ -148,6 +150,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
     try:
         _session(session.config).check_backend()
+        _session(session.config).plan(claim for item in session.items if (claim := _claim(item)))
     except UnknownBackend as error:
         raise pytest.UsageError(f"--claims-backend, --claims-device, --claims-dtype: {error}") from None
 
@@ -192,6 +195,8 @@ def _node(item: pytest.Item) -> str:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """The JSON is written also when claims fail or the run is interrupted; a run that exercised nothing did not pass."""
+    if SESSION in session.config.stash:
+        session.config.stash[SESSION].close()
     results = session.config.stash[RESULTS]
     if results and session.exitstatus == pytest.ExitCode.OK and all(r["verdict"] == "not exercised" for r in results):
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED

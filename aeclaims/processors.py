@@ -5,9 +5,19 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+_limit: int | None = None
+
+
+def limit(most: int) -> None:
+    """Have this process use no more than so many."""
+    global _limit
+    _limit = most
+
 
 def count() -> int:
     """Those that the system lets this process run on; a worker of pytest-xdist takes its share of them."""
+    if _limit is not None:
+        return _limit
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     return max(1, allowed // max(1, workers))

@@ -3,6 +3,7 @@
 import os
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from aeclaims import backends
+from aeclaims import backends, processors
+from aeclaims.ahead import Ahead, can_copy_processes
 from aeclaims.claim import Claim
 from aeclaims.experiment import Experiment
 from aeclaims.judge import ClaimFailed
@@ -28,6 +30,7 @@ class Settings:
     seeds: int | None
     scale: int
     seed_base: int
+    processes: int | None
     json: Path | None
 
     def command(self, node: str, seeds: int, seed_base: int) -> str:
@@ -45,7 +48,9 @@ class Session:
     runs: dict[tuple[str, Experiment], Run] = field(default_factory=dict)
     parts: dict[tuple[str, Experiment, range], Run] = field(default_factory=dict)
     begun: float = field(default_factory=time.monotonic)
+    planned: dict[Experiment, range] = field(default_factory=dict)
     _backend: backends.Backend | None = None
+    _ahead: Ahead | None = None
 
     @property
     def backend(self) -> backends.Backend:
@@ -70,6 +75,38 @@ class Session:
             count = max(claim.fewest_seeds, on_reference) * self.settings.scale
         return range(self.settings.seed_base, self.settings.seed_base + count)
 
+    def plan(self, claims: Iterable[Claim]) -> None:
+        """Have what these claims will train trained ahead, in their order, once the first of them asks for a run."""
+        for claim in claims:
+            seeds = self.seeds(claim)
+            for experiment in claim.trains:
+                self.planned[experiment] = max(seeds, self.planned.get(experiment, seeds), key=len)
+
+    def close(self) -> None:
+        """End what is still being trained."""
+        if self._ahead is not None:
+            self._ahead.close()
+
+    def _processes(self) -> int:
+        """How many processes train: this one alone where they would not be its like, or would be in each other's way."""
+        settings, is_alone = self.settings, "PYTEST_XDIST_WORKER" not in os.environ
+        asked = processors.count() if settings.processes is None else settings.processes
+        if settings.backend == "reference":
+            return asked
+        is_copied = settings.backend in backends.BACKENDS and settings.device == "cpu" and can_copy_processes()
+        return asked if is_alone and is_copied else 1
+
+    def _trained_ahead(self, experiment: Experiment, seeds: range) -> Run | None:
+        if self._ahead is None and experiment in self.planned:
+            processes = self._processes()
+            if processes > 1:
+                def train(experiment: Experiment, seeds: range) -> Run:
+                    return backends.train(experiment, seeds=seeds, backend=self.backend, dtype=self.settings.dtype)
+
+                uses_all_by_itself = self.settings.backend == "reference"
+                self._ahead = Ahead(train, self.planned.items(), processes=1 if uses_all_by_itself else processes)
+        return self._ahead.take(experiment, seeds) if self._ahead else None
+
     def train(self, experiment: Experiment, seeds: range) -> Run:
         """The run of the backend under test."""
         run = self._once(self.backend, experiment, seeds)
@@ -83,7 +120,8 @@ class Session:
     def _once(self, backend: backends.Backend, experiment: Experiment, seeds: range) -> Run:
         known = self.runs.get((backend.name, experiment))
         if known is None or not set(seeds) <= set(known.seeds):
-            known = backends.train(experiment, seeds=seeds, backend=backend, dtype=self.settings.dtype)
+            known = self._trained_ahead(experiment, seeds) if backend.name == self.backend.name else None
+            known = known or backends.train(experiment, seeds=seeds, backend=backend, dtype=self.settings.dtype)
             self.runs[backend.name, experiment] = known
         if known.seeds == tuple(seeds):
             return known

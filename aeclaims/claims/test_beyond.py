@@ -76,6 +76,7 @@ def test_what_bce_costs_above_the_entropy_is_the_divergence(train: Train, judge:
 
 
 @claim("class-floor-reached", where="beyond the answer", kind="observation", shares=(ALMOST_ALL,),
+       trains=[SIGMOID_UNIFORM],
        says="the sigmoid model ends on the class floor of its own rows, seed by seed: 0.505, not 0.5")
 def test_the_sigmoid_model_ends_on_the_class_floor_of_its_rows(train: Train, judge: Judge) -> None:
     run = train(SIGMOID_UNIFORM)
@@ -92,6 +93,7 @@ def test_the_sigmoid_model_ends_on_the_class_floor_of_its_rows(train: Train, jud
 
 @claim("saddle-levels", where="beyond the answer", kind="observation", shares=(ALMOST_ALL,), least_seeds=10,
        reference_seeds=16,
+       trains=[LISTING_SGD, LISTING[1e-4]],
        says="seeds of the posted network that are late rest near k / (12 D): on the floor of a code that lacks k directions")
 def test_late_seeds_rest_where_k_directions_are_not_learnt(train: Train, judge: Judge) -> None:
     ratios, seeds = [], []

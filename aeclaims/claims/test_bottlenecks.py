@@ -27,6 +27,7 @@ def judge_floor(run: Run, reference_run: Run, judge: Judge, *, within: float, fl
 
 
 @claim("iid-incompressible", where="answer, section Bottlenecks", kind="observation", shares=(ALMOST_ALL,),
+       trains=IID.values(),
        says="independent features do not compress: through code size K of 4 the MSE stays at (1 - K/4)/12")
 def test_independent_features_lose_what_does_not_fit_the_code(train: Train, reference: Train, judge: Judge) -> None:
     judge.measure(floor=(1 - 1 / 4) / 12)
@@ -45,6 +46,7 @@ def test_independent_features_lose_what_does_not_fit_the_code(train: Train, refe
 
 
 @claim("redundant-compressible", where="answer, section Bottlenecks", kind="observation", shares=(ALMOST_ALL,),
+       trains=[*REDUNDANT.values(), LISTING_REDUNDANT],
        says="fully redundant features fit through a bottleneck easily: below 1e-5 once the code holds their rank, not before")
 def test_redundant_features_fit_a_code_of_their_rank(train: Train, reference: Train, judge: Judge) -> None:
     for rank, code in ((1, 1), (2, 2)):
@@ -69,15 +71,16 @@ def test_redundant_features_fit_a_code_of_their_rank(train: Train, reference: Tr
     judge_floor(tight, reference(REDUNDANT[2, 1]), judge, floor=floor, within=0.02, name="rank2_code1")
 
 
-RANKS = [(rank, code) for rank in (1, 2, 3) for code in (1, 2, 3)]
+RANKS = {(rank, code): Experiment(rows=Redundant(rank, features=3), model=affine(3, code, 3), loss="mse",
+                                  optimizer=Adam(lr=1e-2), epochs=150, n_rows=512, batch_size=128)
+         for rank in (1, 2, 3) for code in (1, 2, 3)}
 
 
 @claim("bottleneck-floor-reached", where="beyond the answer", kind="observation", shares=(ALMOST_ALL,),
+       trains=RANKS.values(),
        says="affine autoencoders end on the eigenvalue floor, for every rank and code size; on zero exactly when K >= rank")
 def test_affine_autoencoders_end_on_the_eigenvalue_floor(train: Train, reference: Train, judge: Judge) -> None:
-    for rank, code in RANKS:
-        experiment = Experiment(rows=Redundant(rank, features=3), model=affine(3, code, 3), loss="mse",
-                                optimizer=Adam(lr=1e-2), epochs=150, n_rows=512, batch_size=128)
+    for (rank, code), experiment in RANKS.items():
         run = train(experiment)
         floor = floors.bottleneck_floor(run.start.rows(), code)
         is_zero = floor < 1e-12

@@ -7,11 +7,14 @@ from aeclaims import floors
 from aeclaims.claim import Train, claim
 from aeclaims.claims.setups import GRID_MODELS, grid
 from aeclaims.claims.shares import ALMOST_ALL, MORE_OFTEN, NOT_MOST
-from aeclaims.experiment import Bernoulli, Rows, Uniform
+from aeclaims.experiment import Bernoulli, Loss, Uniform
 from aeclaims.judge import Judge
 from aeclaims.run import Double, Run
 
 UNIFORM, BINARY = Uniform(features=4), Bernoulli(0.5, features=4)
+LOSSES: tuple[Loss, ...] = ("mse", "bce_logits")
+# The whole grid: rows x (model, loss).
+GRID = {rows: {(model, loss): grid(model, rows, loss) for model in GRID_MODELS for loss in LOSSES} for rows in (UNIFORM, BINARY)}
 
 
 def quality(run: Run) -> tuple[Double, Double]:
@@ -22,15 +25,16 @@ def quality(run: Run) -> tuple[Double, Double]:
     return np.sqrt(((made - rows) ** 2).mean(axis=(1, 2))), ((made > 0.5) == (rows > 0.5)).mean(axis=(1, 2))
 
 
-def crossed(model: str, rows: Rows, train: Train) -> tuple[Run, Run]:
+def crossed(model: str, rows: Uniform | Bernoulli, train: Train) -> tuple[Run, Run]:
     """The same seeds of one model on the same rows, by MSE and by log-loss."""
-    return train(grid(model, rows, "mse")), train(grid(model, rows, "bce_logits"))
+    return train(GRID[rows][model, "mse"]), train(GRID[rows][model, "bce_logits"])
 
 
 @claim("match-mse-continuous", where="answer, section Complicate", kind="observation", shares=(ALMOST_ALL, NOT_MOST),
        finding="holds where", reference_seeds=64,
        nuance="it is the loss that log-loss spoils, for every model; the reconstruction only for affine, leaky ReLU and tanh "
               "models. Of ReLU and deeper leaky ReLU ones MSE reconstructs no better for most seeds",
+       trains=GRID[UNIFORM].values(),
        says="deeper nonlinear models of continuous rows match MSE")
 def test_mse_reconstructs_continuous_rows_better_for_some_models_only(train: Train, judge: Judge) -> None:
     judge.measure(floor=0.5)
@@ -55,6 +59,7 @@ def test_mse_reconstructs_continuous_rows_better_for_some_models_only(train: Tra
        finding="holds where", reference_seeds=64,
        nuance="log-loss gets every bit right with affine, leaky ReLU and tanh models, and with the others no fewer than MSE for "
               "most seeds; but MSE gets every bit of an affine model right too: there both match",
+       trains=GRID[BINARY].values(),
        says="deeper nonlinear models of binary rows match log-loss")
 def test_log_loss_gets_bits_right_and_so_does_mse_where_the_model_is_affine(train: Train, judge: Judge) -> None:
     judge.measure(floor=0.0)

@@ -30,6 +30,7 @@ def judge_stalled(experiment: Experiment, train: Train, judge: Judge, *, above: 
 
 
 @claim("question-network-stalls", where="question", kind="observation", shares=(NONE_OF_FEW,), reference_seeds=2,
+       trains=[QUESTION],
        says="the asker's network is far from zero loss, and from the entropy too: what it has not learnt adds to it")
 def test_the_askers_network_is_far_from_the_entropy_after_20_epochs(train: Train, reference: Train, judge: Judge) -> None:
     # After 20 epochs 0.0862 and 0.0817 of the loss are not entropy.
@@ -42,6 +43,7 @@ def test_the_askers_network_is_far_from_the_entropy_after_20_epochs(train: Train
 
 @pytest.mark.slow
 @claim("question-network-500-epochs", where="question", kind="observation", shares=(NONE_OF_FEW,), reference_seeds=2,
+       trains=[QUESTION_500],
        says="500 epochs do not bring the asker's network to zero loss, nor to the entropy of its rows")
 def test_the_askers_network_is_far_from_the_entropy_after_500_epochs(train: Train, judge: Judge) -> None:
     # Not run by us in full: the bound is a quarter of what is left after 20 epochs.
@@ -51,6 +53,7 @@ def test_the_askers_network_is_far_from_the_entropy_after_500_epochs(train: Trai
 @claim("question-network-other-loss", where="answer, summary, taken to the question's network", kind="observation",
        shares=(NONE_OF_FEW,), finding="does not hold", reference_seeds=2,
        nuance="with MSE, whose floor is 0, the asker's network stays at half of what predicting the mean costs",
+       trains=[QUESTION_MSE],
        says="another loss quickly brings the asker's own network, too, to zero")
 def test_mse_does_not_bring_the_askers_network_to_zero(train: Train, judge: Judge) -> None:
     run = train(QUESTION_MSE)
@@ -66,6 +69,7 @@ def test_mse_does_not_bring_the_askers_network_to_zero(train: Train, judge: Judg
 @claim("question-network-other-data", where="answer, summary, taken to the question's network", kind="observation",
        shares=(NONE_OF_FEW,), finding="does not hold", reference_seeds=2,
        nuance="on binary rows, whose entropy is 0, the asker's network has learnt about half of the bits' log-loss",
+       trains=[QUESTION_BERNOULLI],
        says="other data quickly bring the asker's own network, too, to zero")
 def test_binary_rows_do_not_bring_the_askers_network_to_zero(train: Train, judge: Judge) -> None:
     run = train(QUESTION_BERNOULLI)

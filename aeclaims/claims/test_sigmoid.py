@@ -13,6 +13,7 @@ from aeclaims.judge import Judge
 
 
 @claim("sigmoid-bce-uniform-plateau", where="answer, section Sigmoid, uniform rows", kind="theorem",
+       trains=[SIGMOID_UNIFORM],
        says="with a sigmoid and log-loss, uniform rows do not get below about 0.5: not below the class floor of those very rows")
 def test_no_seed_gets_below_the_floor_of_its_rows(train: Train, reference: Train, judge: Judge) -> None:
     run = train(SIGMOID_UNIFORM)
@@ -55,6 +56,7 @@ def test_no_model_and_no_learning_rate_gets_below_the_entropy(
 
 
 @claim("sigmoid-bce-bernoulli", where="answer, section Sigmoid, Bernoulli rows", kind="observation", shares=(ALMOST_ALL,),
+       trains=[SIGMOID_BERNOULLI],
        says="on Bernoulli(1/2) rows the same model and loss converge, to a low loss very quickly: below 1e-3 in 200 epochs")
 def test_bernoulli_rows_bring_log_loss_below_1e_3(train: Train, reference: Train, judge: Judge) -> None:
     run = train(SIGMOID_BERNOULLI)

@@ -1,0 +1,178 @@
+"""Trains what later claims will ask for while earlier ones are judged, so that no processor waits.
+
+On the reference a thread does: compiled code holds no Python lock. A training on torch keeps one processor busy with Python, so
+that as many processes train as there are processors. They are copies of this process as it is when the first claim begins:
+what a plugin or a conftest.py has changed in torch by then is changed in them too.
+"""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import NamedTuple
+
+from aeclaims import processors
+from aeclaims.experiment import Experiment
+from aeclaims.progress import progress, stopping
+from aeclaims.run import Run
+
+Train = Callable[[Experiment, range], Run]
+
+
+class ProcessEnded(RuntimeError):
+    """A process that trained ended before it had an answer."""
+
+
+class Answer(NamedTuple):
+    """What came of a training: a run or an error, and the warnings on the way."""
+
+    run: Run | None
+    error: BaseException | None
+    warnings: tuple[Warning, ...] = ()
+
+
+def can_copy_processes() -> bool:
+    """Whether a running process can be copied safely: on Linux it can, as long as it has not trained by several threads."""
+    return sys.platform == "linux"
+
+
+class Ahead:
+    """Trainings that were asked for before they are needed, in that order."""
+
+    def __init__(self, train: Train, plan: Iterable[tuple[Experiment, range]], *, processes: int) -> None:
+        """`train` in a thread of this process, or, where `processes` is above 1, in that many copies of it."""
+        self.stop = threading.Event()
+        self.workers: list[_Thread | _Process] = [_Thread(train, self.stop)]
+        if processes > 1:
+            self.workers = [_Process(train) for _ in range(processes)]
+        self.idle = list(self.workers)
+        self.pool = ThreadPoolExecutor(len(self.workers))
+        self.planned: dict[Experiment, tuple[range, Future[Answer]]] = {
+            experiment: (seeds, self.pool.submit(self._train, experiment, seeds)) for experiment, seeds in plan}
+
+    def _train(self, experiment: Experiment, seeds: range) -> Answer:
+        worker = self.idle.pop()
+        try:
+            return worker.train(experiment, seeds)
+        finally:
+            self.idle.append(worker)
+
+    def take(self, experiment: Experiment, seeds: range) -> Run | None:
+        """The run of these seeds, or more, once it is there; None where it was not planned. Raises what the training raised."""
+        planned, future = self.planned.get(experiment, (range(0), None))
+        if future is None or not set(seeds) <= set(planned):
+            return None
+        self._await(future)
+        answer = future.result()
+        for warning in answer.warnings:
+            warnings.warn(warning, stacklevel=2)
+        if answer.error is not None:
+            raise answer.error
+        return answer.run
+
+    def _await(self, future: "Future[Answer]") -> None:
+        if future.done():
+            return
+        futures = [future for _, future in self.planned.values()]
+        done = 0
+        with progress("ahead", len(futures), "trainings") as advance:
+            while not future.done():
+                now = sum(other.done() for other in futures)
+                advance(now - done)
+                done = now
+                wait([future], timeout=0.1)
+
+    def close(self) -> None:
+        """Stop at once; what is not trained yet is not trained."""
+        self.stop.set()
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        for worker in self.workers:
+            worker.close()
+
+
+class _Thread:
+    """Trains in this process."""
+
+    def __init__(self, train: Train, stop: threading.Event) -> None:
+        self.function, self.stop = train, stop
+
+    def train(self, experiment: Experiment, seeds: range) -> Answer:
+        stopping.set(self.stop)
+        try:
+            return Answer(self.function(experiment, seeds), None)
+        except Exception as error:
+            return Answer(None, error)
+
+    def close(self) -> None:
+        """The event has told it."""
+
+
+class _Process:
+    """Trains in a copy of this process."""
+
+    def __init__(self, train: Train) -> None:
+        context = multiprocessing.get_context("fork")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(train, theirs), daemon=True)
+        with warnings.catch_warnings():
+            # Python warns of copies of processes with threads; those of this one wait for work and hold no lock.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.process.start()
+        theirs.close()
+
+    def train(self, experiment: Experiment, seeds: range) -> Answer:
+        try:
+            self.connection.send((experiment, seeds))
+            answer: Answer = self.connection.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            return Answer(None, ProcessEnded(
+                f"the process that trained {experiment} ended with exit code {self.process.exitcode}; "
+                "--claims-processes 1 trains in pytest's own process"))
+        return answer
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+def _serve(train: Train, connection: Connection) -> None:
+    """What a copy does: answer until nobody asks any more."""
+    # Ctrl-C reaches all processes of a terminal; this one ends with the one that it serves.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    processors.limit(1)
+    silent = threading.Event()
+    stopping.set(silent)
+    with suppress(EOFError, OSError):
+        while True:
+            connection.send(_answer(train, *connection.recv()))
+    os._exit(0)
+
+
+def _answer(train: Train, experiment: Experiment, seeds: range) -> Answer:
+    """What training comes to, in a form that can be sent."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            run, error = train(experiment, seeds), None
+        except Exception as raised:
+            run, error = None, _portable(raised)
+    return Answer(run, error, tuple(entry.message for entry in caught if isinstance(entry.message, Warning)))
+
+
+def _portable(error: Exception) -> Exception:
+    error.add_note("".join(traceback.format_exception(error)))
+    try:
+        copied = pickle.loads(pickle.dumps(error))
+    except Exception:
+        copied = RuntimeError(f"{type(error).__name__}: {error}")
+    return copied if isinstance(copied, Exception) else RuntimeError(str(error))
