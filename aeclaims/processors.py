@@ -8,8 +8,8 @@ from typing import TypeVar
 _limit: int | None = None
 
 
-def limit(most: int) -> None:
-    """Have this process use no more than so many."""
+def limit(most: int | None) -> None:
+    """Have this process use no more than so many, or, with None, its share again."""
     global _limit
     _limit = most
 

@@ -81,6 +81,21 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 @contextmanager
+def flushed_denormals(device: str) -> Iterator[None]:
+    """On a CPU, numbers too small to be normal count as zero, as they do on GPUs.
+
+    Adam's moments of dead units decay into such numbers, with which a CPU is slow: after three epochs a step of the question's
+    network took 2.3 ms, and 1.3 ms so.
+    """
+    is_flushed = not bool(torch.tensor([1e-40]) * 1)
+    torch.set_flush_denormal(is_flushed or torch.device(device).type == "cpu")
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(is_flushed)
+
+
+@contextmanager
 def threads(count: int) -> Iterator[None]:
     """That many threads for torch."""
     before = torch.get_num_threads()

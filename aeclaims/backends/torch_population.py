@@ -32,10 +32,12 @@ def train(experiment: Experiment, start: Start, *, device: str, is_compiled: boo
 
     steps = experiment.n_rows // experiment.batch_size * experiment.epochs
     pays = is_compiled and torch.device(device).type == "cpu" and steps >= COMPILING_PAYS_FROM_STEPS
-    # A compiled step of narrow networks takes 10 to 100 us: two threads wait for each other as long as they work.
-    threads = 1 if pays and max(experiment.model.widths) <= WIDEST_WITHOUT_BLAS else processors.count()
+    # A compiled step of narrow networks takes 10 to 100 us: two threads wait for each other as long as they work, and five
+    # times as long where other processes want the processors too.
+    threads = 1 if max(experiment.model.widths) <= WIDEST_WITHOUT_BLAS else processors.count()
     epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
-    with torch_parts.default_dtype(torch_parts.torch_dtype(start.dtype)), torch_parts.threads(threads):
+    dtype = torch_parts.torch_dtype(start.dtype)
+    with torch_parts.default_dtype(dtype), torch_parts.threads(threads), torch_parts.flushed_denormals(device):
         population = Population(experiment, start, device=device, is_compiled=pays)
         if pays:
             population.full_step = CompiledStep(population)
