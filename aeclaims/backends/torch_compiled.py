@@ -4,14 +4,16 @@ Forward, backward and optimizer are traced from torch's own code into one graph,
 lowered in a way that suits them. A step of ten of the listing's networks then takes 90 us, but to call it takes torch 120 us
 more: it gathers the 41 tensors that a step reads and writes, asks whether they are still those that it compiled for, and
 unwraps them one layer after the other. None of them but the minibatch ever changes. So the call that arrives at the
-compiled program is kept, as a CUDA graph would be, and repeated with other minibatches.
+compiled program is kept, as a CUDA graph would be, and repeated with other minibatches. A training that differs from an
+earlier one by its rows or its learning rate only is the same program: it takes it over, without being compiled at all.
 """
 
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -25,6 +27,18 @@ __all__ = ["WIDEST_WITHOUT_BLAS", "CompiledStep"]
 Step = Callable[[torch.Tensor], torch.Tensor]
 
 
+class Program(NamedTuple):
+    """A compiled step, and which of a population's tensors each of its arguments is; None for the minibatch."""
+
+    run: Callable[[list[Any]], tuple[torch.Tensor, ...]]
+    places: tuple[int | None, ...]
+    layouts: tuple[Any, ...]
+
+
+# By all that is written into a program: the experiment without its rows and rates, the number of seeds, dtype, threads.
+PROGRAMS: dict[Any, Program] = {}
+
+
 class CompiledStep:
     """`Population.step`, compiled; where no compiler works, the eager one, and a warning."""
 
@@ -33,12 +47,6 @@ class CompiledStep:
         for group in self.optimizer.param_groups:
             # Rates that lie in a tensor are no part of the program: trainings that differ by them are compiled once.
             group["lr"] = torch.tensor(group["lr"], dtype=torch.float64)
-        # Each training is a new program: without a reset, dynamo would give up on compiling after eight of them.
-        torch.compiler.reset()
-        self.graph = torch.compile(torch.no_grad()(self.trace), fullgraph=True, dynamic=False, options={
-            "joint_custom_pre_pass": MinibatchLast(), "size_asserts": False, "alignment_asserts": False, "scalar_asserts": False,
-            # What the processor says that it can do; to have the compiler try takes 7 s.
-            "cpp.vec_isa_ok": True})
         self.chosen: Step = self.at_first
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
@@ -62,15 +70,21 @@ class CompiledStep:
         Eager Adam corrects its moments in double precision. A graph does so in that of its count of steps: float32 puts
         step sizes off by 2e-5 at first, which a network that still breaks symmetries grows to 3e-4 of the loss.
         """
-        self.chosen = self.compiling
         losses = self.population.step(batch)
         for state in self.optimizer.state.values():
             if "step" in state:
                 state["step"] = state["step"].double()
+        self.chosen = self._known() or self.compiling
         return losses
 
     def compiling(self, batch: torch.Tensor) -> torch.Tensor:
         """The first call compiles, or shows that nothing can."""
+        # Each training is a new program: without a reset, dynamo would give up on compiling after eight of them.
+        torch.compiler.reset()
+        self.graph = torch.compile(torch.no_grad()(self.trace), fullgraph=True, dynamic=False, options={
+            "joint_custom_pre_pass": MinibatchLast(), "size_asserts": False, "alignment_asserts": False, "scalar_asserts": False,
+            # What the processor says that it can do; to have the compiler try takes 7 s.
+            "cpp.vec_isa_ok": True})
         try:
             # The compiler's modules warn of each other's deprecations; `-W error` must not stop a training for that.
             # Numbers of the optimizer's never change: traced as if they did, dynamo would trace the step twice.
@@ -91,21 +105,57 @@ class CompiledStep:
         with _recorded() as calls:
             before = self._state()
             losses: torch.Tensor = self.graph(batch)
-        replay = _replay(calls, batch)
-        if replay is not None:
+        program = _program(calls, self._tensors(), batch)
+        if program is not None:
             after = self._state()
             self._restore(before)
-            again = replay(batch)
+            repeat = self._repeating(program)
+            again = repeat(batch)
             if all(map(torch.equal, [losses, *after], [again, *self._state()])):
-                self.chosen = replay
+                self.chosen, PROGRAMS[self._key()] = repeat, program
             else:
                 self._restore(after)
         return losses
 
+    def _key(self) -> Any:
+        experiment = self.population.experiment
+        written = replace(experiment.optimizer, lr=1.0)
+        tensors = self._tensors()
+        return (experiment.model, experiment.loss, written, experiment.clear_gradients, experiment.batch_size,
+                tensors[0].shape, tensors[0].dtype, type(self.optimizer), torch.get_num_threads())
+
+    def _known(self) -> Step | None:
+        """A step by the program of an earlier training, where this one's tensors lie in memory as that one's did."""
+        program, tensors = PROGRAMS.get(self._key()), self._tensors()
+        fits = program is not None and all(place is None or _layout(tensors[place]) == layout
+                                           for place, layout in zip(program.places, program.layouts, strict=True))
+        return self._repeating(program) if program is not None and fits else None
+
+    def _repeating(self, program: Program) -> Step:
+        """A step by a program: its arguments are this population's tensors, and another minibatch each time."""
+        tensors = self._tensors()
+        arguments = [None if place is None else tensors[place] for place in program.places]
+        batch_at = program.places.index(None)
+        layout = program.layouts[batch_at]
+
+        def repeat(batch: torch.Tensor) -> torch.Tensor:
+            if _layout(batch) != layout:
+                raise RuntimeError(f"a minibatch lies in memory as {_layout(batch)}; the step was compiled for {layout}")
+            given = arguments.copy()
+            given[batch_at] = batch
+            with torch.no_grad():
+                (losses,) = program.run(given)
+            return losses
+
+        return repeat
+
     def _tensors(self) -> list[torch.Tensor]:
+        """All that a step reads or writes but the minibatch, in an order that trainings of one program share."""
         parameters = list(self.population.parameters.values())
-        states = [value for state in self.optimizer.state.values() for value in state.values() if torch.is_tensor(value)]
-        return [*parameters, *(parameter.grad for parameter in parameters if parameter.grad is not None), *states]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        states = [value for parameter in parameters for value in self.optimizer.state[parameter].values()]
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        return [value for value in (*parameters, *gradients, *states, *rates) if torch.is_tensor(value)]
 
     def _state(self) -> list[torch.Tensor]:
         return [tensor.detach().clone() for tensor in self._tensors()]
@@ -152,29 +202,20 @@ def _recorded() -> Iterator[list[tuple[Any, list[Any]]]]:
         CompiledFxGraph.__call__ = call  # type: ignore[method-assign]
 
 
-def _replay(calls: list[tuple[Any, list[Any]]], batch: torch.Tensor) -> Step | None:
-    """A step that repeats the one recorded call with another minibatch; None where it is not clear how."""
-    if len(calls) != 1:
+def _program(calls: list[tuple[Any, list[Any]]], tensors: list[torch.Tensor], batch: torch.Tensor) -> Program | None:
+    """The program of the one recorded call; None where there were others, or where it is not clear what it was called with."""
+    if len(calls) != 1 or not callable(calls[0][0]):
         return None
-    program, inputs = calls[0]
-    places = [place for place, tensor in enumerate(inputs) if torch.is_tensor(tensor) and _is_same(tensor, batch)]
-    if len(places) != 1 or not callable(program):
+    run, arguments = calls[0]
+    known = {tensor.data_ptr(): place for place, tensor in enumerate(tensors)}
+    if len(known) < len(tensors) or not all(map(torch.is_tensor, arguments)):
         return None
-    place = places[0]
-
-    stride = batch.stride()
-
-    def replay(batch: torch.Tensor) -> torch.Tensor:
-        if batch.stride() != stride:
-            raise RuntimeError(f"a minibatch lies in memory by {batch.stride()}, where the step was compiled for {stride}")
-        arguments = inputs.copy()
-        arguments[place] = batch
-        with torch.no_grad():
-            (losses,) = program(arguments)
-        return losses  # type: ignore[no-any-return]
-
-    return replay
+    places = tuple(known.get(argument.data_ptr()) for argument in arguments)
+    unknown = [argument for argument, place in zip(arguments, places, strict=True) if place is None]
+    if len(unknown) != 1 or unknown[0].data_ptr() != batch.data_ptr():
+        return None
+    return Program(run, places, tuple(map(_layout, arguments)))
 
 
-def _is_same(tensor: torch.Tensor, batch: torch.Tensor) -> bool:
-    return tensor.data_ptr() == batch.data_ptr() and tensor.shape == batch.shape and tensor.stride() == batch.stride()
+def _layout(tensor: torch.Tensor) -> Any:
+    return tensor.shape, tensor.stride(), tensor.dtype

@@ -14,7 +14,21 @@ import torch
 import torch._inductor.config as inductor_config
 from torch._dynamo.utils import counters
 
-from aeclaims import SIGMOID, Adam, Backend, Bernoulli, Experiment, Given, InvalidRun, Run, Start, Uniform, affine, train
+from aeclaims import (
+    IDENTITY,
+    SIGMOID,
+    Adam,
+    Backend,
+    Bernoulli,
+    Experiment,
+    Given,
+    InvalidRun,
+    Run,
+    Start,
+    Uniform,
+    affine,
+    train,
+)
 from aeclaims.backends import reference, torch_compiled, torch_population
 from aeclaims.experiment import SGD, TANH, Model, leaky_relu
 
@@ -79,45 +93,71 @@ def assert_compiled_as_eager(experiment):
     compiled = train(experiment, seeds=range(3), backend="torch", dtype="float64")
     eager = train(experiment, seeds=range(3), backend="torch-eager", dtype="float64")
     np.testing.assert_allclose(compiled.epoch_loss, eager.epoch_loss, rtol=1e-12)
+    for layer, expected in zip(compiled.parameters, eager.parameters, strict=True):
+        np.testing.assert_allclose(layer.weight, expected.weight, rtol=1e-9, atol=1e-12)
+
+
+@pytest.fixture
+def compiles(monkeypatch):
+    """Has torch compile however short a training is; yields what its steps repeat, minibatch by minibatch."""
+    monkeypatch.setattr(torch_population, "COMPILING_PAYS_FROM_STEPS", 0)
+    monkeypatch.setattr(torch_compiled, "PROGRAMS", {})
+    repeated, repeating = [], torch_compiled.CompiledStep._repeating
+
+    def spied(self, program):
+        repeat = repeating(self, program)
+        return lambda batch: repeated.append(batch) or repeat(batch)
+
+    monkeypatch.setattr(torch_compiled.CompiledStep, "_repeating", spied)
+    return repeated
 
 
 @pytest.mark.parametrize("experiment", COMPILED.values(), ids=COMPILED)
-def test_compiled_steps_are_eager_steps_and_repeat_the_call_that_was_kept(monkeypatch, experiment):
-    monkeypatch.setattr(torch_population, "COMPILING_PAYS_FROM_STEPS", 0)
-    repeated, keep = [], torch_compiled._replay
-
-    def kept(calls, batch):
-        replay = keep(calls, batch)
-        return lambda batch: repeated.append(batch) or replay(batch)
-
-    monkeypatch.setattr(torch_compiled, "_replay", kept)
+def test_compiled_steps_are_eager_steps_and_repeat_the_call_that_was_kept(compiles, experiment):
     assert_compiled_as_eager(experiment)
     # Of six full steps the first is eager, the second compiles, the third is kept and tried.
-    assert len(repeated) == 4
+    assert len(compiles) == 4
 
 
-@pytest.mark.parametrize("replay", [None, lambda batch: torch.zeros(3, dtype=torch.float64)], ids=["unknown", "other"])
-def test_a_call_whose_repetition_does_something_else_is_not_repeated(monkeypatch, replay):
-    monkeypatch.setattr(torch_population, "COMPILING_PAYS_FROM_STEPS", 0)
-    monkeypatch.setattr(torch_compiled, "_replay", lambda calls, batch: replay)
+def test_a_program_is_compiled_once(compiles):
     assert_compiled_as_eager(SMALL)
-
-
-def test_a_minibatch_that_lies_otherwise_in_memory_is_refused():
-    batch = torch.rand(3, 128, 2)
-    replay = torch_compiled._replay([(lambda inputs: (inputs[0],), [batch, torch.ones(1)])], batch)
-    assert replay(torch.rand(3, 128, 2)) is not batch
-    with pytest.raises(RuntimeError, match="lies in memory by"):
-        replay(torch.rand(128, 3, 2).transpose(0, 1))
-
-
-def test_a_program_is_compiled_once(monkeypatch):
-    monkeypatch.setattr(torch_population, "COMPILING_PAYS_FROM_STEPS", 0)
-    train(SMALL, seeds=range(3), backend="torch")
+    del compiles[:]
     counters.clear()
-    other = dataclasses.replace(SMALL, rows=Bernoulli(0.5, features=SMALL.features), optimizer=Adam(lr=3e-3))
-    train(other, seeds=range(3), backend="torch")
-    assert counters["inductor"]["fxgraph_cache_hit"] == 1
+    assert_compiled_as_eager(dataclasses.replace(SMALL, rows=Bernoulli(0.5, features=SMALL.features), optimizer=Adam(lr=3e-3)))
+    assert not counters["inductor"]
+    assert len(compiles) == 5  # all but the first
+
+
+@pytest.mark.parametrize("other", [
+    {"optimizer": Adam(weight_decay=0.1)}, {"optimizer": SGD(lr=0.1)}, {"clear_gradients": False}, {"batch_size": 100},
+    {"loss": "bce_logits"}, {"model": Model((2, 2, 2), (TANH, IDENTITY))},
+], ids=str)  # fmt: skip
+def test_another_program_is_not_taken_for_it(other):
+    def key(experiment, seeds=3, dtype="float32"):
+        start = Start(experiment, tuple(range(seeds)), np.dtype(dtype))
+        population = torch_population.Population(experiment, start, device="cpu", is_compiled=True)
+        return torch_compiled.CompiledStep(population)._key()
+
+    assert key(SMALL) == key(dataclasses.replace(SMALL, rows=Bernoulli(0.5, features=2), optimizer=Adam(lr=1e-5), n_rows=400))
+    assert key(SMALL) not in (key(dataclasses.replace(SMALL, **other)), key(SMALL, seeds=4), key(SMALL, dtype="float64"))
+
+
+@pytest.mark.parametrize("run", [None, lambda arguments: (torch.zeros(3, dtype=torch.float64),)], ids=["unknown", "other"])
+def test_a_call_whose_repetition_does_something_else_is_not_repeated(compiles, monkeypatch, run):
+    find = torch_compiled._program
+    monkeypatch.setattr(torch_compiled, "_program", lambda *found: run and find(*found)._replace(run=run))
+    assert_compiled_as_eager(SMALL)
+    assert len(compiles) == (0 if run is None else 1)
+
+
+def test_a_minibatch_that_lies_otherwise_in_memory_is_refused(compiles):
+    start = Start(SMALL, (0, 1, 2))
+    population = torch_population.Population(SMALL, start, device="cpu", is_compiled=True)
+    population.full_step = torch_compiled.CompiledStep(population)
+    for epoch in range(2):
+        population.train_epoch(start.order(epoch))
+    with pytest.raises(RuntimeError, match="lies in memory as"):
+        population.full_step(torch.rand(3, 128, 2))
 
 
 def test_without_a_compiler_torch_says_so_and_trains_eagerly(monkeypatch, tmp_path):
