@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy
 
 from aeclaims import processors
 from aeclaims.experiment import Bernoulli, Beta, Uniform
@@ -42,7 +42,7 @@ def row_entropy(rows: Array) -> Double:
     """
     _check_range(rows)
     def of_seed(own: Double) -> Double:
-        return np.asarray((special.entr(own) + special.entr(1 - own)).mean(axis=-1))
+        return np.asarray((scipy.special.entr(own) + scipy.special.entr(1 - own)).mean(axis=-1))
 
     return np.array(_of_each_seed(of_seed, rows))
 
@@ -69,8 +69,8 @@ def expected_entropy(rows: Uniform | Bernoulli | Beta) -> float:
         case Bernoulli():
             return 0.0
         case Beta(a=a, b=b):
-            weighted = (a * special.digamma(a + 1) + b * special.digamma(b + 1)) / (a + b)
-            return float(special.digamma(a + b + 1) - weighted)
+            weighted = (a * scipy.special.digamma(a + 1) + b * scipy.special.digamma(b + 1)) / (a + b)
+            return float(scipy.special.digamma(a + b + 1) - weighted)
 
 
 def class_floor(rows: Array) -> Double:
@@ -106,7 +106,7 @@ def _logistic_floor(design: Double, targets: Double) -> float:
     if np.all((targets == 0) | (targets == 1)):
         return 0.0
     coefficients = np.zeros(design.shape[1])
-    coefficients[-1] = special.logit(np.clip(targets.mean(), 1e-12, 1 - 1e-12))
+    coefficients[-1] = scipy.special.logit(np.clip(targets.mean(), 1e-12, 1 - 1e-12))
     if len(targets) > 4 * FEW_ROWS:
         begun, _ = _newton(design[:FEW_ROWS], targets[:FEW_ROWS], coefficients)
         # A few rows may be separated where all are not: their coefficients are then too large to begin with.
@@ -122,7 +122,7 @@ def _newton(design: Double, targets: Double, coefficients: Double) -> tuple[Doub
     z = design @ coefficients
     value = losses(z)
     for _ in range(100):
-        p = special.expit(z)
+        p = scipy.special.expit(z)
         slope = design.T @ (p - targets) / len(targets)
         curvature = (design.T * (p * (1 - p))) @ design / len(targets)
         # Columns that say nothing new are left out by the pseudo-inverse.

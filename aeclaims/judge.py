@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 
 from aeclaims.run import Double, Run
 
@@ -134,7 +135,6 @@ class Judge:
         Under a share p, at most k of S hits have probability P(X <= k), X ~ Binomial(S, p): `at_least` fails where that
         is below alpha at p = at_least, `at_most` where P(X >= k) is at p = at_most.
         """
-        from scipy import special, stats
 
         hit = np.asarray(hits)
         if hit.dtype != bool or hit.shape != (len(seeds),):
@@ -143,12 +143,12 @@ class Judge:
             return
         count, size = int(hit.sum()), hit.size
         self.measure(**{name: count / size})
-        interval = stats.binomtest(count, size).proportion_ci(CONFIDENCE)
+        interval = scipy.stats.binomtest(count, size).proportion_ci(CONFIDENCE)
         self.intervals[name] = (float(interval.low), float(interval.high))
         if size < share.fewest_seeds:
             self.not_exercised.append(f"{what}: with {size} seeds it could not fail; {share.fewest_seeds} are needed")
-        too_few = special.bdtr(count, size, share.at_least)  # P(X <= count)
-        too_many = special.bdtrc(count - 1, size, share.at_most) if count else 1.0  # P(X >= count)
+        too_few = scipy.special.bdtr(count, size, share.at_least)  # P(X <= count)
+        too_many = scipy.special.bdtrc(count - 1, size, share.at_most) if count else 1.0  # P(X >= count)
         for is_stated, chance in ((share.at_least > 0, too_few), (share.at_most < 1, too_many)):
             if is_stated and not chance >= share.alpha:
                 wrong = np.flatnonzero(~hit if chance is too_few else hit)

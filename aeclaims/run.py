@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy
 
 from aeclaims import processors
 from aeclaims.experiment import Activation, Experiment, Loss, Model
@@ -113,7 +113,7 @@ def activate(activation: Activation, values: Double) -> Double:
         case "tanh":
             return np.tanh(values)
         case "sigmoid":
-            return np.asarray(special.expit(values))
+            return np.asarray(scipy.special.expit(values))
 
 
 def mean_loss(loss: Loss, output: Activation, values: Double, targets: Array) -> float:

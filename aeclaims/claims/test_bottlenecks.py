@@ -1,7 +1,7 @@
 """The answer's section "Bottlenecks": independent features do not compress, redundant ones do."""
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from aeclaims import floors
 from aeclaims.claim import Train, claim
@@ -106,8 +106,8 @@ def test_one_feature_tells_nothing_of_another(train: Train, judge: Judge) -> Non
         bins = np.minimum((drawn * 8).astype(int), 7) if isinstance(rows, Uniform) else drawn.astype(int)
         for one in range(4):
             for other in range(one):
-                table = stats.contingency.crosstab(bins[:, one], bins[:, other]).count
-                chances.append(stats.chi2_contingency(table, correction=False).pvalue)
+                table = scipy.stats.contingency.crosstab(bins[:, one], bins[:, other]).count
+                chances.append(scipy.stats.chi2_contingency(table, correction=False).pvalue)
     judge.measure(floor=0.0, pairs=len(chances), least_chance=min(chances))
     judge.every(chances, at_least=ALPHA, seeds=range(len(chances)), what="chance of such a table, were the features independent",
                 because="each number is drawn by itself: a chi-square test of each pair of features, over all seeds")

@@ -1,7 +1,7 @@
 """The answer's section "Complicate": for nonlinear models, too, MSE matches continuous rows, and log-loss binary ones."""
 
 import numpy as np
-from scipy import special
+import scipy
 
 from aeclaims import floors
 from aeclaims.claim import Train, claim
@@ -21,7 +21,7 @@ def quality(run: Run) -> tuple[Double, Double]:
     """What means the same for both losses: each seed's reconstruction RMSE, and the share of values on the right side of 1/2."""
     rows = run.start.rows().astype(np.float64)
     made = run.reconstruct(rows)
-    made = special.expit(made) if run.experiment.loss == "bce_logits" else made
+    made = scipy.special.expit(made) if run.experiment.loss == "bce_logits" else made
     return np.sqrt(((made - rows) ** 2).mean(axis=(1, 2))), ((made > 0.5) == (rows > 0.5)).mean(axis=(1, 2))
 
 

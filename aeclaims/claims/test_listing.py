@@ -3,18 +3,18 @@
 from dataclasses import replace
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from aeclaims import floors
 from aeclaims.claim import Train, claim
 from aeclaims.claims.setups import LINEAR_DECAY, LISTING, LISTING_AS_IT_READS, LISTING_DECAY, LISTING_SGD
-from aeclaims.claims.shares import ALMOST_ALL, NEXT_TO_NONE, THREE_QUARTERS
+from aeclaims.claims.shares import ALMOST_ALL, NEXT_TO_NONE, SEVEN_EIGHTHS, THREE_QUARTERS
 from aeclaims.experiment import Adam, Experiment, Uniform, affine
 from aeclaims.judge import ALPHA, Judge
 
 
 @claim("listing-converges", where="listing below the answer", kind="observation", reference_seeds=16,
-       shares=(THREE_QUARTERS, ALMOST_ALL),
+       shares=(SEVEN_EIGHTHS, ALMOST_ALL),
        finding="holds for a share",
        nuance="that is with Adam at 1e-3, for the optimizer is not shown; at 1e-4 about half of them get there",
        trains=LISTING.values(),
@@ -23,9 +23,9 @@ def test_most_seeds_of_the_posted_network_get_below_1e_5(train: Train, reference
     fast, slow = train(LISTING[1e-3]), train(LISTING[1e-4])
     first, later = (np.where(run.reached(1e-5) > 0, run.reached(1e-5), np.inf) for run in (fast, slow))
     judge.measure(floor=0.0, median_epoch=np.median(first), share_lr_1e_4=np.isfinite(later).mean())
-    judge.share(np.isfinite(first), THREE_QUARTERS, seeds=fast.seeds, name="share_reached",
+    judge.share(np.isfinite(first), SEVEN_EIGHTHS, seeds=fast.seeds, name="share_reached",
                 what="MSE below 1e-5 within 310 epochs, lr 1e-3",
-                because="the listing reports one run of 310 epochs; 96.9 % of 128 seeds get there on the reference")
+                because="the listing reports one run of 310 epochs; 94.5 % of 1,024 seeds get there on the reference")
     # lr 1e-4: 51.6 % of 128 seeds within 310 epochs.
     judge.share(later >= first, ALMOST_ALL, seeds=fast.seeds, name="share_not_sooner_lr_1e_4",
                 what="the same seed gets there no sooner with lr 1e-4",
@@ -71,18 +71,19 @@ def test_sgd_does_not_get_there_in_310_epochs(train: Train, judge: Judge) -> Non
 
 
 @claim("listing-weight-decay", where="listing below the answer, an argument that is commented out", kind="observation",
-       shares=(ALMOST_ALL, THREE_QUARTERS), reference_seeds=16, finding="holds where",
-       nuance="weight decay of 1e-6 leaves the seeds that get below 1e-5 as they are; zero is no longer reached: an affine model "
-              "with decay w ends at 3 (w D)^2",
-       trains=[LISTING_DECAY, LINEAR_DECAY],
+       shares=(ALMOST_ALL, THREE_QUARTERS), reference_seeds=16, finding="does not hold",
+       nuance="zero is no longer reached: an affine model with decay w ends at 3 (w D)^2. And of the posted network one seed in ten "
+              "that gets below 1e-5 within 310 epochs does not with a decay of 1e-6",
+       trains=[LISTING_DECAY, LISTING[1e-3], LINEAR_DECAY],
        says="weight decay of 1e-6 does no harm")
 def test_weight_decay_moves_the_floor_to_where_theory_puts_it(train: Train, judge: Judge) -> None:
-    run = train(LISTING_DECAY)
-    judge.measure(median_final_loss=np.median(run.epoch_loss[-1]))
-    # 87.5 % of 16 seeds, the same that get there without decay.
+    run, without = train(LISTING_DECAY), train(LISTING[1e-3])
+    judge.measure(median_final_loss=np.median(run.epoch_loss[-1]), share_without_decay=(without.reached(1e-5) > 0).mean())
+    # Of 1,024 seeds 968 get there without decay and 870 with it; 114 only without, 16 only with it.
     judge.share(run.reached(1e-5) > 0, THREE_QUARTERS, seeds=run.seeds, name="share_reached",
                 what="MSE below 1e-5 within 310 epochs with weight decay 1e-6",
-                because="decay of 1e-6 lifts the floor to about 3 (1e-6 D)^2 = 3e-10")
+                because="decay of 1e-6 lifts the floor to about 3 (1e-6 D)^2 = 3e-10, but near a saddle it pulls weights back that "
+                        "have still to grow")
     # Two affine layers carry each direction of variance v = 1/12 by a product s. The loss v (1 - s)^2 / D of a direction
     # and the penalty w s of its two factors sqrt(s) are least in sum at 1 - s = w D / (2 v) = 6 w D; what is left of the
     # loss is D directions of v (6 w D)^2 / D each: 3 (w D)^2. Predicted before it was measured.
@@ -103,10 +104,10 @@ def test_signs_of_centred_uniform_rows_are_fair_bits(train: Train, judge: Judge)
                             n_rows=3000, batch_size=3000)).start.rows()
     bits = np.maximum(np.sign(rows - 0.5), 0)
     ones, count = int(bits.sum()), bits.size
-    chance = stats.binomtest(ones, count, 0.5).pvalue
+    chance = scipy.stats.binomtest(ones, count, 0.5).pvalue
     rank = bits @ (2 ** np.arange(bits.shape[-1]))
     patterns = np.bincount(rank.astype(int).ravel(), minlength=2 ** bits.shape[-1])
-    together = stats.chisquare(patterns).pvalue
+    together = scipy.stats.chisquare(patterns).pvalue
     judge.measure(floor=floors.entropy(bits).max(), share_of_ones=ones / count, p_fair=chance, p_independent=together)
     judge.every(np.isin(bits, (0, 1)).all(axis=(1, 2)), at_least=1, seeds=range(len(bits)), what="signs are 0 or 1",
                 because="a uniform float32 is exactly 1/2 once in 2^24; it counts as 0")

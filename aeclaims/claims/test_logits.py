@@ -1,7 +1,7 @@
 """The answer's section "Sigmoid", its advice: for extremely small losses, compute them from logits."""
 
 import numpy as np
-from scipy import special
+import scipy
 
 from aeclaims.claim import Train, claim
 from aeclaims.experiment import IDENTITY, SGD, SIGMOID, Adam, Experiment, Given, Loss, Model, affine
@@ -52,7 +52,7 @@ def test_probabilities_round_to_one_and_logits_do_not(train: Train, judge: Judge
     worst, lost = 0.0, 0
     for lr in STEPS if eps > 1e-10 else tuple(2 * lr for lr in STEPS):
         z, value, after = reported("bce", lr, train)
-        true = special.log1p(np.exp(-z))
+        true = scipy.special.log1p(np.exp(-z))
         is_blind = z > blind_from
         judge.every(np.where(is_blind, np.abs(value), 0.0), at_most=0.0, seeds=range(len(z)),
                     what="log-loss of a probability that rounds to 1", because="1 - p = e^-z is below half the spacing under 1")
@@ -63,7 +63,7 @@ def test_probabilities_round_to_one_and_logits_do_not(train: Train, judge: Judge
                     because="a probability near 1 is known to eps / 2, its logit to eps |z|, and so is its logarithm")
         lost += int(is_blind.sum())
         z, value, _ = reported("bce_logits", lr, train)
-        true = special.log1p(np.exp(-z))
+        true = scipy.special.log1p(np.exp(-z))
         slack = 2 * eps * (2 + np.abs(z))
         judge.every(value - true, at_least=-slack, at_most=slack, seeds=range(len(z)), what="log-loss of logits",
                     because="at worst ln(1 + e^-z) is taken of a sum that rounds as numbers near 1 do")

@@ -1,10 +1,10 @@
 """Floors hold for any rows and any parameters."""
 
 import numpy as np
+import scipy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy import special
 
 from aeclaims import floors
 
@@ -29,7 +29,7 @@ def test_no_prediction_gets_below_the_entropy(rows, data):
 @given(ROWS)
 def test_a_prediction_that_is_the_row_costs_its_entropy(rows):
     inside = np.clip(rows, 1e-9, 1 - 1e-9)
-    assert abs(log_loss(special.logit(inside), inside) - floors.entropy(inside)[0]) < 1e-8
+    assert abs(log_loss(scipy.special.logit(inside), inside) - floors.entropy(inside)[0]) < 1e-8
 
 
 @settings(deadline=None)

@@ -10,16 +10,11 @@ import time
 
 import numpy as np
 import pytest
-import torch
-import torch._inductor.config as inductor_config
-from torch._dynamo.utils import counters
 
 from aeclaims import (
-    IDENTITY,
     SIGMOID,
     Adam,
     Backend,
-    Bernoulli,
     Experiment,
     Given,
     InvalidRun,
@@ -29,8 +24,7 @@ from aeclaims import (
     affine,
     train,
 )
-from aeclaims.backends import reference, torch_compiled, torch_population
-from aeclaims.experiment import SGD, TANH, Model, leaky_relu
+from aeclaims.backends import get
 
 SMALL = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), epochs=3, n_rows=300)
 BACKENDS = ["reference", "torch", "torch-eager", "torch-loop"]
@@ -58,14 +52,14 @@ def test_given_rows_are_shared_and_ordered_by_seed(backend):
 
 def test_a_backend_of_ones_own_may_be_a_function_or_a_record():
     def mine(experiment, start):
-        return reference.train(experiment, start)
+        return get("reference").train(experiment, start)
 
     assert train(SMALL, seeds=[1], backend=Backend("mine", mine)).seeds == (1,)
 
 
 @pytest.mark.parametrize(("fault", "message"), [
     (lambda experiment, start: None, "returned a NoneType"),
-    (lambda experiment, start: reference.train(experiment, Start(experiment, (99,))), "another start, with seeds"),
+    (lambda experiment, start: get("reference").train(experiment, Start(experiment, (99,))), "another start, with seeds"),
     (lambda experiment, start: Run(start, np.zeros((1, 1)), start.parameters()), "epoch_loss has shape"),
 ])  # fmt: skip
 def test_a_backend_that_returns_something_else_is_named_and_refused(fault, message):
@@ -77,98 +71,7 @@ def test_a_dtype_that_a_backend_lacks_is_refused():
     from aeclaims import UnknownBackend
 
     with pytest.raises(UnknownBackend, match="mine on cpu has float32 only"):
-        train(SMALL, seeds=[1], backend=Backend("mine", reference.train, dtypes=("float32",)), dtype="float64")
-
-
-RAGGED = dataclasses.replace(SMALL, rows=Uniform(features=5), loss="bce",
-                             model=Model((5, 7, 3, 5), (leaky_relu(0.1), TANH, SIGMOID)))
-WIDE = dataclasses.replace(SMALL, rows=Uniform(features=3), model=affine(3, 40, 3), optimizer=SGD(lr=0.1, momentum=0.9))
-BOTTLENECK = dataclasses.replace(SMALL, rows=Uniform(features=4), model=affine(4, 1, 4))
-SHARED = dataclasses.replace(SMALL, rows=Given(np.random.default_rng(0).random((300, 2))))
-UNCLEARED = dataclasses.replace(SMALL, clear_gradients=False)
-COMPILED = {"small": SMALL, "ragged": RAGGED, "wide": WIDE, "bottleneck": BOTTLENECK, "shared": SHARED, "uncleared": UNCLEARED}
-
-
-def assert_compiled_as_eager(experiment):
-    compiled = train(experiment, seeds=range(3), backend="torch", dtype="float64")
-    eager = train(experiment, seeds=range(3), backend="torch-eager", dtype="float64")
-    np.testing.assert_allclose(compiled.epoch_loss, eager.epoch_loss, rtol=1e-12)
-    for layer, expected in zip(compiled.parameters, eager.parameters, strict=True):
-        np.testing.assert_allclose(layer.weight, expected.weight, rtol=1e-9, atol=1e-12)
-
-
-@pytest.fixture
-def compiles(monkeypatch):
-    """Has torch compile however short a training is; yields what its steps repeat, minibatch by minibatch."""
-    monkeypatch.setattr(torch_population, "COMPILING_PAYS_FROM_STEPS", 0)
-    monkeypatch.setattr(torch_compiled, "PROGRAMS", {})
-    repeated, repeating = [], torch_compiled.CompiledStep._repeating
-
-    def spied(self, program):
-        repeat = repeating(self, program)
-        return lambda batch: repeated.append(batch) or repeat(batch)
-
-    monkeypatch.setattr(torch_compiled.CompiledStep, "_repeating", spied)
-    return repeated
-
-
-@pytest.mark.parametrize("experiment", COMPILED.values(), ids=COMPILED)
-def test_compiled_steps_are_eager_steps_and_repeat_the_call_that_was_kept(compiles, experiment):
-    assert_compiled_as_eager(experiment)
-    # Of six full steps the first is eager, the second compiles, the third is kept and tried.
-    assert len(compiles) == 4
-
-
-def test_a_program_is_compiled_once(compiles):
-    assert_compiled_as_eager(SMALL)
-    del compiles[:]
-    counters.clear()
-    assert_compiled_as_eager(dataclasses.replace(SMALL, rows=Bernoulli(0.5, features=SMALL.features), optimizer=Adam(lr=3e-3)))
-    assert not counters["inductor"]
-    assert len(compiles) == 5  # all but the first
-
-
-@pytest.mark.parametrize("other", [
-    {"optimizer": Adam(weight_decay=0.1)}, {"optimizer": SGD(lr=0.1)}, {"clear_gradients": False}, {"batch_size": 100},
-    {"loss": "bce_logits"}, {"model": Model((2, 2, 2), (TANH, IDENTITY))},
-], ids=str)  # fmt: skip
-def test_another_program_is_not_taken_for_it(other):
-    def key(experiment, seeds=3, dtype="float32"):
-        start = Start(experiment, tuple(range(seeds)), np.dtype(dtype))
-        population = torch_population.Population(experiment, start, device="cpu", is_compiled=True)
-        return torch_compiled.CompiledStep(population)._key()
-
-    assert key(SMALL) == key(dataclasses.replace(SMALL, rows=Bernoulli(0.5, features=2), optimizer=Adam(lr=1e-5), n_rows=400))
-    assert key(SMALL) not in (key(dataclasses.replace(SMALL, **other)), key(SMALL, seeds=4), key(SMALL, dtype="float64"))
-
-
-@pytest.mark.parametrize("run", [None, lambda arguments: (torch.zeros(3, dtype=torch.float64),)], ids=["unknown", "other"])
-def test_a_call_whose_repetition_does_something_else_is_not_repeated(compiles, monkeypatch, run):
-    find = torch_compiled._program
-    monkeypatch.setattr(torch_compiled, "_program", lambda *found: run and find(*found)._replace(run=run))
-    assert_compiled_as_eager(SMALL)
-    assert len(compiles) == (0 if run is None else 1)
-
-
-def test_a_minibatch_that_lies_otherwise_in_memory_is_refused(compiles):
-    start = Start(SMALL, (0, 1, 2))
-    population = torch_population.Population(SMALL, start, device="cpu", is_compiled=True)
-    population.full_step = torch_compiled.CompiledStep(population)
-    for epoch in range(2):
-        population.train_epoch(start.order(epoch))
-    with pytest.raises(RuntimeError, match="lies in memory as"):
-        population.full_step(torch.rand(3, 128, 2))
-
-
-def test_without_a_compiler_torch_says_so_and_trains_eagerly(monkeypatch, tmp_path):
-    monkeypatch.setattr(torch_population, "COMPILING_PAYS_FROM_STEPS", 0)
-    # Nothing that was compiled before may be found.
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(inductor_config.cpp, "cxx", ("no-such-compiler",))
-    with pytest.warns(RuntimeWarning, match="could not compile.*trains eagerly"):
-        run = train(SMALL, seeds=range(3), backend="torch", dtype="float64")
-    eager = train(SMALL, seeds=range(3), backend="torch-eager", dtype="float64")
-    np.testing.assert_allclose(run.epoch_loss, eager.epoch_loss, rtol=1e-12)
+        train(SMALL, seeds=[1], backend=Backend("mine", get("reference").train, dtypes=("float32",)), dtype="float64")
 
 
 def test_probabilities_that_round_to_one_stop_learning_as_torchs_do():

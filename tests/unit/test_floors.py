@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import integrate, optimize, special
+import scipy
 
 from aeclaims import Adam, Bernoulli, Beta, Experiment, Given, Start, Uniform, affine, floors
 
@@ -42,9 +42,9 @@ def test_the_expected_entropy_is_what_rows_have(spec):
 def test_the_class_floor_of_uniform_rows_is_0_504947_at_slope_5_1994():
     # One feature: minimise E[softplus(z) - x z], z = w (x - 1/2), over w by quadrature.
     def expected(w):
-        return integrate.quad(lambda x: np.logaddexp(0, w * (x - 0.5)) - x * w * (x - 0.5), 0, 1)[0]
+        return scipy.integrate.quad(lambda x: np.logaddexp(0, w * (x - 0.5)) - x * w * (x - 0.5), 0, 1)[0]
 
-    best = optimize.minimize_scalar(expected, bounds=(1, 20), method="bounded", options={"xatol": 1e-9})
+    best = scipy.optimize.minimize_scalar(expected, bounds=(1, 20), method="bounded", options={"xatol": 1e-9})
     assert best.fun == pytest.approx(0.504947, abs=5e-7)
     assert best.x == pytest.approx(5.1994, abs=5e-4)
     grid = (np.arange(20_000) + 0.5)[None, :, None] / 20_000
@@ -57,9 +57,9 @@ def test_the_class_floor_is_where_a_general_minimiser_ends():
 
     def loss(flat):
         z = design @ flat.reshape(4, 3)
-        return np.mean(np.logaddexp(0, z) - rows * z), (design.T @ (special.expit(z) - rows) / rows.size).ravel()
+        return np.mean(np.logaddexp(0, z) - rows * z), (design.T @ (scipy.special.expit(z) - rows) / rows.size).ravel()
 
-    found = optimize.minimize(loss, np.zeros(12), jac=True, method="BFGS", options={"gtol": 1e-10})
+    found = scipy.optimize.minimize(loss, np.zeros(12), jac=True, method="BFGS", options={"gtol": 1e-10})
     assert floors.class_floor(rows[None])[0] == pytest.approx(found.fun, abs=1e-9)
 
 

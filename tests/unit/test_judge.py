@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from aeclaims import Adam, Experiment, Uniform, affine, train
 from aeclaims.judge import ClaimFailed, Judge, Share
@@ -50,12 +50,12 @@ def test_every_without_seeds_is_not_exercised_and_without_a_bound_is_an_error():
 
 def test_share_rejects_too_few_and_too_many_by_the_exact_binomial():
     share, most = Share(at_least=0.5, at_most=2 / 3), Share(at_most=2 / 3)
-    lowest = int(stats.binom.ppf(share.alpha, 40, 0.5))
+    lowest = int(scipy.stats.binom.ppf(share.alpha, 40, 0.5))
     hits = np.arange(40) < lowest
     Judge().share(hits, share, **WORDS)
     with pytest.raises(ClaimFailed, match=f"{lowest - 1} of 40 seeds"):
         Judge().share(np.arange(40) < lowest - 1, share, **WORDS)
-    highest = int(stats.binom.isf(most.alpha, 40, 2 / 3))
+    highest = int(scipy.stats.binom.isf(most.alpha, 40, 2 / 3))
     Judge().share(np.arange(40) < highest, share, **WORDS)
     with pytest.raises(ClaimFailed, match="of 40 seeds"):
         Judge().share(np.ones(40, bool), share, **WORDS)
