@@ -10,7 +10,7 @@ earlier one by its rows or its learning rate only is the same program: it takes 
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,9 +22,9 @@ from aeclaims.backends.inductor_pass import WIDEST_WITHOUT_BLAS, MinibatchLast
 if TYPE_CHECKING:
     from aeclaims.backends.torch_population import Population
 
-__all__ = ["WIDEST_WITHOUT_BLAS", "CompiledStep"]
+__all__ = ["WIDEST_WITHOUT_BLAS", "CompiledSteps"]
 
-Step = Callable[[torch.Tensor], torch.Tensor]
+Steps = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
 
 
 class Program(NamedTuple):
@@ -39,19 +39,25 @@ class Program(NamedTuple):
 PROGRAMS: dict[Any, Program] = {}
 
 
-class CompiledStep:
-    """`Population.step`, compiled; where no compiler works, the eager one, and a warning."""
+class CompiledSteps:
+    """`Population.eager_steps`, compiled; where no compiler works, the eager ones, and a warning."""
 
     def __init__(self, population: "Population") -> None:
         self.population, self.optimizer = population, population.optimizer
         for group in self.optimizer.param_groups:
             # Rates that lie in a tensor are no part of the program: trainings that differ by them are compiled once.
             group["lr"] = torch.tensor(group["lr"], dtype=torch.float64)
-        self.chosen: Step = self.at_first
+        self.next: Callable[[torch.Tensor], torch.Tensor] = self.first
+        self.repeated: Steps | None = None
 
-    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
-        """One step on (S, B, D); returns (S,)."""
-        return self.chosen(batch)
+    def __call__(self, batches: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """A step on each of the minibatches, (S, B, D); returns the losses of each, (S,)."""
+        losses: list[torch.Tensor] = []
+        for place, batch in enumerate(batches):
+            if self.repeated is not None:
+                return [*losses, *self.repeated(batches[place:])]
+            losses.append(self.next(batch))
+        return losses
 
     def trace(self, batch: torch.Tensor) -> torch.Tensor:
         """The same as `Population.step`, written so that it compiles into one graph."""
@@ -64,7 +70,7 @@ class CompiledStep:
         _bare_step(self.optimizer)(self.optimizer)
         return losses  # type: ignore[no-any-return]
 
-    def at_first(self, batch: torch.Tensor) -> torch.Tensor:
+    def first(self, batch: torch.Tensor) -> torch.Tensor:
         """Optimizers create their state in their first step; a graph traced before that would miss it.
 
         Eager Adam corrects its moments in double precision. A graph does so in that of its count of steps: float32 puts
@@ -74,7 +80,7 @@ class CompiledStep:
         for state in self.optimizer.state.values():
             if "step" in state:
                 state["step"] = state["step"].double()
-        self.chosen = self._known() or self.compiling
+        self.next, self.repeated = self.compiling, self._known()
         return losses
 
     def compiling(self, batch: torch.Tensor) -> torch.Tensor:
@@ -92,16 +98,16 @@ class CompiledStep:
                 warnings.simplefilter("ignore", DeprecationWarning)
                 losses: torch.Tensor = self.graph(batch)
         except Exception as error:
-            self.chosen = self.population.step
+            self.next = self.population.step
             warnings.warn(f"torch could not compile the training step and trains eagerly, which is slower: "
                           f"{type(error).__name__}: {str(error).splitlines()[0]}", RuntimeWarning, stacklevel=4)
-            return self.chosen(batch)
-        self.chosen = self.keeping
+            return self.next(batch)
+        self.next = self.keeping
         return losses
 
     def keeping(self, batch: torch.Tensor) -> torch.Tensor:
         """The second call is kept, if repeating it does what it did, to the last bit; else the graph goes on being called."""
-        self.chosen = self.graph
+        self.next = self.graph
         with _recorded() as calls:
             before = self._state()
             losses: torch.Tensor = self.graph(batch)
@@ -109,10 +115,9 @@ class CompiledStep:
         if program is not None:
             after = self._state()
             self._restore(before)
-            repeat = self._repeating(program)
-            again = repeat(batch)
-            if all(map(torch.equal, [losses, *after], [again, *self._state()])):
-                self.chosen, PROGRAMS[self._key()] = repeat, program
+            repeated = self._repeating(program)
+            if all(map(torch.equal, [losses, *after], [*repeated([batch]), *self._state()])):
+                self.repeated, PROGRAMS[self._key()] = repeated, program
             else:
                 self._restore(after)
         return losses
@@ -124,27 +129,29 @@ class CompiledStep:
         return (experiment.model, experiment.loss, written, experiment.clear_gradients, experiment.batch_size,
                 tensors[0].shape, tensors[0].dtype, type(self.optimizer), torch.get_num_threads())
 
-    def _known(self) -> Step | None:
-        """A step by the program of an earlier training, where this one's tensors lie in memory as that one's did."""
+    def _known(self) -> Steps | None:
+        """Steps by the program of an earlier training, where this one's tensors lie in memory as that one's did."""
         program, tensors = PROGRAMS.get(self._key()), self._tensors()
         fits = program is not None and all(place is None or _layout(tensors[place]) == layout
                                            for place, layout in zip(program.places, program.layouts, strict=True))
         return self._repeating(program) if program is not None and fits else None
 
-    def _repeating(self, program: Program) -> Step:
-        """A step by a program: its arguments are this population's tensors, and another minibatch each time."""
+    def _repeating(self, program: Program) -> Steps:
+        """Steps by a program: its arguments are this population's tensors, and another minibatch each time."""
         tensors = self._tensors()
         arguments = [None if place is None else tensors[place] for place in program.places]
         batch_at = program.places.index(None)
         layout = program.layouts[batch_at]
 
-        def repeat(batch: torch.Tensor) -> torch.Tensor:
-            if _layout(batch) != layout:
-                raise RuntimeError(f"a minibatch lies in memory as {_layout(batch)}; the step was compiled for {layout}")
-            given = arguments.copy()
-            given[batch_at] = batch
+        def repeat(batches: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+            if batches and _layout(batches[0]) != layout:
+                raise RuntimeError(f"minibatches lie in memory as {_layout(batches[0])}; the step was compiled for {layout}")
+            losses: list[torch.Tensor] = []
             with torch.no_grad():
-                (losses,) = program.run(given)
+                for batch in batches:
+                    given = arguments.copy()
+                    given[batch_at] = batch
+                    losses += program.run(given)
             return losses
 
         return repeat

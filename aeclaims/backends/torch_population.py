@@ -4,7 +4,7 @@ torch-eager runs each step as torch does without a compiler. torch compiles its 
 trainings that are not short (torch_compiled.py).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -24,11 +24,12 @@ from aeclaims.start import Parameters, Start
 COMPILING_PAYS_FROM_STEPS: Final = 2_000
 # Compiled steps whose minibatches are picked from the rows at once: Python costs as much for one as for all.
 PICKED_AT_ONCE: Final = 16
+Steps = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
 
 
 def train(experiment: Experiment, start: Start, *, device: str, is_compiled: bool) -> Run:
     """Train every seed of `start` at once."""
-    from aeclaims.backends.torch_compiled import WIDEST_WITHOUT_BLAS, CompiledStep
+    from aeclaims.backends.torch_compiled import WIDEST_WITHOUT_BLAS, CompiledSteps
 
     steps = experiment.n_rows // experiment.batch_size * experiment.epochs
     pays = is_compiled and torch.device(device).type == "cpu" and steps >= COMPILING_PAYS_FROM_STEPS
@@ -40,7 +41,7 @@ def train(experiment: Experiment, start: Start, *, device: str, is_compiled: boo
     with torch_parts.default_dtype(dtype), torch_parts.threads(threads), torch_parts.flushed_denormals(device):
         population = Population(experiment, start, device=device, is_compiled=pays)
         if pays:
-            population.full_step = CompiledStep(population)
+            population.steps = CompiledSteps(population)
         with progress("torch" if is_compiled else "torch-eager", experiment.epochs) as advance:
             for epoch in range(experiment.epochs):
                 epoch_loss[epoch] = population.train_epoch(start.order(epoch))
@@ -66,17 +67,22 @@ class Population:
             return mean
 
         self.losses, self.gradients = vmap(loss), vmap(grad_and_value(loss))
-        self.full_step: Callable[[torch.Tensor], torch.Tensor] = self.step
+        self.steps: Steps = self.eager_steps
 
     def train_epoch(self, order: npt.NDArray[np.uint32]) -> Double:
         """One epoch over the rows in that order, (N,) or (S, N); returns the mean of its minibatch losses, (S,)."""
         size = self.experiment.batch_size
         rows = torch.from_numpy(order.astype(np.int64)).to(self.device)
-        losses = []
+        losses: list[torch.Tensor] = []
         for some in rows.split(self.steps_picked * size, dim=-1):
-            for batch in self.pick(some).split(size, dim=1):
-                losses.append(self.full_step(batch) if batch.shape[1] == size else self.step(batch))
+            batches = self.pick(some).split(size, dim=1)
+            full = len(batches) - (batches[-1].shape[1] < size)
+            losses += [*self.steps(batches[:full]), *self.eager_steps(batches[full:])]
         return np.asarray(torch.stack(losses).double().mean(dim=0).cpu().numpy())
+
+    def eager_steps(self, batches: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """A step on each of the minibatches, in their order; returns the losses of each."""
+        return [self.step(batch) for batch in batches]
 
     def step(self, batch: torch.Tensor) -> torch.Tensor:
         """One training step as people write it, on (S, B, D); returns each replica's loss before it, (S,)."""

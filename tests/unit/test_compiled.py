@@ -48,13 +48,13 @@ def parts(monkeypatch):
 @pytest.fixture
 def repeated(parts, monkeypatch):
     """The minibatches of the steps that were repeated."""
-    minibatches, repeating = [], parts.compiled.CompiledStep._repeating
+    minibatches, repeating = [], parts.compiled.CompiledSteps._repeating
 
     def spied(self, program):
         repeat = repeating(self, program)
-        return lambda batch: minibatches.append(batch) or repeat(batch)
+        return lambda batches: minibatches.extend(batches) or repeat(batches)
 
-    monkeypatch.setattr(parts.compiled.CompiledStep, "_repeating", spied)
+    monkeypatch.setattr(parts.compiled.CompiledSteps, "_repeating", spied)
     return minibatches
 
 
@@ -62,7 +62,7 @@ def begun(parts, experiment, seeds=3, dtype="float32"):
     """A population of the start, and its compiled step, on which it is to train."""
     start = Start(experiment, tuple(range(seeds)), np.dtype(dtype))
     population = parts.population.Population(experiment, start, device="cpu", is_compiled=True)
-    population.full_step = parts.compiled.CompiledStep(population)
+    population.steps = parts.compiled.CompiledSteps(population)
     return start, population
 
 
@@ -98,7 +98,7 @@ def test_a_program_is_compiled_once(repeated):
 ], ids=str)  # fmt: skip
 def test_another_program_is_not_taken_for_it(parts, other):
     def key(experiment, **start):
-        return begun(parts, experiment, **start)[1].full_step._key()
+        return begun(parts, experiment, **start)[1].steps._key()
 
     assert key(SMALL) == key(dataclasses.replace(SMALL, rows=Bernoulli(0.5, features=2), optimizer=Adam(lr=1e-5), n_rows=400))
     assert key(SMALL) not in (key(dataclasses.replace(SMALL, **other)), key(SMALL, seeds=4), key(SMALL, dtype="float64"))
@@ -116,12 +116,12 @@ def test_a_call_whose_repetition_does_something_else_is_not_repeated(parts, repe
     assert len(repeated) == is_found
 
 
-def test_a_minibatch_that_lies_otherwise_in_memory_is_refused(parts):
+def test_minibatches_that_lie_otherwise_in_memory_are_refused(parts):
     start, population = begun(parts, SMALL)
     for epoch in range(2):
         population.train_epoch(start.order(epoch))
-    with pytest.raises(RuntimeError, match="lies in memory as"):
-        population.full_step(parts.torch.rand(3, 128, 2))
+    with pytest.raises(RuntimeError, match="lie in memory as"):
+        population.steps([parts.torch.rand(3, 128, 2)])
 
 
 def test_without_a_compiler_torch_says_so_and_trains_eagerly(parts, monkeypatch, tmp_path):
