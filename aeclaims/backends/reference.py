@@ -88,6 +88,7 @@ class Crew:
         self.parameters, self.first, self.second = (_zeros(parameters.shape, rows.dtype) for _ in range(3))
         self.parameters[:] = parameters
         self.gradient = _zeros((len(parameters) + kernel.loss_room(parameters), *parameters.shape[1:]), rows.dtype)
+        self.workspace = kernel.workspace(model.widths, experiment.batch_size, experiment.n_rows, self.gradient)
 
     def train(self, orders: npt.NDArray[np.uint32], epochs: slice) -> None:
         """Train for these epochs, whose orders are (E, N), or (E, S, N)."""
@@ -96,7 +97,7 @@ class Crew:
         losses = np.zeros((len(orders), *self.parameters.shape[1:]))
         steps = self.experiment.steps_per_epoch
         kernel.train_epochs(self.rows, orders, self.experiment.batch_size, *self.constants, epochs.start * steps,
-                            self.parameters, self.gradient, self.first, self.second, losses)
+                            *self.workspace, self.parameters, self.gradient, self.first, self.second, losses)
         self.epoch_loss[epochs, self.seeds] = losses.reshape(len(losses), -1) / steps
 
     def put_back(self, packed: Array) -> None:

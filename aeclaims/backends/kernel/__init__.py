@@ -42,10 +42,10 @@ from aeclaims.backends.kernel.network import (
     SIGMOID,
     TANH,
 )
-from aeclaims.backends.kernel.training import train
+from aeclaims.backends.kernel.training import train, workspace
 
 __all__ = ["ADAM", "BCE", "BCE_LOGITS", "IDENTITY", "LEAKY_RELU", "MSE", "RELU", "SGD", "SIGMOID", "TANH", "lanes",
-           "loss_room", "train_epochs"]
+           "loss_room", "train_epochs", "workspace"]
 
 
 def lanes(dtype: Any) -> int:
@@ -68,18 +68,18 @@ def _entry(sources):
     @numba.njit(error_model="numpy", nogil=True, cache=True)
     def train_epochs(
         rows, orders, batch_size, widths, activations, leaks, loss, optimizer, settings, clears, steps_done,
-        parameters, gradient, first, second, epoch_loss,
+        parts, values, weights, sums, parameters, gradient, first, second, epoch_loss,
     ):  # fmt: skip
         """Train one seed, or as many as there are lanes, for orders.shape[0] epochs; updates the last five arrays in place.
 
-        rows (N, D) or (N, D, lanes); orders (E, N); widths (L + 1,); activations and leaks (L,); parameters, first and
-        second (P,) or (P, lanes): for each layer the weight (outputs, inputs), then the bias, at widths rounded up to even,
-        then zeros up to a whole number of vectors; gradient `loss_room` more; epoch_loss, to which the sums of
-        each epoch's minibatch losses are added, (E,) or (E, lanes).
+        rows (N, D) or (N, D, lanes); orders (E, N); widths (L + 1,); activations and leaks (L,); parts to sums: a
+        `workspace`; parameters, first and second (P,) or (P, lanes): for each layer the weight (outputs, inputs), then the
+        bias, at widths rounded up to even, then zeros up to a whole number of vectors; gradient `loss_room` more;
+        epoch_loss, to which the sums of each epoch's minibatch losses are added, (E,) or (E, lanes).
         Returns the number of the sources it was compiled from.
         """
         train(rows, orders, batch_size, widths, activations, leaks, loss, optimizer, settings, clears, steps_done,
-               parameters, gradient, first, second, epoch_loss)
+              parts, values, weights, sums, parameters, gradient, first, second, epoch_loss)
         return sources
 
     return train_epochs

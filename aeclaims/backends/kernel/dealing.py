@@ -137,23 +137,6 @@ def _put_two(sums, at, a, b):
     return seeds_in_lanes if isinstance(sums.dtype, Lanes) else rows_in_lanes
 
 
-def room_for_sums(gradient, parts):
-    """Where `put_four` puts the sums of parts: the gradient itself; of seeds in lanes, a pile of gradients."""
-
-
-@overload(room_for_sums, jit_options={"forceinline": True})
-def _room_for_sums(gradient, parts):
-    if gradient.ndim == 1:
-        return lambda gradient, parts: gradient
-
-    def pile(gradient, parts):
-        depth = parts
-        while parts < gradient.shape[1]:
-            parts, depth = 2 * parts, depth + 1
-        return np.zeros((depth * gradient.shape[0], gradient.shape[1]), gradient.dtype)
-    return pile
-
-
 def merge(gradient, size, sums, top, parts, passes):
     """Add up the sums of `parts` parts that lie on the pile from `top`, after so many passes; returns the new top.
 

@@ -1,21 +1,22 @@
 """The training loop: epochs, minibatches, blocks of rows, and the passes over the network that each takes."""
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
+import numba
 import numpy as np
 
-from aeclaims.backends.kernel.dealing import add_loss, dealt, elements, gather, inlined, merge, put_two, room_for_sums
+from aeclaims.backends.kernel.dealing import add_loss, dealt, elements, gather, merge, put_two
 from aeclaims.backends.kernel.lanes import BITS, behind, has_lanes, lanes_of, numbers, store, zeros
 from aeclaims.backends.kernel.network import (
     ADAM,
     TILE,
     activate,
     combine,
-    compiled,
     mean_loss,
     step,
     sum_gradients,
     through_activation,
 )
+from aeclaims.start import Array
 
 # Rows of a minibatch are trained in blocks of this many: what lies in between stays in the cache, and float32 sums of a
 # large minibatch are sums of short ones.
@@ -24,14 +25,37 @@ BLOCK = 128
 MOST_BYTES = 24_000
 
 
-@inlined
+def workspace(
+    widths: tuple[int, ...], batch_size: int, n_rows: int, gradient: Array,
+) -> tuple[int, Array, Array, Array]:
+    """What a training works in: how many parts a pass takes, and its arrays of values, weights and sums.
+
+    Each part has its values for a pass. Its sums lie on a pile, on which two become one (`merge`); rows in lanes are one part,
+    whose sums go to the gradient.
+    """
+    lanes, layers, widest = BITS // (8 * gradient.itemsize), len(widths) - 1, max(widths) + max(widths) % 2
+    tile, longest = TILE * lanes, min(BLOCK, batch_size, n_rows)
+    rows = -(-longest // tile) * tile
+    all_parts = gradient.size // len(gradient)
+    bytes_of_part = (layers + 3) * widest * rows * gradient.itemsize
+    parts = 1
+    while parts < all_parts and 2 * parts * bytes_of_part <= MOST_BYTES:
+        parts *= 2
+    # One vector more: lines 4 KiB apart would get in each other's way.
+    values = np.zeros((layers + 3) * widest * (parts * rows + lanes), gradient.dtype)
+    pile = parts + (all_parts // parts).bit_length() - 1
+    sums = gradient if all_parts == 1 else np.zeros((pile * len(gradient), all_parts), gradient.dtype)
+    return parts, values, np.zeros(rows, gradient.dtype), sums
+
+
+@numba.njit(inline="always")
 def _pass(network, parameters, sums, top, size, loss_at, first, parts, values, width, weights, groups):
     """Forward and back through the network over `parts` parts of a block from `first` on: their sums go on the pile at `top`.
 
     values: (layers + 3, units, lanes): inputs, each layer's outputs, and by turns the gradients by outputs and by inputs.
     """
-    widths, even, activations, leaks, loss = network
-    one, layers, block = groups * lanes_of(values), activations.size, even.max() * width
+    widths, even, activations, leaks, loss, block = network
+    one, layers = groups * lanes_of(values), activations.size
     end, all_parts = parts * one, lanes_of(values) if has_lanes(parameters) else 1
     # As variables: for each number that is written into a call Numba would compile the function again.
     at, inputs, one_apart, no_bias = 0, values, np.intp(1), np.intp(-1)
@@ -60,29 +84,19 @@ def _pass(network, parameters, sums, top, size, loss_at, first, parts, values, w
             slopes, others = others, slopes
 
 
-@compiled
+@numba.njit(inline="always")
 def train(
     rows, orders, batch_size, widths, activations, leaks, loss, optimizer, settings, clears, steps_done,
-    parameters, gradient, first, second, epoch_loss,
+    parts, values_kept, weights_kept, sums_kept, parameters, gradient, first, second, epoch_loss,
 ):  # fmt: skip
     """What `train_epochs` does."""
     n_rows, features, layers, lanes = rows.shape[0], rows.shape[1], activations.size, lanes_of(leaks)
-    even = widths + widths % 2
-    longest = min(BLOCK, batch_size, n_rows)
-    most_groups = -(-longest // (TILE * lanes)) * TILE
-    bytes_of_part = (layers + 3) * even.max() * most_groups * BITS // 8
-    parts, all_parts = 1, gradient.size // gradient.shape[0]
-    while parts < all_parts and 2 * parts * bytes_of_part <= MOST_BYTES:
-        parts *= 2
-    # One vector more: lines 4 KiB apart would get in each other's way.
-    width = (parts * most_groups + 1) * lanes
-    values_kept = np.zeros((layers + 3) * even.max() * width, parameters.dtype)
-    weights_kept = np.zeros(most_groups * lanes, parameters.dtype)
-    sums_kept = room_for_sums(gradient, parts)
+    all_parts, size, loss_at = gradient.size // gradient.shape[0], gradient.shape[0], parameters.shape[0]
+    width = parts * weights_kept.size + lanes
     values, weights, order_at = numbers(values_kept), numbers(weights_kept), numbers(orders)
     rows_at, own, slopes, sums = (elements(rows, parameters), elements(parameters, parameters),
                                   elements(gradient, parameters), elements(sums_kept, parameters))
-    network, size, loss_at = (widths, even, activations, leaks, loss), gradient.shape[0], parameters.shape[0]
+    network = (widths, widths + widths % 2, activations, leaks, loss, values_kept.size // (layers + 3))
     # Multiplied on: to take the two powers anew in each step cost 0.02 of its 0.27 us at D=2.
     beta1, beta2 = (settings[2], settings[3]) if optimizer == ADAM else (0.0, 0.0)
     rest1, rest2 = beta1**steps_done, beta2**steps_done
