@@ -38,14 +38,21 @@ def train(experiment: Experiment, start: Start) -> Run:
     epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
     crews = [Crew(experiment, seeds, rows, packed, epoch_loss) for seeds in _crews(experiment, start)]
     chunk = max(1, ROWS_PER_ENTRY // experiment.n_rows)
+    entries = [slice(begin, min(begin + chunk, experiment.epochs)) for begin in range(0, experiment.epochs, chunk)]
+
+    def draw(epochs: slice) -> npt.NDArray[np.uint32]:
+        return np.stack([start.order(epoch) for epoch in range(epochs.start, epochs.stop)])
+
     pool = ThreadPoolExecutor(processors.count())
     try:
         with progress("reference", experiment.epochs) as advance:
-            for begin in range(0, experiment.epochs, chunk):
-                epochs = slice(begin, min(begin + chunk, experiment.epochs))
-                orders = np.stack([start.order(epoch) for epoch in range(epochs.start, epochs.stop)])
-                for _ in pool.map(lambda crew: crew.train(orders, epochs), crews):  # noqa: B023
-                    pass
+            orders = pool.submit(draw, entries[0])
+            for epochs, upcoming in zip(entries, [*entries[1:], slice(0, 0)], strict=True):
+                trained = [pool.submit(crew.train, orders.result(), epochs) for crew in crews]
+                if upcoming.stop:  # drawn by whoever has nothing to train
+                    orders = pool.submit(draw, upcoming)
+                for training in trained:
+                    training.result()
                 advance(epochs.stop - epochs.start)
     finally:
         pool.shutdown(cancel_futures=True)

@@ -4,11 +4,12 @@
 import numba
 import numpy as np
 
-from aeclaims.backends.kernel.dealing import put_four, put_two, weight
+from aeclaims.backends.kernel.dealing import dealt, put_four, put_two, weight
 from aeclaims.backends.kernel.lanes import (
     behind,
     fma,
     get,
+    has_lanes,
     lanes_of,
     least_normal,
     load,
@@ -67,26 +68,30 @@ def combine(parameters, bias, by_output, by_input, source, result, width, output
 
 
 @compiled
-def sum_gradients(slopes, source, width, end, sums, at, outputs, inputs):
-    """sums[at] = slopes source^T, and behind it the slopes' sums, over the lanes up to `end`: the weight's and the bias's."""
+def sum_gradients(slopes, source, width, part_length, parts, sums, size, at, outputs, inputs):
+    """sums[at] = slopes source^T, and behind it the slopes' sums: the weight's gradient and the bias's.
+
+    Over `part_length` numbers of each of the parts, whose sums lie `size` apart.
+    """
     lanes = lanes_of(slopes)
-    bias = at + outputs * inputs
-    for output in range(0, outputs, 2):
-        left = behind(slopes, output * width)
-        for i in range(0, inputs, 2):
-            right = behind(source, i * width)
-            sum_a = sum_b = a0 = a1 = b0 = b1 = zeros(slopes)
-            if i == 0:
-                for k in range(0, end, lanes):
-                    a, b, x0, x1 = load(left, k), load(left, width + k), load(right, k), load(right, width + k)
-                    a0, a1, b0, b1 = fma(a, x0, a0), fma(a, x1, a1), fma(b, x0, b0), fma(b, x1, b1)
-                    sum_a, sum_b = sum_a + a, sum_b + b
-                put_two(sums, bias + output, sum_a, sum_b)
-            else:
-                for k in range(0, end, lanes):
-                    a, b, x0, x1 = load(left, k), load(left, width + k), load(right, k), load(right, width + k)
-                    a0, a1, b0, b1 = fma(a, x0, a0), fma(a, x1, a1), fma(b, x0, b0), fma(b, x1, b1)
-            put_four(sums, at + output * inputs + i, inputs, a0, a1, b0, b1)
+    for part in range(parts):
+        own = behind(sums, part * size + at)
+        for output in range(0, outputs, 2):
+            left = behind(slopes, output * width + part * part_length)
+            for i in range(0, inputs, 2):
+                right = behind(source, i * width + part * part_length)
+                sum_a = sum_b = a0 = a1 = b0 = b1 = zeros(slopes)
+                if i == 0:
+                    for k in range(0, part_length, lanes):
+                        a, b, x0, x1 = load(left, k), load(left, width + k), load(right, k), load(right, width + k)
+                        a0, a1, b0, b1 = fma(a, x0, a0), fma(a, x1, a1), fma(b, x0, b0), fma(b, x1, b1)
+                        sum_a, sum_b = sum_a + a, sum_b + b
+                    put_two(own, outputs * inputs + output, sum_a, sum_b)
+                else:
+                    for k in range(0, part_length, lanes):
+                        a, b, x0, x1 = load(left, k), load(left, width + k), load(right, k), load(right, width + k)
+                        a0, a1, b0, b1 = fma(a, x0, a0), fma(a, x1, a1), fma(b, x0, b0), fma(b, x1, b1)
+                put_four(own, output * inputs + i, inputs, a0, a1, b0, b1)
 
 
 @compiled
@@ -131,44 +136,48 @@ def through_activation(kind, leak, values, slopes, width, units, end):
 
 
 @compiled
-def mean_loss(kind, parameters, weights, targets, outputs, slopes, width, units, end):
-    """The loss of `outputs` for `targets`, summed over rows with their weights; slopes = its gradient by the outputs.
+def sum_losses(kind, parameters, weights, first, targets, outputs, slopes, width, units, part_length, parts, sums, size):
+    """sums[0] = the loss of `outputs` for `targets`, summed over rows with their weights; slopes = its gradient by the outputs.
+
+    Of each part, as in `sum_gradients`, of which `first` is the first.
 
     BCE follows torch.nn.BCELoss: logarithms are held at -100, and the gradient's denominator at 1e-12. The gradient of
     BCE on logits, sigmoid(y) - x, is taken apart so that it does not cancel: (1 - x) sigmoid(y) - x sigmoid(-y).
     """
-    lanes, total = lanes_of(targets), zeros(targets)
-    for unit in range(units):
-        x_at, y_at, slope_at = behind(targets, unit * width), behind(outputs, unit * width), behind(slopes, unit * width)
-        lost = zeros(targets)
-        if kind == MSE:
-            for k in range(0, end, lanes):
-                error = load(y_at, k) - load(x_at, k)
-                weighed = weight(parameters, weights, k) * error
-                lost = fma(weighed, error, lost)
-                store(slope_at, k, weighed + weighed)
-        elif kind == BCE:
-            for k in range(0, end, lanes):
-                x, y, share = load(x_at, k), load(y_at, k), weight(parameters, weights, k)
-                rest = 1 - y
-                log_y, log_rest, spread_of_y = log(y), log1p(-y), rest * y
-                log_y, log_rest = where(log_y < -100, -100, log_y), where(log_rest < -100, -100, log_rest)
-                lost = fma(-share, fma(x, log_y, (1 - x) * log_rest), lost)
-                store(slope_at, k, share * ((y - x) / where(spread_of_y < 1e-12, 1e-12, spread_of_y)))
-        else:
-            for k in range(0, end, lanes):
-                x, y, share = load(x_at, k), load(y_at, k), weight(parameters, weights, k)
-                shrunk = exp(-abs(y))
-                lost = fma(share, where(y < 0, 0, y) - x * y + log1p(shrunk), lost)
-                large = 1 / (1 + shrunk)
-                small = shrunk * large
-                rising, falling = where(y < 0, small, large), where(y < 0, large, small)
-                store(slope_at, k, share * ((1 - x) * rising - x * falling))
-        total = total + lost
+    lanes, all_parts = lanes_of(targets), lanes_of(targets) if has_lanes(parameters) else 1
+    for part in range(parts):
+        shares, total = behind(weights, dealt(first + part, all_parts)), zeros(targets)
+        for unit in range(units):
+            at = unit * width + part * part_length
+            x_at, y_at, slope_at, lost = behind(targets, at), behind(outputs, at), behind(slopes, at), zeros(targets)
+            if kind == MSE:
+                for k in range(0, part_length, lanes):
+                    error = load(y_at, k) - load(x_at, k)
+                    weighed = weight(parameters, shares, k) * error
+                    lost = fma(weighed, error, lost)
+                    store(slope_at, k, weighed + weighed)
+            elif kind == BCE:
+                for k in range(0, part_length, lanes):
+                    x, y, share = load(x_at, k), load(y_at, k), weight(parameters, shares, k)
+                    rest = 1 - y
+                    log_y, log_rest, spread_of_y = log(y), log1p(-y), rest * y
+                    log_y, log_rest = where(log_y < -100, -100, log_y), where(log_rest < -100, -100, log_rest)
+                    lost = fma(-share, fma(x, log_y, (1 - x) * log_rest), lost)
+                    store(slope_at, k, share * ((y - x) / where(spread_of_y < 1e-12, 1e-12, spread_of_y)))
+            else:
+                for k in range(0, part_length, lanes):
+                    x, y, share = load(x_at, k), load(y_at, k), weight(parameters, shares, k)
+                    shrunk = exp(-abs(y))
+                    lost = fma(share, where(y < 0, 0, y) - x * y + log1p(shrunk), lost)
+                    large = 1 / (1 + shrunk)
+                    small = shrunk * large
+                    rising, falling = where(y < 0, small, large), where(y < 0, large, small)
+                    store(slope_at, k, share * ((1 - x) * rising - x * falling))
+            total = total + lost
+        put_two(behind(sums, part * size), 0, total, zeros(targets))
     for unit in range(units, units + units % 2):  # the unit that pads an odd width
-        for k in range(0, end, lanes):
+        for k in range(0, parts * part_length, lanes):
             store(slopes, unit * width + k, zeros(slopes))
-    return total
 
 
 @compiled

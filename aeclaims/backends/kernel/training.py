@@ -4,16 +4,17 @@
 import numba
 import numpy as np
 
-from aeclaims.backends.kernel.dealing import add_loss, dealt, elements, gather, merge, put_two
-from aeclaims.backends.kernel.lanes import BITS, behind, has_lanes, lanes_of, numbers, store, zeros
+from aeclaims.backends.kernel.dealing import add_loss, dealt, elements, gather, merge
+from aeclaims.backends.kernel.lanes import BITS, behind, lanes_of, numbers, store, zeros
 from aeclaims.backends.kernel.network import (
     ADAM,
+    IDENTITY,
     TILE,
     activate,
     combine,
-    mean_loss,
     step,
     sum_gradients,
+    sum_losses,
     through_activation,
 )
 from aeclaims.start import Array
@@ -55,30 +56,26 @@ def _pass(network, parameters, sums, top, size, loss_at, first, parts, values, w
     values: (layers + 3, units, lanes): inputs, each layer's outputs, and by turns the gradients by outputs and by inputs.
     """
     widths, even, activations, leaks, loss, block = network
-    one, layers = groups * lanes_of(values), activations.size
-    end, all_parts = parts * one, lanes_of(values) if has_lanes(parameters) else 1
+    part_length, layers = groups * lanes_of(values), activations.size
+    end, sums = parts * part_length, behind(sums, top * size)
     # As variables: for each number that is written into a call Numba would compile the function again.
     at, inputs, one_apart, no_bias = 0, values, np.intp(1), np.intp(-1)
     for layer in range(layers):
         i, o, outputs = even[layer], even[layer + 1], behind(inputs, block)
         combine(behind(parameters, at), o * i, i, one_apart, inputs, outputs, width, o, i, end)
-        activate(activations[layer], leaks[layer], outputs, width, widths[layer + 1], end)
+        if activations[layer] != IDENTITY:
+            activate(activations[layer], leaks[layer], outputs, width, widths[layer + 1], end)
         at += (i + 1) * o
         inputs = outputs
     slopes, others = behind(inputs, block), behind(inputs, 2 * block)
-    for part in range(parts):
-        begin = part * one
-        own = behind(weights, dealt(first + part, all_parts))
-        lost = mean_loss(loss, parameters, own, behind(values, begin), behind(inputs, begin), behind(slopes, begin), width,
-                     widths[layers], one)
-        put_two(sums, (top + part) * size + loss_at, lost, zeros(values))
+    sum_losses(loss, parameters, weights, first, values, inputs, slopes, width, widths[layers], part_length, parts,
+               behind(sums, loss_at), size)
     for layer in range(layers - 1, -1, -1):
         i, o, outputs, inputs = even[layer], even[layer + 1], inputs, behind(inputs, -block)
         at -= (i + 1) * o
-        through_activation(activations[layer], leaks[layer], outputs, slopes, width, widths[layer + 1], end)
-        for part in range(parts):
-            begin = part * one
-            sum_gradients(behind(slopes, begin), behind(inputs, begin), width, one, sums, (top + part) * size + at, o, i)
+        if activations[layer] != IDENTITY:
+            through_activation(activations[layer], leaks[layer], outputs, slopes, width, widths[layer + 1], end)
+        sum_gradients(slopes, inputs, width, part_length, parts, sums, size, at, o, i)
         if layer > 0:
             combine(behind(parameters, at), no_bias, one_apart, i, slopes, others, width, i, o, end)
             slopes, others = others, slopes
