@@ -33,7 +33,7 @@ class ProcessEnded(RuntimeError):
 
 
 class Answer(NamedTuple):
-    """What came of a training: a run or an error, and the warnings on the way."""
+    """What came of a training: a run, an error, or neither where nobody was left to train; and the warnings on the way."""
 
     run: Run | None
     error: BaseException | None
@@ -68,7 +68,7 @@ class Ahead:
             self.idle.append(worker)
 
     def take(self, experiment: Experiment, seeds: range) -> Run | None:
-        """The run of these seeds, or more, once it is there; None where it was not planned. Raises what the training raised."""
+        """The run of these seeds, or more, once it is there; None where none is to come. Raises what the training raised."""
         planned, future = self.planned.get(experiment, (range(0), None))
         if future is None or not set(seeds) <= set(planned):
             return None
@@ -132,6 +132,8 @@ class _Process:
         theirs.close()
 
     def train(self, experiment: Experiment, seeds: range) -> Answer:
+        if not self.process.is_alive():
+            return Answer(None, None)  # what it did not end with is trained where it is needed
         try:
             self.connection.send((experiment, seeds))
             answer: Answer = self.connection.recv()

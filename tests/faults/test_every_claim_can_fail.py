@@ -200,6 +200,19 @@ def test_the_claim_holds_on_a_sound_stack(claim):
     assert not judge.not_exercised
 
 
+@pytest.mark.parametrize("claim", [claim for claim, _ in FAULTS], ids=lambda claim: claim.__name__)
+def test_what_is_trained_ahead_is_what_the_claim_trains(claim):
+    trained = []
+
+    def watched(experiment):
+        trained.append(experiment)
+        return sound(experiment)
+
+    judge_with(claim, watched)
+    (marker,) = (mark for mark in claim.pytestmark if mark.name == "claims")
+    assert set(marker.args[0].trains) <= set(trained)
+
+
 @pytest.mark.parametrize(("claim", "fault"), CASES, ids=[f"{NAMES[id(f)]}-{c.__name__}" for c, f in CASES])
 def test_the_fault_makes_the_claim_fail(claim, fault):
     with pytest.raises(ClaimFailed):

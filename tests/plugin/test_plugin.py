@@ -160,6 +160,90 @@ def test_a_training_that_several_claims_look_at_is_done_once(claims):
     assert "TRAINED 2" not in result.stdout.str()
 
 
+PLANNED = """
+    from aeclaims.claim import claim
+    from aeclaims.experiment import Adam, Experiment, Uniform, affine
+
+    EXPERIMENTS = [Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=epochs,
+                              n_rows=9) for epochs in (1, 2, 3)]
+
+    def judged(train, judge, experiment):
+        run = train(experiment)
+        judge.every(run.epoch_loss, at_least=0, seeds=run.seeds, what="loss", because="it is a square")
+
+    @claim("one", where="here", says="one epoch", kind="theorem", trains=EXPERIMENTS[:1])
+    def test_one(train, judge):
+        judged(train, judge, EXPERIMENTS[0])
+
+    @claim("more", where="here", says="more epochs", kind="theorem", trains=EXPERIMENTS, least_seeds=5)
+    def test_more(train, judge):
+        for experiment in EXPERIMENTS:
+            judged(train, judge, experiment)
+"""
+
+WHO_TRAINED = """
+    import os
+    from aeclaims.backends import torch_population
+
+    train = torch_population.train
+
+    def watched(experiment, start, **settings):
+        with open("trained", "a") as file:
+            print(os.getpid(), experiment.epochs, len(start.seeds), file=file)
+        if experiment.epochs == int(os.environ.get("ENDS_AT", 0)):
+            os._exit(9)
+        return train(experiment, start, **settings)
+
+    torch_population.train = watched
+
+    def pytest_sessionfinish():
+        with open("pytests", "a") as file:
+            print(os.getpid(), file=file)
+"""
+
+
+@pytest.fixture
+def planned(claims, pytester):
+    """Runs two claims, the second of which trains three experiments, the first of them too; tells which process trained what."""
+    pytester.makepyfile(test_claims=PLANNED)
+    pytester.makeconftest(WHO_TRAINED)
+
+    def run(*options):
+        result = claims(*options, backend="torch-eager")
+        pytests = set((pytester.path / "pytests").read_text().split())
+        lines = [line.split() for line in (pytester.path / "trained").read_text().splitlines()]
+        return result, [(process in pytests, int(epochs), int(seeds)) for process, epochs, seeds in lines]
+
+    return run
+
+
+def test_copies_train_each_experiment_once_with_the_seeds_of_the_claim_that_wants_most(planned):
+    result, trained = planned("--claims-processes", "2")
+    result.assert_outcomes(passed=2)
+    assert sorted(trained) == [(False, 1, 5), (False, 2, 5), (False, 3, 5)]
+
+
+def test_with_one_process_pytest_itself_trains(planned):
+    result, trained = planned("--claims-processes", "1")
+    result.assert_outcomes(passed=2)
+    assert {in_pytest for in_pytest, _, _ in trained} == {True}
+
+
+def test_under_xdist_workers_train_themselves(planned):
+    result, trained = planned("--claims-processes", "2", "-n", "2")
+    result.assert_outcomes(passed=2)
+    assert {in_pytest for in_pytest, _, _ in trained} == {True}
+
+
+def test_a_process_that_ends_fails_the_claim_it_trained_for_and_no_other(planned, monkeypatch, pytester):
+    monkeypatch.setenv("ENDS_AT", "3")
+    result, _ = planned("--claims-processes", "2", "--claims-json", "out.json")
+    result.assert_outcomes(passed=1, failed=1)
+    one, more = read(pytester)["claims"]
+    assert (one["verdict"], more["verdict"]) == ("held", "failed")
+    assert "ended with exit code 9; --claims-processes 1 trains in pytest's own process" in more["because"]
+
+
 def test_a_backend_that_did_nothing_fails(claims):
     result = claims("-k", "falls", backend="mine:untouched")
     result.assert_outcomes(failed=1, deselected=1)

@@ -24,7 +24,7 @@ from aeclaims import (
     affine,
     train,
 )
-from aeclaims.backends import get
+from aeclaims.backends import get, kernel
 
 SMALL = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), epochs=3, n_rows=300)
 BACKENDS = ["reference", "torch", "torch-eager", "torch-loop"]
@@ -125,8 +125,6 @@ def test_ctrl_c_ends_a_training_with_one_traceback():
     assert errors.strip().endswith("KeyboardInterrupt")
 
 
-
-
 def test_compiled_code_is_kept_on_disk(tmp_path):
     script = textwrap.dedent("""
         from aeclaims import *
@@ -143,3 +141,31 @@ def test_compiled_code_is_kept_on_disk(tmp_path):
 
     assert hits_and_misses() == ["0", "1"]
     assert hits_and_misses() == ["1", "0"]
+
+
+def test_the_compiled_kernel_is_that_of_the_sources_as_they_are():
+    # Numba by itself keeps code until the file changes that holds the entry, which imports the others.
+    widths, parameters = np.array([1, 1]), np.zeros(16)
+    gradient = np.zeros(16 + kernel.loss_room(parameters))
+    workspace = kernel.workspace((1, 1), 1, 1, gradient)
+    sources = kernel.train_epochs(
+        np.ones((1, 1)), np.zeros((1, 1), np.uint32), 1, widths, np.array([kernel.IDENTITY]), np.zeros(1), kernel.MSE, kernel.SGD,
+        np.zeros(3), True, 0, *workspace, parameters, gradient, np.zeros(16), np.zeros(16), np.zeros(1))
+    assert sources == kernel._sources()
+
+
+@pytest.mark.parametrize("backend", ["torch", "torch-eager"])
+def test_denormals_count_as_zero_only_while_torch_trains(backend, monkeypatch):
+    import torch
+
+    from aeclaims.backends import torch_parts
+
+    def keeps_denormals():
+        return bool(torch.tensor([1e-40]) * 1)
+
+    seen, optimizer = [], torch_parts.optimizer
+    monkeypatch.setattr(torch_parts, "optimizer", lambda *given: seen.append(keeps_denormals()) or optimizer(*given))
+    assert keeps_denormals()
+    train(SMALL, seeds=[0], backend=backend)
+    assert seen == [False]
+    assert keeps_denormals()

@@ -1,0 +1,155 @@
+"""Trainings that are begun before they are asked for: by whom, what comes back, and how they end."""
+
+import os
+import time
+import warnings
+
+import numpy as np
+import pytest
+
+from aeclaims import Adam, Experiment, Run, Uniform, affine, processors, train
+from aeclaims.ahead import Ahead, ProcessEnded
+from aeclaims.progress import Stopped, progress
+
+SEEDS = range(2)
+EXPERIMENTS = [Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=epochs, n_rows=9)
+               for epochs in range(1, 7)]
+FIRST, SECOND, *OTHERS = EXPERIMENTS
+
+
+class WhereItTrained(UserWarning):
+    """Tells the process."""
+
+
+def quick(experiment, seeds):
+    warnings.warn(WhereItTrained(os.getpid()), stacklevel=1)
+    return train(experiment, seeds=seeds, backend="reference")
+
+
+@pytest.fixture
+def ahead():
+    """Ahead, closed at the end of the test."""
+    begun = []
+
+    def begin(function, experiments=EXPERIMENTS, *, processes):
+        begun.append(Ahead(function, [(experiment, SEEDS) for experiment in experiments], processes=processes))
+        return begun[-1]
+
+    yield begin
+    for one in begun:
+        one.close()
+
+
+def process_of(ahead, experiment):
+    """The process that trained, from the warning that it sent."""
+    with pytest.warns(WhereItTrained) as caught:
+        run = ahead.take(experiment, SEEDS)
+    expected = train(experiment, seeds=SEEDS, backend="reference")
+    np.testing.assert_array_equal(run.epoch_loss, expected.epoch_loss)
+    assert run.start == expected.start
+    return caught[0].message.args[0]
+
+
+def test_copies_train_and_hand_back_runs_and_warnings(ahead):
+    begun = ahead(quick, processes=2)
+    seen = {process_of(begun, experiment) for experiment in EXPERIMENTS}
+    assert os.getpid() not in seen
+    assert seen <= {worker.process.pid for worker in begun.workers}
+
+
+def test_a_copy_leaves_the_processors_to_the_others(ahead):
+    def counting(experiment, seeds):
+        warnings.warn(WhereItTrained(processors.count()), stacklevel=1)
+        return train(experiment, seeds=seeds, backend="reference")
+
+    assert process_of(ahead(counting, processes=2), FIRST) == 1
+    assert processors.count() == 1
+
+
+def test_closing_gives_the_processors_back(ahead):
+    before = processors.count()
+    ahead(quick, processes=2).close()
+    assert processors.count() == before
+
+
+def test_only_what_was_planned_is_handed_out(ahead):
+    begun = ahead(quick, [FIRST], processes=2)
+    assert begun.take(SECOND, SEEDS) is None
+    assert begun.take(FIRST, range(3)) is None
+    with pytest.warns(WhereItTrained):
+        assert begun.take(FIRST, range(1, 2)).seeds == tuple(SEEDS)
+
+
+class Unsendable(Exception):
+    """Cannot be made again from its arguments."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+@pytest.mark.parametrize(("error", "kind", "text"), [
+    (ValueError("lr = -1"), ValueError, "lr = -1"),
+    (Unsendable("salt", "pepper"), RuntimeError, "Unsendable: salt and pepper"),
+])  # fmt: skip
+def test_an_error_comes_back_and_is_raised_where_the_run_is_asked_for(ahead, error, kind, text):
+    def failing(experiment, seeds):
+        if experiment == FIRST:
+            raise error
+        return quick(experiment, seeds)
+
+    begun = ahead(failing, processes=2)
+    with pytest.raises(kind, match=text):
+        begun.take(FIRST, SEEDS)
+    assert process_of(begun, SECOND)
+
+
+def test_a_process_that_ends_is_named_and_the_others_go_on(ahead):
+    def ending(experiment, seeds):
+        if experiment == FIRST:
+            os._exit(9)
+        time.sleep(0.1)
+        return quick(experiment, seeds)
+
+    begun = ahead(ending, processes=2)
+    with pytest.raises(ProcessEnded, match=r"trained Experiment.* exit code 9; --claims-processes 1"):
+        begun.take(FIRST, SEEDS)
+    assert process_of(begun, SECOND)
+    for experiment in OTHERS:  # each is trained by the process that is left, or to be trained where it is needed
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            run = begun.take(experiment, SEEDS)
+        assert run is None or run.experiment == experiment
+
+
+def endless(experiment, seeds):
+    with progress("nothing", 1) as advance:
+        while True:
+            time.sleep(0.01)
+            advance(0)
+
+
+def test_closing_ends_copies_in_the_middle_of_a_training(ahead):
+    begun = ahead(endless, processes=2)
+    begun.close()
+    assert not any(worker.process.is_alive() for worker in begun.workers)
+
+
+def test_closing_ends_a_thread_in_the_middle_of_a_training(ahead):
+    begun = ahead(endless, [FIRST], processes=1)
+    _, future = begun.planned[FIRST]
+    while not future.running():
+        time.sleep(0.01)
+    begun.close()
+    with pytest.raises(Stopped):
+        begun.take(FIRST, SEEDS)
+
+
+def test_a_thread_of_this_process_trains_where_there_is_one_only(ahead):
+    processes = []
+
+    def noted(experiment, seeds):
+        processes.append(os.getpid())
+        return train(experiment, seeds=seeds, backend="reference")
+
+    assert isinstance(ahead(noted, [FIRST], processes=1).take(FIRST, SEEDS), Run)
+    assert processes == [os.getpid()]
