@@ -1,9 +1,9 @@
-"""Plugins that the project's own tests need, and how thorough they are at night."""
+"""Plugins that the project's own tests and benchmarks need, and how thorough they are at night."""
 
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "tests.bench.machine"]
 
 # `pytest tests/properties --hypothesis-profile=nightly`: minutes instead of seconds.
 settings.register_profile("nightly", max_examples=1000, deadline=None)

@@ -5,7 +5,7 @@ seed, or as many at once as a vector has lanes. The loop is entered for a few ep
 progress is shown and Ctrl-C is heard.
 """
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ ACTIVATIONS = {"identity": kernel.IDENTITY, "relu": kernel.RELU, "leaky_relu": k
                "tanh": kernel.TANH, "sigmoid": kernel.SIGMOID}
 LOSSES = {"mse": kernel.MSE, "bce": kernel.BCE, "bce_logits": kernel.BCE_LOGITS}
 
+Orders = npt.NDArray[np.uint32]
 # Rows that one entry into the compiled loop visits of each seed: 4 ms at D=2 to 60 ms at D=10, so that Ctrl-C is heard at
 # once. With 60,000 a step and replica took half as long again.
 ROWS_PER_ENTRY = 1_000_000
@@ -34,13 +35,11 @@ GAP = 64
 
 def train(experiment: Experiment, start: Start) -> Run:
     """Train every seed of `start`, on all processors that this process may use."""
-    rows, packed = start.rows(), _pack(experiment.model, start.parameters(), start.dtype)
-    epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
-    crews = [Crew(experiment, seeds, rows, packed, epoch_loss) for seeds in _crews(experiment, start)]
+    population = Population(experiment, start)
     chunk = max(1, ROWS_PER_ENTRY // experiment.n_rows)
     entries = [slice(begin, min(begin + chunk, experiment.epochs)) for begin in range(0, experiment.epochs, chunk)]
 
-    def draw(epochs: slice) -> npt.NDArray[np.uint32]:
+    def draw(epochs: slice) -> Orders:
         return np.stack([start.order(epoch) for epoch in range(epochs.start, epochs.stop)])
 
     pool = ThreadPoolExecutor(processors.count())
@@ -48,17 +47,35 @@ def train(experiment: Experiment, start: Start) -> Run:
         with progress("reference", experiment.epochs) as advance:
             orders = pool.submit(draw, entries[0])
             for epochs, upcoming in zip(entries, [*entries[1:], slice(0, 0)], strict=True):
-                trained = [pool.submit(crew.train, orders.result(), epochs) for crew in crews]
+                trainings = population.begin(pool, orders.result(), epochs)
                 if upcoming.stop:  # drawn by whoever has nothing to train
                     orders = pool.submit(draw, upcoming)
-                for training in trained:
+                for training in trainings:
                     training.result()
                 advance(epochs.stop - epochs.start)
     finally:
         pool.shutdown(cancel_futures=True)
-    for crew in crews:
-        crew.put_back(packed)
-    return Run(start, epoch_loss, _unpack(experiment.model, packed))
+    return Run(start, population.epoch_loss, population.collect())
+
+
+class Population:
+    """All seeds, in crews that threads train side by side."""
+
+    def __init__(self, experiment: Experiment, start: Start) -> None:
+        self.model, rows = experiment.model, start.rows()
+        self.epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
+        self.packed = _pack(experiment.model, start.parameters(), start.dtype)
+        self.crews = [Crew(experiment, seeds, rows, self.packed, self.epoch_loss) for seeds in _crews(experiment, start)]
+
+    def begin(self, pool: ThreadPoolExecutor, orders: Orders, epochs: slice) -> list[Future[None]]:
+        """Have the pool train these epochs, in these orders: (E, N), or (E, S, N)."""
+        return [pool.submit(crew.train, orders, epochs) for crew in self.crews]
+
+    def collect(self) -> Parameters:
+        """The parameters as they now are, seeds first."""
+        for crew in self.crews:
+            crew.put_back(self.packed)
+        return _unpack(self.model, self.packed)
 
 
 def _crews(experiment: Experiment, start: Start) -> list[list[int]]:
@@ -97,7 +114,7 @@ class Crew:
         self.gradient = _zeros((len(parameters) + kernel.loss_room(parameters), *parameters.shape[1:]), rows.dtype)
         self.workspace = kernel.workspace(model.widths, experiment.batch_size, experiment.n_rows, self.gradient)
 
-    def train(self, orders: npt.NDArray[np.uint32], epochs: slice) -> None:
+    def train(self, orders: Orders, epochs: slice) -> None:
         """Train for these epochs, whose orders are (E, N), or (E, S, N)."""
         if orders.ndim == 3:
             orders = np.ascontiguousarray(orders[:, self.seeds[0]])

@@ -4,7 +4,8 @@ torch-eager runs each step as torch does without a compiler. torch compiles its 
 trainings that are not short (torch_compiled.py).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
 from aeclaims import processors
 from aeclaims.backends import torch_parts
+from aeclaims.backends.torch_compiled import WIDEST_WITHOUT_BLAS, CompiledSteps
 from aeclaims.experiment import Experiment
 from aeclaims.progress import progress
 from aeclaims.run import Double, Run
@@ -29,24 +31,31 @@ Steps = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
 
 def train(experiment: Experiment, start: Start, *, device: str, is_compiled: bool) -> Run:
     """Train every seed of `start` at once."""
-    from aeclaims.backends.torch_compiled import WIDEST_WITHOUT_BLAS, CompiledSteps
-
-    steps = experiment.n_rows // experiment.batch_size * experiment.epochs
-    pays = is_compiled and torch.device(device).type == "cpu" and steps >= COMPILING_PAYS_FROM_STEPS
-    # A compiled step of narrow networks takes 10 to 100 us: two threads wait for each other as long as they work, and five
-    # times as long where other processes want the processors too.
-    threads = 1 if max(experiment.model.widths) <= WIDEST_WITHOUT_BLAS else processors.count()
     epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
-    dtype = torch_parts.torch_dtype(start.dtype)
-    with torch_parts.default_dtype(dtype), torch_parts.threads(threads), torch_parts.flushed_denormals(device):
-        population = Population(experiment, start, device=device, is_compiled=pays)
-        if pays:
-            population.steps = CompiledSteps(population)
+    with conditions(experiment, start, device):
+        population = Population(experiment, start, device=device, is_compiled=is_compiled and _pays(experiment, device))
         with progress("torch" if is_compiled else "torch-eager", experiment.epochs) as advance:
             for epoch in range(experiment.epochs):
                 epoch_loss[epoch] = population.train_epoch(start.order(epoch))
                 advance(1)
     return Run(start, epoch_loss, population.collect())
+
+
+def _pays(experiment: Experiment, device: str) -> bool:
+    """Whether compiling makes a training of that many steps shorter."""
+    steps = experiment.n_rows // experiment.batch_size * experiment.epochs
+    return torch.device(device).type == "cpu" and steps >= COMPILING_PAYS_FROM_STEPS
+
+
+@contextmanager
+def conditions(experiment: Experiment, start: Start, device: str) -> Iterator[None]:
+    """How torch is set while a population trains: its default dtype, its threads, and that denormals count as zero."""
+    # A compiled step of narrow networks takes 10 to 100 us: two threads wait for each other as long as they work, and five
+    # times as long where other processes want the processors too.
+    threads = 1 if max(experiment.model.widths) <= WIDEST_WITHOUT_BLAS else processors.count()
+    dtype = torch_parts.torch_dtype(start.dtype)
+    with torch_parts.default_dtype(dtype), torch_parts.threads(threads), torch_parts.flushed_denormals(device):
+        yield
 
 
 class Population:
@@ -67,7 +76,7 @@ class Population:
             return mean
 
         self.losses, self.gradients = vmap(loss), vmap(grad_and_value(loss))
-        self.steps: Steps = self.eager_steps
+        self.steps: Steps = CompiledSteps(self) if is_compiled else self.eager_steps
 
     def train_epoch(self, order: npt.NDArray[np.uint32]) -> Double:
         """One epoch over the rows in that order, (N,) or (S, N); returns the mean of its minibatch losses, (S,)."""

@@ -145,12 +145,12 @@ def has_picture(result: dict[str, Any]) -> bool:
     return any(len(training["epochs"]) > 1 for training in result["trainings"])
 
 
-def between_marks(text: str, generated: str) -> str:
-    """The text with what stands between its marks replaced."""
-    begin, end = (re.escape(mark) for mark in MARKS)
-    replaced, count = re.subn(f"{begin}.*?{end}", lambda _: f"{MARKS[0]}\n{generated}\n{MARKS[1]}", text, flags=re.DOTALL)
+def between_marks(text: str, generated: str, marks: tuple[str, str] = MARKS) -> str:
+    """The text with what stands between the marks replaced."""
+    begin, end = (re.escape(mark) for mark in marks)
+    replaced, count = re.subn(f"{begin}.*?{end}", lambda _: f"{marks[0]}\n{generated}\n{marks[1]}", text, flags=re.DOTALL)
     if count != 1:
-        raise PagesDisagree(f"the marks {MARKS[0]!r} and {MARKS[1]!r} must stand there once, they stand there {count} times")
+        raise PagesDisagree(f"the marks {marks[0]!r} and {marks[1]!r} must stand there once, they stand there {count} times")
     return replaced
 
 

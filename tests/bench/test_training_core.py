@@ -1,64 +1,53 @@
-"""Time of one training step and replica: backend x network x population, in one run."""
+"""Time of one training step of one replica: backend x network x population, timed by turns in one run."""
 
-import dataclasses
-import os
-from functools import partial
+from functools import cache
 
 import pytest
 
-from aeclaims import Adam, Experiment, Uniform, affine
-from aeclaims.backends import get
-from aeclaims.claims.setups import listing_network
-from aeclaims.start import Start
+from tests.bench.contestants import NETWORKS, contestant, operations
+from tests.bench.turns import CLOCK, by_turns
 
-DEVICE = os.environ.get("AECLAIMS_BENCH_DEVICE", "cpu")
-NETWORKS = {
-    "D2": Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(lr=1e-5), epochs=1),
-    "D10": Experiment(rows=Uniform(features=10), model=listing_network(10, 10), loss="mse", optimizer=Adam(lr=1e-3), epochs=1),
-}
-# Epochs that make a round long enough to time and short enough to repeat; a step is the same in all.
-EPOCHS = {"reference": 10, "torch": 3, "torch-eager": 1}
-
-
-def per_step(benchmark, experiment, epochs, seeds):
-    """Microseconds of one training step of one replica, kept with the benchmark."""
-    steps = epochs * experiment.steps_per_epoch * seeds
-    benchmark.extra_info |= {"us_per_step_and_replica": round(1e6 * benchmark.stats["median"] / steps, 4), "device": DEVICE}
+POPULATIONS = (1, 64, 128)
+CONTESTS = {
+    network: [("plain loop", network, 1),
+              *((backend, network, seeds) for backend in ("torch-eager", "torch", "reference", "jax") for seeds in POPULATIONS)]
+    for network in ("D=2", "D=10")
+} | {
+    "losses": [("reference", "MSE", 128), ("reference", "BCE", 128), ("reference", "BCE on logits", 128)],
+    "question": [("reference", "question", 2), ("torch", "question", 2), ("sgemm", "question", 2)],
+}  # fmt: skip
+CASES = [(contest, case) for contest, cases in CONTESTS.items() for case in cases]
 
 
-@pytest.mark.parametrize("seeds", [1, 32, 128])
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("backend", EPOCHS)
-def test_population(benchmark, backend, network, seeds):
-    experiment = dataclasses.replace(NETWORKS[network], epochs=EPOCHS[backend])
-    start = Start(experiment, tuple(range(seeds)))
-    start.rows()
-    if backend == "reference":
-        train = partial(get(backend).train, experiment, start)
-    else:
-        train = train_epochs(experiment, start, is_compiled=backend == "torch" and DEVICE == "cpu")
-    train()  # compiles, and fills the caches
-    benchmark.pedantic(train, rounds=3)
-    per_step(benchmark, experiment, experiment.epochs, seeds)
+def name(case):
+    return "{}, {}, S={}".format(*case)
 
 
-def train_epochs(experiment, start, *, is_compiled):
-    """A function that trains one population on and on, so that compiling it is not timed again; it synchronises the
-    device, as the losses it returns are on the host.
-    """
-    from aeclaims.backends.torch_population import Population
-
-    # Unrolled as in a training of 60,000 steps or more.
-    population = Population(dataclasses.replace(experiment, epochs=300), start, device=DEVICE, is_compiled=is_compiled)
-    return lambda: [population.train_epoch(start.order(epoch)) for epoch in range(experiment.epochs)]
+@cache
+def timed(contest, with_jax):
+    """Seconds of an epoch, by contestant."""
+    cases = [case for case in CONTESTS[contest] if with_jax or case[0] != "jax"]
+    return by_turns({name(case): contestant(case[0], NETWORKS[case[1]], case[2]) for case in cases})
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-def test_plain_loop(benchmark, network):
-    """The baseline: nn.Sequential, DataLoader, zero_grad, backward, step."""
-    experiment = dataclasses.replace(NETWORKS[network], n_rows=12_800)
-    start = Start(experiment, (0,))
-    train = partial(get("torch-loop", DEVICE).train, experiment, start)
-    train()
-    benchmark.pedantic(train, rounds=3)
-    per_step(benchmark, experiment, 1, 1)
+@pytest.mark.benchmark(timer=CLOCK)
+@pytest.mark.parametrize(("contest", "case"), CASES, ids=[name(case) for _, case in CASES])
+def test_step(show, contest, case):
+    backend, network, seeds = case
+    if backend == "jax":
+        pytest.importorskip("jax", reason="the extra [peers] is not installed")
+    experiment = NETWORKS[network]
+    steps = experiment.steps_per_epoch * seeds
+    rounds = [seconds / steps for seconds in timed(contest, has_jax())[name(case)]]
+    show(name(case), rounds, f"one step of one replica, {contest}",
+         backend=backend, network=network, seeds=seeds, operations=operations(experiment))
+
+
+@cache
+def has_jax():
+    try:
+        import jax
+        import optax
+    except ImportError:
+        return False
+    return bool(jax and optax)

@@ -62,7 +62,6 @@ def begun(parts, experiment, seeds=3, dtype="float32"):
     """A population of the start, and its compiled step, on which it is to train."""
     start = Start(experiment, tuple(range(seeds)), np.dtype(dtype))
     population = parts.population.Population(experiment, start, device="cpu", is_compiled=True)
-    population.steps = parts.compiled.CompiledSteps(population)
     return start, population
 
 

@@ -1,0 +1,54 @@
+"""What a benchmark ran on: put into its JSON, and compared before two of them are."""
+
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+
+# Facts of which each makes times incomparable; versions are kept beside them, for they may be what is compared.
+MACHINE = ("cpu", "processors", "threads", "device", "gpu", "driver")
+
+
+def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
+    """Put processor, accelerator, driver, threads and versions where a comparison finds them; the host's name is nobody's."""
+    machine_info.pop("node", None)
+    machine_info["aeclaims"] = described(machine_info)
+
+
+def pytest_benchmark_compare_machine_info(machine_info: dict[str, Any], compared_benchmark: dict[str, Any]) -> None:
+    """Refuse to compare times of different machines."""
+    now, before = machine_info["aeclaims"], compared_benchmark["machine_info"].get("aeclaims", {})
+    others = [f"{fact} {before.get(fact)!r}, now {now[fact]!r}" for fact in MACHINE if before.get(fact) != now[fact]]
+    if others:
+        raise pytest.UsageError("the benchmarks to compare with ran on another machine ("
+                                f"{'; '.join(others)}): run them again on this one, or compare the ratios that each run prints")
+
+
+def described(machine_info: dict[str, Any]) -> dict[str, Any]:
+    """The facts of MACHINE, and versions."""
+    import numba
+    import numpy as np
+    import torch
+
+    from aeclaims import processors
+    from tests.bench.contestants import DEVICE
+
+    cpu = machine_info.get("cpu", {})
+    is_cuda = torch.device(DEVICE).type == "cuda"
+    return {
+        "cpu": cpu.get("brand_raw") or machine_info.get("processor") or machine_info.get("machine"),
+        "processors": processors.count(), "threads": torch.get_num_threads(), "device": DEVICE,
+        "gpu": torch.cuda.get_device_name(DEVICE) if is_cuda else None, "driver": _driver() if is_cuda else None,
+        "torch": torch.__version__, "numpy": np.__version__, "numba": numba.__version__, "cuda": torch.version.cuda,
+        "python": machine_info.get("python_version"),
+    }  # fmt: skip
+
+
+def _driver() -> str | None:
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return None
+    command = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    return asked.stdout.strip().partition("\n")[0] or None

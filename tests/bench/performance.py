@@ -1,0 +1,223 @@
+"""docs/performance.md, its pictures and the README's table of times, from the JSON of one run of the benchmarks.
+
+`python -m tests.bench.performance docs/performance.json docs README.md`
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+
+from aeclaims.report.pages import PagesDisagree, between_marks
+from tests.bench.contestants import NETWORKS
+from tests.bench.figures import Timing, comparisons, load, number
+
+MARKS = ("<!-- times: generated -->", "<!-- end of times -->")
+BACKENDS = ("plain loop", "torch-eager", "torch", "reference", "jax")
+COLUMNS = [(network, seeds) for network in ("D=2", "D=10") for seeds in (1, 64, 128)]
+COLOURS = dict(zip(BACKENDS, ("tab:gray", "tab:orange", "tab:red", "tab:blue", "tab:green"), strict=True))
+
+PAGE = """# How fast it is
+
+Generated from one run of the benchmarks, `performance.json` ({when}): {machine}.
+On a GPU: {cuda}. To make it again, which takes about ten minutes:
+
+```sh
+pytest tests/bench --benchmark-only -m "slow or not slow" --benchmark-json=docs/performance.json
+python -m tests.bench.performance docs/performance.json docs README.md
+```
+
+`pytest --benchmark-only` alone leaves out the times of the whole suite. What is compared was timed by turns, a round of each
+after the other, so that what slows the machine down slows all of them down; ratios are medians over rounds, of pairs
+in the same round. A comparison with a run on another machine is refused; compare the ratios.
+
+## One training step of one replica
+
+Microseconds, float32, minibatch 128, Adam, MSE. D=2 is the affine model of two features, D=10 the listing's network; S seeds are
+trained at once. Rows and their order were drawn before. `jax` is jit, scan and vmap with optax (`examples/jax_backend.py`).
+
+{steps}
+
+![time of a step by population](pictures/performance-population.png)
+
+## Against the aims
+
+{comparisons}
+
+Denormals: a step of a network with dead units as torch is, and as our torch backends run it: with denormal numbers
+counted as zero. The reference takes moments that small for zero in its own code.
+
+## Against work
+
+Slope is d log(seconds) / d log(size) between the two largest sizes: 1 where the cost of a training is proportional to it. With D
+features a layer has D^2 weights.
+
+![time of a training by its size](pictures/performance-work.png)
+
+## Against the machine
+
+Arithmetic of the matrix products, over the time of the whole step, which contains everything else too: gathering rows,
+activations, the loss, the optimizer. The roof is what `sgemm` and copying memory reach in the same run: {peak} GFLOP/s and
+{bandwidth} GB/s. The rows of a minibatch have to come from memory; parameters and moments stay in caches.
+
+{roofline}
+
+![roofline](pictures/performance-roofline.png)
+"""
+
+
+def page(timings: dict[str, Timing], machine: dict[str, Any]) -> str:
+    """The text of docs/performance.md."""
+    lines = [[c.what, f"{number(c.value)} {c.unit}".strip(), c.aim, {True: "yes", False: "no", None: ""}[c.is_met]]
+             for c in comparisons(timings)]
+    peak, bandwidth = roofs(timings)
+    points = [[backend, network, f"{intensity:.3g}", number(speed), f"{100 * speed / min(peak, bandwidth * intensity):.0f} %"]
+              for backend, network, intensity, speed in roofline(timings)]
+    return PAGE.format(
+        when=machine["when"][:10], machine=described(machine["aeclaims"]), cuda=cuda(machine["aeclaims"]), steps=steps(timings),
+        comparisons=table(["what", "measured", "aim", "met"], lines), peak=number(peak), bandwidth=number(bandwidth),
+        roofline=table(["backend", "network", "operations per byte", "GFLOP/s", "of the roof"], points))
+
+
+def described(machine: dict[str, Any]) -> str:
+    """The machine in words."""
+    gpu = f", {machine['gpu']} (driver {machine['driver']})" if machine["gpu"] else ""
+    return (f"{machine['processors']} shared virtual processors ({machine['cpu']}){gpu}, torch {machine['torch']}, numba "
+            f"{machine['numba']}, numpy {machine['numpy']}, Python {machine['python']}")
+
+
+def cuda(machine: dict[str, Any]) -> str:
+    """What is known of CUDA."""
+    return f"these figures, {machine['gpu']}" if machine["gpu"] else "not run on CUDA"
+
+
+def table(header: list[str], lines: list[list[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in [header, ["---"] * len(header), *lines])
+
+
+def steps(timings: dict[str, Timing]) -> str:
+    """The table of times: backends x networks and populations."""
+    header = ["", *(f"{network}, S={seeds}" for network, seeds in COLUMNS)]
+    found = {backend: [timings.get(f"{backend}, {network}, S={seeds}") for network, seeds in COLUMNS]
+             for backend in BACKENDS}
+    return table(header, [[f"`{backend}`" if backend != "plain loop" else "plain `DataLoader` loop",
+                           *(number(1e6 * cell.median) if cell else "" for cell in cells)] for backend, cells in found.items()])
+
+
+def readme(timings: dict[str, Timing], machine: dict[str, Any]) -> str:
+    """What the README shows."""
+    suites = {name.removeprefix("suite: "): f"{timing.median:.0f}" for name, timing in timings.items() if "suite: " in name}
+    times = table(["all claims", "seconds"], [list(line) for line in suites.items()])
+    return (f"{machine['when'][:10]}, {described(machine['aeclaims'])}. Microseconds per training step and replica, float32, "
+            f"minibatch 128, Adam, MSE:\n\n{steps(timings)}\n\n{times}")
+
+
+# ------------------------------------------------------------------------------------------ pictures
+
+
+def roofs(timings: dict[str, Timing]) -> tuple[float, float]:
+    """GFLOP/s and GB/s of this machine at its best."""
+    products, copies = timings["machine: sgemm"], timings["machine: copy"]
+    return products.said["operations"] / products.median / 1e9, copies.said["bytes"] / copies.median / 1e9
+
+
+def roofline(timings: dict[str, Timing]) -> list[tuple[str, str, float, float]]:
+    """Backend, network, operations per byte of its rows, GFLOP/s; of the largest population of each."""
+    largest: dict[tuple[str, str], Timing] = {}
+    for timing in timings.values():
+        if "operations" in timing.said and "network" in timing.said:
+            place = timing.said["backend"], timing.said["network"]
+            largest[place] = max(timing, largest.get(place, timing), key=lambda t: t.said["seeds"])
+    points = []
+    for (backend, network), timing in largest.items():
+        experiment = NETWORKS[network]
+        read = 4 * experiment.batch_size * experiment.features
+        if backend != "sgemm":
+            points.append((backend, network, timing.said["operations"] / read, timing.said["operations"] / timing.median / 1e9))
+    return points
+
+
+def draw(timings: dict[str, Timing], folder: Path) -> None:
+    """The three pictures."""
+    draw_population(timings, folder / "performance-population.png")
+    draw_work(timings, folder / "performance-work.png")
+    draw_roofline(timings, folder / "performance-roofline.png")
+
+
+def draw_population(timings: dict[str, Timing], path: Path) -> None:
+    """Time of a step of one replica by the number of replicas, logarithmic on both axes."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    for axis, network in zip(axes, ("D=2", "D=10"), strict=True):
+        for backend in BACKENDS:
+            points = [(seeds, 1e6 * timings[name].median) for seeds in (1, 64, 128)
+                      if (name := f"{backend}, {network}, S={seeds}") in timings]
+            if points:
+                axis.loglog(*zip(*points, strict=True), "o-", color=COLOURS[backend], label=backend)
+        axis.set(title=network, xlabel="seeds trained at once")
+    axes[0].set_ylabel("us per step and replica")
+    axes[1].legend()
+    save(figure, path)
+
+
+def draw_work(timings: dict[str, Timing], path: Path) -> None:
+    """Time of a training by each of its sizes, relative to the smallest, and the line of slope 1."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    for axis, backend in zip(axes, ("reference", "torch"), strict=True):
+        for letter, marker in zip("SNED", "osv^", strict=True):
+            points = sorted((t.said["size"], t.median) for t in timings.values()
+                            if t.said.get("axis") == letter and t.said["backend"] == backend)
+            if points:
+                size, seconds = points[0]
+                axis.loglog(*zip(*((s / size, t / seconds) for s, t in points), strict=True), marker=marker, label=letter)
+        axis.loglog([1, 64], [1, 64], color="lightgray", zorder=0, label="slope 1")
+        axis.set(title=backend, xlabel="size / smallest size")
+    axes[0].set_ylabel("seconds / seconds of the smallest")
+    axes[1].legend()
+    save(figure, path)
+
+
+def draw_roofline(timings: dict[str, Timing], path: Path) -> None:
+    """GFLOP/s by operations per byte, under the roofs of this machine."""
+    peak, bandwidth = roofs(timings)
+    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+    ends = [1.0, peak / bandwidth, 2000.0]
+    axis.loglog(ends, [min(peak, bandwidth * end) for end in ends], color="black")
+    for backend in BACKENDS:
+        points = [(intensity, speed) for name, _, intensity, speed in roofline(timings) if name == backend]
+        if points:
+            axis.loglog(*zip(*points, strict=True), "o", color=COLOURS[backend], label=backend)
+    axis.set(xlabel="operations per byte of the minibatch's rows", ylabel="GFLOP/s of matrix products")
+    axis.legend()
+    save(figure, path)
+
+
+def save(figure: Any, path: Path) -> None:
+    """Written without a date, so that the same figures give the same file."""
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    plt.close(figure)
+
+
+def main(arguments: list[str]) -> int:
+    """The command line; returns the exit code."""
+    if len(arguments) not in (2, 3):
+        print("usage: python -m tests.bench.performance RUN.json FOLDER [README.md]", file=sys.stderr)
+        return 2
+    source, folder, *other = (Path(argument) for argument in arguments)
+    try:
+        timings, machine = load(source)
+        (folder / "pictures").mkdir(parents=True, exist_ok=True)
+        (folder / "performance.md").write_text(page(timings, machine), encoding="utf-8")
+        draw(timings, folder / "pictures")
+        for path in other:
+            path.write_text(between_marks(path.read_text(encoding="utf-8"), readme(timings, machine), MARKS), encoding="utf-8")
+    except (OSError, json.JSONDecodeError, KeyError, PagesDisagree) as error:
+        print(f"{source}: {type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,48 @@
+"""A step of a network with dead units, whose moments have decayed: with denormal numbers kept, and counted as zero."""
+
+from contextlib import nullcontext
+from functools import cache
+from unittest import mock
+
+import pytest
+
+from tests.bench.contestants import NETWORKS, contestant
+from tests.bench.turns import CLOCK, by_turns
+
+# By then the moments of units that died at the start are denormal.
+EPOCHS = 4
+
+
+def with_denormals():
+    """Trains the question's network as if torch had been left as it is."""
+    from aeclaims.backends import torch_parts
+
+    train = contestant("torch-eager", NETWORKS["question"], 1)
+
+    def no_change(device):
+        return nullcontext()
+
+    def kept(epochs):
+        with mock.patch.object(torch_parts, "flushed_denormals", no_change):
+            train(epochs)
+
+    return kept
+
+
+@cache
+def timed():
+    """Seconds of an epoch of one seed."""
+    contestants = {"kept": with_denormals(), "as zero": contestant("torch-eager", NETWORKS["question"], 1)}
+    for train in contestants.values():
+        train(EPOCHS)
+    return by_turns(contestants)
+
+
+@pytest.mark.benchmark(timer=CLOCK)
+@pytest.mark.parametrize("name", ["kept", "as zero"])
+def test_epoch(show, name):
+    import torch
+
+    if not torch.set_flush_denormal(False):
+        pytest.skip("this processor cannot count denormals as zero")
+    show(f"denormals: torch, {name}", timed()[name], "an epoch of the question's network, torch-eager, denormals")

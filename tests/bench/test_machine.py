@@ -1,0 +1,39 @@
+"""What this machine can do at best: the roofs under which a training core works."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numpy as np
+import pytest
+
+from aeclaims import processors
+from tests.bench.turns import CLOCK, by_turns
+
+SIZE = 1024
+BYTES = 2**27
+
+
+def multiply(times):
+    a, b = (np.random.default_rng(0).random((SIZE, SIZE), np.float32) for _ in range(2))
+    for _ in range(times):
+        a @ b
+
+
+def copy(times):
+    """Reads BYTES from memory and writes as many, by all processors."""
+    count = processors.count()
+    parts = [(np.ones(BYTES // count, np.uint8), np.zeros(BYTES // count, np.uint8)) for _ in range(count)]
+    with ThreadPoolExecutor(count) as pool:
+        for _ in range(times):
+            list(pool.map(lambda part: np.copyto(part[1], part[0]), parts))
+
+
+@cache
+def timed():
+    return by_turns({"sgemm": multiply, "copy": copy})
+
+
+@pytest.mark.benchmark(timer=CLOCK)
+@pytest.mark.parametrize(("name", "said"), [("sgemm", {"operations": 2 * SIZE**3}), ("copy", {"bytes": 2 * BYTES})])
+def test_peak(show, name, said):
+    show(f"machine: {name}", timed()[name], "this machine at its best", **said)

@@ -1,0 +1,30 @@
+"""How long all claims take, with nothing compiled yet and with everything kept: `pytest --benchmark-only -m slow`."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["reference", "torch"])
+def test_all_claims(benchmark, keep, tmp_path, backend):
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "claims", "--claims-backend", backend]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment |= {"NUMBA_CACHE_DIR": str(tmp_path / "numba"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor")}
+
+    def judged():
+        begin = time.perf_counter()
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-4000:]
+        return time.perf_counter() - begin
+
+    benchmark.group = "all claims (cold)"
+    cold = benchmark.pedantic(judged, rounds=1)
+    keep(f"suite: {backend}, cold", [cold])
+    keep(f"suite: {backend}, warm", [judged()])
