@@ -64,7 +64,8 @@ class Option(NamedTuple):
 
 
 OPTIONS = (
-    Option("backend", "torch", _backend, "what trains: torch, torch-eager, torch-loop, reference, or package.module:name"),
+    Option("backend", "torch", _backend,
+           "what trains: torch, torch-eager, torch-cudagraph, torch-loop, reference, or package.module:name"),
     Option("device", "cpu", str, "where torch trains: cpu, cuda, cuda:1, ..."),
     Option("dtype", "float32", _dtype, "float32 or float64"),
     Option("seeds", None, lambda text: _whole(1, text),

@@ -50,6 +50,8 @@ def _torch(name: str, module: str, device: str, **settings: Any) -> Backend:
         raise UnknownBackend(f"device {device!r}: torch cannot use it ({reason}); give one of "
                              f"{', '.join(_torch_devices())}") from None
     train = importlib.import_module(f"aeclaims.backends.{module}").train
+    if name == "torch-cudagraph" and torch.device(device).type != "cuda":
+        raise UnknownBackend(f"device {device!r}: {name} captures CUDA graphs; give 'cuda', or the backend torch or torch-eager")
     # Apple's GPUs have no double precision.
     dtypes = ("float32",) if torch.device(device).type == "mps" else ("float32", "float64")
     return Backend(name, partial(train, device=device, **settings), device, dtypes)
@@ -69,6 +71,7 @@ def _torch_devices() -> list[str]:
 BACKENDS: dict[str, Callable[[str], Backend]] = {
     "torch": partial(_torch, "torch", "torch_population", is_compiled=True),
     "torch-eager": partial(_torch, "torch-eager", "torch_population", is_compiled=False),
+    "torch-cudagraph": partial(_torch, "torch-cudagraph", "torch_cudagraph"),
     "torch-loop": partial(_torch, "torch-loop", "torch_loop"),
     "reference": _reference,
 }

@@ -54,12 +54,13 @@ def collect(tensors: Iterable[torch.Tensor]) -> Parameters:
     return tuple(Affine(w, b) for w, b in zip(arrays[::2], arrays[1::2], strict=True))
 
 
-def optimizer(experiment: Experiment, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+def optimizer(experiment: Experiment, parameters: list[nn.Parameter], *, is_fused: bool = False) -> torch.optim.Optimizer:
     """torch's stock optimizer."""
     spec = experiment.optimizer
+    common: dict[str, Any] = {"lr": spec.lr, "weight_decay": spec.weight_decay, "fused": is_fused or None}
     if isinstance(spec, Adam):
-        return torch.optim.Adam(parameters, lr=spec.lr, betas=spec.betas, eps=spec.eps, weight_decay=spec.weight_decay)
-    return torch.optim.SGD(parameters, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
+        return torch.optim.Adam(parameters, betas=spec.betas, eps=spec.eps, **common)
+    return torch.optim.SGD(parameters, momentum=spec.momentum, **common)
 
 
 def tensor(array: Array) -> torch.Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+from torch.func import functional_call, grad_and_value, vmap
 
 from aeclaims import processors
 from aeclaims.backends import torch_parts
@@ -61,12 +61,14 @@ def conditions(experiment: Experiment, start: Start, device: str) -> Iterator[No
 class Population:
     """All replicas, stacked on one axis, and the optimizer that trains them."""
 
-    def __init__(self, experiment: Experiment, start: Start, *, device: str, is_compiled: bool) -> None:
+    def __init__(
+        self, experiment: Experiment, start: Start, *, device: str, is_compiled: bool = False, is_fused: bool = False,
+    ) -> None:
         self.experiment, self.device = experiment, device
         self.pick, self.steps_picked = self._picker(start, is_compiled), PICKED_AT_ONCE if is_compiled else 1
-        self.parameters = self._parameters(start)
-        self.optimizer = torch_parts.optimizer(experiment, list(self.parameters.values()))
         skeleton = torch_parts.network(experiment.model, "meta", torch_parts.torch_dtype(start.dtype))
+        self.parameters = self._parameters(start, [name for name, _ in skeleton.named_parameters()])
+        self.optimizer = torch_parts.optimizer(experiment, list(self.parameters.values()), is_fused=is_fused)
         criterion = torch_parts.LOSSES[experiment.loss]()
 
         def loss(parameters: Mapping[str, torch.Tensor], batch: torch.Tensor) -> torch.Tensor:
@@ -80,14 +82,18 @@ class Population:
 
     def train_epoch(self, order: npt.NDArray[np.uint32]) -> Double:
         """One epoch over the rows in that order, (N,) or (S, N); returns the mean of its minibatch losses, (S,)."""
+        losses = self.epoch(torch.from_numpy(order.astype(np.int64)).to(self.device))
+        return np.asarray(losses.cpu().numpy())
+
+    def epoch(self, rows: torch.Tensor) -> torch.Tensor:
+        """`train_epoch`, of row numbers and with losses on the device: nothing waits for it."""
         size = self.experiment.batch_size
-        rows = torch.from_numpy(order.astype(np.int64)).to(self.device)
         losses: list[torch.Tensor] = []
         for some in rows.split(self.steps_picked * size, dim=-1):
             batches = self.pick(some).split(size, dim=1)
             full = len(batches) - (batches[-1].shape[1] < size)
             losses += [*self.steps(batches[:full]), *self.eager_steps(batches[full:])]
-        return np.asarray(torch.stack(losses).double().mean(dim=0).cpu().numpy())
+        return torch.stack(losses).double().mean(dim=0)
 
     def eager_steps(self, batches: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """A step on each of the minibatches, in their order; returns the losses of each."""
@@ -106,13 +112,11 @@ class Population:
         """The parameters as they now are, seeds first."""
         return torch_parts.collect(self.parameters.values())
 
-    def _parameters(self, start: Start) -> dict[str, nn.Parameter]:
-        initial, networks = start.parameters(), []
-        for seed in range(len(start.seeds)):
-            networks.append(torch_parts.network(self.experiment.model, self.device, torch_parts.torch_dtype(start.dtype)))
-            torch_parts.load(networks[-1], initial, seed)
-        stacked, _ = stack_module_state(networks)
-        parameters = {name: nn.Parameter(values.detach()) for name, values in stacked.items()}
+    def _parameters(self, start: Start, names: list[str]) -> dict[str, nn.Parameter]:
+        """Stacked on the first axis, as torch.func.stack_module_state stacks them, without a module for each seed."""
+        initial = [values for layer in start.parameters() for values in layer]
+        parameters = {name: nn.Parameter(torch_parts.tensor(values).clone().to(self.device))
+                      for name, values in zip(names, initial, strict=True)}
         for parameter in parameters.values():
             parameter.grad = torch.zeros_like(parameter)
         return parameters

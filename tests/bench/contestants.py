@@ -57,6 +57,8 @@ def contestant(backend: str, experiment: Experiment, seeds: int) -> Contestant:
             return jax_population(experiment, start)
         case "sgemm":
             return matrix_products(experiment, seeds)
+        case "torch-cudagraph":
+            return captured_epochs(experiment, start)
         case _:
             return torch_population(backend, experiment, start)
 
@@ -86,6 +88,23 @@ def torch_population(backend: str, experiment: Experiment, start: Start) -> Cont
         with conditions(experiment, start, DEVICE):
             for epoch in range(epochs):
                 population.train_epoch(start.order(epoch))  # the losses come to the host: a device has finished by then
+
+    return train
+
+
+def captured_epochs(experiment: Experiment, start: Start) -> Contestant:
+    from aeclaims.backends.torch_cudagraph import Epochs
+    from aeclaims.backends.torch_population import Population, conditions
+
+    with conditions(experiment, start, DEVICE):
+        epochs = Epochs(Population(experiment, start, device=DEVICE, is_fused=True))
+        epochs.begin(start.order(0))
+        epochs.begin(start.order(1)).cpu()
+
+    def train(count: int) -> None:
+        with conditions(experiment, start, DEVICE):
+            for epoch in range(count):
+                epochs.begin(start.order(epoch)).cpu()
 
     return train
 

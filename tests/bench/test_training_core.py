@@ -4,13 +4,14 @@ from functools import cache
 
 import pytest
 
-from tests.bench.contestants import NETWORKS, contestant, operations
+from tests.bench.contestants import DEVICE, NETWORKS, contestant, operations
 from tests.bench.turns import CLOCK, by_turns
 
 POPULATIONS = (1, 64, 128)
+BACKENDS = ["torch-eager", "torch", "reference", "jax", *["torch-cudagraph"] * DEVICE.startswith("cuda")]
 CONTESTS = {
     network: [("plain loop", network, 1),
-              *((backend, network, seeds) for backend in ("torch-eager", "torch", "reference", "jax") for seeds in POPULATIONS)]
+              *((backend, network, seeds) for backend in BACKENDS for seeds in POPULATIONS)]
     for network in ("D=2", "D=10")
 } | {
     "losses": [("reference", "MSE", 128), ("reference", "BCE", 128), ("reference", "BCE on logits", 128)],

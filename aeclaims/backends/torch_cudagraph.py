@@ -1,0 +1,86 @@
+"""The torch-cudagraph backend: an epoch of steps is captured once as a CUDA graph, and replayed without Python in between.
+
+The first epoch is trained step by step: in it optimizers make their state, which a graph that was captured before would miss.
+What changes from then on lies in memory that the graph reads whenever it is replayed: parameters, moments, the count of
+steps, and the order of the rows, which is copied to where it was read from when the epoch was captured. Rows stay on the device;
+the losses of an epoch come to the host once, and the next order is drawn while the device trains.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from aeclaims.backends.torch_population import Population, conditions
+from aeclaims.experiment import Experiment
+from aeclaims.progress import progress
+from aeclaims.run import Run
+from aeclaims.start import Start
+
+
+def train(experiment: Experiment, start: Start, *, device: str) -> Run:
+    """Train every seed of `start` at once."""
+    epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
+    with conditions(experiment, start, device), progress("torch-cudagraph", experiment.epochs) as advance:
+        # Fused, the optimizer's arithmetic is one kernel, and its count of steps lies on the device.
+        population = Population(experiment, start, device=device, is_fused=True)
+        epochs, order = Epochs(population), start.order(0)
+        for epoch in range(experiment.epochs):
+            losses = epochs.begin(order)
+            if epoch + 1 < experiment.epochs:
+                order = start.order(epoch + 1)
+            epoch_loss[epoch] = losses.cpu().numpy()
+            advance(1)
+    return Run(start, epoch_loss, population.collect())
+
+
+class Epochs:
+    """A population's epochs: the first as it is, the others as replays of one capture."""
+
+    def __init__(self, population: Population) -> None:
+        self.population = population
+        self.order: torch.Tensor | None = None
+        self.losses: torch.Tensor | None = None
+        self.replay: Callable[[], object] | None = None
+
+    def begin(self, order: npt.NDArray[np.uint32]) -> torch.Tensor:
+        """Have the device train an epoch in that order; its mean losses, (S,), are there once the device is done."""
+        drawn = torch.from_numpy(order.astype(np.int64))
+        if self.order is None:
+            self.order = drawn.to(self.population.device)
+            with beside(self.population.device):
+                return self.population.epoch(self.order)
+        if self.replay is None:
+            self.replay = captured(self._train)
+        # From memory that the host may page out: copied away before this returns, and on the device before the replay begins.
+        self.order.copy_(drawn)
+        self.replay()
+        assert self.losses is not None
+        return self.losses
+
+    def _train(self) -> None:
+        assert self.order is not None
+        self.losses = self.population.epoch(self.order)
+
+
+@contextmanager
+def beside(device: str) -> Iterator[None]:
+    """On a stream of its own, as CUDA wants what comes before a capture."""
+    if torch.device(device).type != "cuda":
+        yield
+        return
+    current, own = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    own.wait_stream(current)
+    with torch.cuda.stream(own):
+        yield
+    current.wait_stream(own)
+
+
+def captured(work: Callable[[], None]) -> Callable[[], object]:
+    """What replays the kernels that `work` launches, on the memory that it launched them on; the work itself is not done."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay
