@@ -58,7 +58,7 @@ features a layer has D^2 weights.
 
 Arithmetic of the matrix products, over the time of the whole step, which contains everything else too: gathering rows,
 activations, the loss, the optimizer. The roof is what `sgemm` and copying memory reach in the same run: {peak} GFLOP/s and
-{bandwidth} GB/s. The rows of a minibatch have to come from memory; parameters and moments stay in caches.
+{bandwidth} GB/s. The rows of a minibatch have to be read, from memory or the last cache; parameters and moments stay nearer.
 
 {roofline}
 
@@ -157,7 +157,7 @@ def draw_population(timings: dict[str, Timing], path: Path) -> None:
                 axis.loglog(*zip(*points, strict=True), "o-", color=COLOURS[backend], label=backend)
         axis.set(title=network, xlabel="seeds trained at once")
     axes[0].set_ylabel("us per step and replica")
-    axes[1].legend()
+    axes[0].legend(loc="upper right")
     save(figure, path)
 
 
