@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aeclaims.backends import Backend as Backend
+    from aeclaims.backends import Tolerance as Tolerance
     from aeclaims.backends import UnknownBackend as UnknownBackend
     from aeclaims.backends import train as train
     from aeclaims.experiment import IDENTITY as IDENTITY
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 # Names are imported when they are first used: pytest loads this package wherever it is installed, for its plugin.
 _HOMES = {
-    "aeclaims.backends": ("Backend", "UnknownBackend", "train"),
+    "aeclaims.backends": ("Backend", "Tolerance", "UnknownBackend", "train"),
     "aeclaims.experiment": (
         "IDENTITY", "RELU", "SGD", "SIGMOID", "TANH", "Activation", "Adam", "Bernoulli", "Beta", "Experiment", "Given",
         "InvalidExperiment", "Model", "Redundant", "Uniform", "affine", "layers", "leaky_relu",

@@ -28,7 +28,7 @@ class Claim:
     that it holds. nuance: for which share, or where, or what holds instead; in words, the figures are measured.
     least_seeds: how many it takes at least, where its judges look at some of them only.
     reference_seeds: what the claim takes on the reference by default, where its judges need no more; few where a
-    replica is costly.
+    replica is costly.    source: whose sentence it is.
     """
 
     id: str
@@ -41,6 +41,7 @@ class Claim:
     nuance: str = ""
     least_seeds: int = 2
     reference_seeds: int = 256
+    source: str = SOURCE
 
     def __post_init__(self) -> None:
         if (self.finding == "holds") == bool(self.nuance):
@@ -62,3 +63,9 @@ def claim(
 ) -> pytest.MarkDecorator:
     """Mark a test as the judge of a claim: `pytest -m claims` selects it, and the report carries this record."""
     return pytest.mark.claims(Claim(id, where, says, kind, shares, tuple(trains), finding, nuance, least_seeds, reference_seeds))
+
+
+def conformance(id: str, *, says: str, where: str, seeds: int = 8, trains: Iterable[Experiment] = ()) -> pytest.MarkDecorator:
+    """Mark a test as a check of the stack itself: `pytest -m conformance` selects it; it is judged and reported as a claim is."""
+    return pytest.mark.conformance(
+        Claim(id, where, says, "theorem", trains=tuple(trains), least_seeds=seeds, reference_seeds=seeds, source="conformance"))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aeclaims.judge import Judge
     from aeclaims.run import Run
     from aeclaims.session import Session
+    from aeclaims.stack import Stack
 
 # ------------------------------------------------------------------------------------------- options
 
@@ -99,6 +100,7 @@ RUNS = pytest.StashKey[dict["Experiment", "Run"]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "claims(claim): judges a claim about training; see aeclaims.claim.claim")
+    config.addinivalue_line("markers", "conformance(claim): checks a training stack; see aeclaims.claim.conformance")
     config.addinivalue_line("markers", "slow: takes hours on a CPU; runs only where -m names it")
     config.stash[RESULTS] = []
     config.pluginmanager.register(_Results(config.stash[RESULTS]), "aeclaims-results")
@@ -129,7 +131,7 @@ def _session(config: pytest.Config) -> "Session":
 
 
 def _claim(item: pytest.Item) -> "Claim | None":
-    marker = item.get_closest_marker("claims")
+    marker = item.get_closest_marker("claims") or item.get_closest_marker("conformance")
     return marker.args[0] if marker else None
 
 
@@ -158,6 +160,19 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     return [_session(config).header()] if any(_claim(item) for item in items) else []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """A claim about what the backend lacks is not exercised."""
+    if _claim(pyfuncitem) is None:
+        return (yield)
+    from aeclaims.backends import Lacking
+
+    try:
+        return (yield)
+    except Lacking as error:
+        pytest.skip(str(error))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -240,11 +255,27 @@ def reference(request: pytest.FixtureRequest) -> "Callable[[Experiment], Run]":
     return _trainer(request, "reference")
 
 
+@pytest.fixture
+def stack(request: pytest.FixtureRequest) -> "Stack":
+    """The backend under test, for checks that train it from starts of their own."""
+    from aeclaims.stack import Stack
+
+    session = _session(request.config)
+    claim = _claim(request.node)
+    if claim is None:
+        raise _not_a_claim(request, "stack")
+    return Stack(session.backend, session.settings.dtype, tuple(session.seeds(claim)))
+
+
+def _not_a_claim(request: pytest.FixtureRequest, fixture: str) -> pytest.UsageError:
+    return pytest.UsageError(f"{request.node.nodeid} uses the fixture {fixture!r}, which is for claims: "
+                             "mark the test with aeclaims.claim.claim(...)")
+
+
 def _trainer(request: pytest.FixtureRequest, which: str) -> "Callable[[Experiment], Run]":
     claim, session = _claim(request.node), _session(request.config)
     if claim is None:
-        raise pytest.UsageError(f"{request.node.nodeid} uses the fixture {which!r}, which is for claims: "
-                                "mark the test with aeclaims.claim.claim(...)")
+        raise _not_a_claim(request, which)
 
     def trained(experiment: "Experiment") -> "Run":
         # On a terminal a long training shows its progress, which pytest would otherwise swallow.

@@ -1,32 +1,24 @@
 """What trains: the table of backends, and `train`, which hands one of them an experiment and a start."""
 
 import importlib
+import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import numpy.typing as npt
 
+from aeclaims.backends.record import DTYPES, Backend, InvalidBackend, Lacking, Tolerance, Train, UnknownBackend
 from aeclaims.experiment import Experiment
 from aeclaims.run import InvalidRun, Run
 from aeclaims.start import Start, check_dtype, check_seeds
 
-Train = Callable[[Experiment, Start], Run]
+__all__ = ["BACKENDS", "DTYPES", "GROUP", "Backend", "InvalidBackend", "Lacking", "Tolerance", "Train", "UnknownBackend",
+           "check_name", "get", "train", "train_from"]
 
-
-class UnknownBackend(ValueError):
-    """No such backend, device or dtype; the message lists the right ones."""
-
-
-@dataclass(frozen=True)
-class Backend:
-    """What trains, on one device: `train(experiment, start) -> Run`."""
-
-    name: str
-    train: Train
-    device: str = "cpu"
-    dtypes: tuple[str, ...] = ("float32", "float64")
+# The entry points by which other packages offer backends under a name of their own.
+GROUP = "aeclaims.backends"
 
 
 def _reference(device: str) -> Backend:
@@ -53,8 +45,8 @@ def _torch(name: str, module: str, device: str, **settings: Any) -> Backend:
     if name == "torch-cudagraph" and torch.device(device).type != "cuda":
         raise UnknownBackend(f"device {device!r}: {name} captures CUDA graphs; give 'cuda', or the backend torch or torch-eager")
     # Apple's GPUs have no double precision.
-    dtypes = ("float32",) if torch.device(device).type == "mps" else ("float32", "float64")
-    return Backend(name, partial(train, device=device, **settings), device, dtypes)
+    lacks = {"float64": "Apple's GPUs have no double precision"} if torch.device(device).type == "mps" else {}
+    return Backend(name, partial(train, device=device, **settings), device, lacks, is_torch=True)
 
 
 def _torch_devices() -> list[str]:
@@ -77,35 +69,62 @@ BACKENDS: dict[str, Callable[[str], Backend]] = {
 }
 
 
+def offered() -> dict[str, EntryPoint]:
+    """Backends of other packages, by name; a name of ours stays ours."""
+    return {point.name: point for point in entry_points(group=GROUP) if point.name not in BACKENDS}
+
+
 def check_name(name: str) -> str:
-    """`name`, if it is one of ours or has the form package.module:name; else raises UnknownBackend with the list."""
+    """`name`, if it is ours, another package's, or of the form package.module:name; else raises UnknownBackend with the list."""
     package, colon, attribute = name.partition(":")
-    if name in BACKENDS or (colon and package and attribute):
+    if name in BACKENDS or (colon and package and attribute) or name in offered():
         return name
-    raise UnknownBackend(f"backend {name!r}: give one of {', '.join(BACKENDS)}, or package.module:name of your own")
+    raise UnknownBackend(f"backend {name!r}: give one of {', '.join([*BACKENDS, *offered()])}, "
+                         "or package.module:name of your own")
 
 
 def get(name: str, device: str = "cpu") -> Backend:
     """The backend of that name on that device.
 
-    package.module:name is a Backend, or a function train(experiment, start) -> Run.
-    Raises UnknownBackend, listing what there is, where the name, its import or the device fails.
+    What stands at package.module:name, or behind an entry point of the group aeclaims.backends, is a Backend, a function
+    train(experiment, start) -> Run, or a function backend(device) -> Backend.
+    Raises UnknownBackend, listing what there is, where the name, its import, the record or the device fails.
     """
     check_name(name)
     if name in BACKENDS:
         return BACKENDS[name](device)
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UnknownBackend(f"backend {name!r}: {error}; give one of {', '.join(BACKENDS)}, or a "
-                             "package.module:name that can be imported") from None
+    found = _found(name)
+    if callable(found) and not isinstance(found, Backend) and _positional(found) == 1:
+        found = found(device)
+        if not isinstance(found, Backend):
+            raise InvalidBackend(f"backend {name!r}: called with a device it returned a {type(found).__name__}; "
+                                 "return a Backend, or take (experiment, start) and return a Run")
     if isinstance(found, Backend):
         return found
     if not callable(found):
-        raise UnknownBackend(f"backend {name!r} is a {type(found).__name__}; "
-                             "give a Backend, or a function train(experiment, start) -> Run")
+        raise UnknownBackend(f"backend {name!r} is a {type(found).__name__}; give a Backend, a function "
+                             "train(experiment, start) -> Run, or a function backend(device) -> Backend")
     return Backend(name, found, device)
+
+
+def _found(name: str) -> Any:
+    module, colon, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute) if colon else offered()[name].load()
+    except UnknownBackend as error:
+        raise UnknownBackend(f"backend {name!r}: {error}") from None
+    except Exception as error:  # whatever the module of somebody else does while it is imported
+        raise UnknownBackend(f"backend {name!r}: {type(error).__name__}: {error}; give one of "
+                             f"{', '.join([*BACKENDS, *offered()])}, or a package.module:name that can be imported") from None
+
+
+def _positional(function: Callable[..., Any]) -> int | None:
+    """How many arguments a function must be given, if that can be known."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty for p in parameters)
 
 
 def train(
@@ -119,21 +138,26 @@ def train(
     """Train `experiment` once for each of `seeds`, all together.
 
     backend: torch, torch-eager, torch-loop, reference, package.module:name, or a Backend.    dtype: float32 or float64.
-    Returns a Run.    Raises InvalidExperiment (seeds, dtype), UnknownBackend, and InvalidRun where the backend hands
+    Returns a Run.    Raises InvalidExperiment (seeds, dtype), UnknownBackend, Lacking, and InvalidRun where the backend hands
     back something else than a run of this start.
     """
     start = Start(experiment, check_seeds(seeds), check_dtype(dtype))
-    chosen = backend if isinstance(backend, Backend) else get(backend, device)
-    if start.dtype.name not in chosen.dtypes:
-        raise UnknownBackend(f"dtype {start.dtype.name!r}: {chosen.name} on {chosen.device} has "
-                             f"{' and '.join(chosen.dtypes)} only")
+    return train_from(start, backend if isinstance(backend, Backend) else get(backend, device))
+
+
+def train_from(start: Start, backend: Backend) -> Run:
+    """Train from a start; what `train` raises, where the backend's part of it fails."""
+    if start.dtype.name not in backend.dtypes:
+        raise UnknownBackend(f"dtype {start.dtype.name!r}: {backend.name} on {backend.device} has "
+                             f"{' and '.join(backend.dtypes)} only")
+    backend.check(start.experiment, start.dtype)
     try:
-        run = chosen.train(experiment, start)
+        run = backend.train(start.experiment, start)
     except InvalidRun as error:
-        raise InvalidRun(f"backend {chosen.name}: {error}") from None
+        raise InvalidRun(f"backend {backend.name}: {error}") from None
     if not isinstance(run, Run):
-        raise InvalidRun(f"backend {chosen.name} returned a {type(run).__name__}; a Run is expected")
+        raise InvalidRun(f"backend {backend.name} returned a {type(run).__name__}; a Run is expected")
     if run.start != start:
-        raise InvalidRun(f"backend {chosen.name} returned a run of another start, with seeds {run.seeds}; "
+        raise InvalidRun(f"backend {backend.name} returned a run of another start, with seeds {run.seeds}; "
                          f"{start.seeds} were asked for")
     return run

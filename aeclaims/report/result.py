@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from aeclaims.claim import SOURCE, Claim
+from aeclaims.claim import Claim
 from aeclaims.judge import ClaimFailed, Judge, Verdict
 from aeclaims.session import Session
 
@@ -27,7 +27,7 @@ def settle(
             replay = session.settings.command(node, 1, error.seed)
             because = [error.because]
             report.longrepr = (f"claim {claim.id} failed on backend {session.settings.backend}\n"
-                               f"  says:   {claim.says} ({claim.where}; {SOURCE})\n"
+                               f"  says:   {claim.says} ({claim.where}; {claim.source})\n"
                                f"  found:  {claim.finding}{f' ({claim.nuance})' if claim.nuance else ''}\n"
                                f"  {error}\n  worst:  seed {error.seed}; to replay it alone:\n    {replay}")
         else:

@@ -72,7 +72,8 @@ def test_a_dtype_that_a_backend_lacks_is_refused():
     from aeclaims import UnknownBackend
 
     with pytest.raises(UnknownBackend, match="mine on cpu has float32 only"):
-        train(SMALL, seeds=[1], backend=Backend("mine", get("reference").train, dtypes=("float32",)), dtype="float64")
+        train(SMALL, seeds=[1], dtype="float64",
+              backend=Backend("mine", get("reference").train, lacks={"float64": "no double precision"}))
 
 
 def test_probabilities_that_round_to_one_stop_learning_as_torchs_do():

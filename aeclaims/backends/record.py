@@ -1,0 +1,108 @@
+"""What a backend says of itself: its name, what trains, what it lacks, and where it rounds more than its dtype does."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from aeclaims.experiment import SGD, Experiment, Given
+from aeclaims.run import Run
+from aeclaims.start import Start
+
+Train = Callable[[Experiment, Start], Run]
+DTYPES = ("float32", "float64")
+# What a backend may lack. Affine layers, and minibatches of which the last is short, it cannot.
+LACKABLE = (*DTYPES, "mse", "bce", "bce_logits", "relu", "leaky_relu", "tanh", "sigmoid", "adam", "sgd", "momentum",
+            "weight decay", "given rows", "gradients that add up")
+
+
+class UnknownBackend(ValueError):
+    """No such backend, device or dtype; the message lists the right ones."""
+
+
+class InvalidBackend(UnknownBackend):
+    """A record that cannot be; the message names the field, the value and the way out."""
+
+
+class Lacking(ValueError):
+    """A training that needs what the backend lacks; the message says what, and why it is lacking."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How many times further than its dtype's rounding errors a backend may be off the path, and the evidence for it."""
+
+    times: float
+    evidence: str
+
+    def __post_init__(self) -> None:
+        _require(isinstance(self.times, int | float) and 1 <= self.times < float("inf"), "Tolerance.times", self.times,
+                 "give a number of at least 1")
+        _require(isinstance(self.evidence, str) and bool(self.evidence.strip()), "Tolerance.evidence", self.evidence,
+                 "say what was measured, and the cause")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What trains, on one device.
+
+    train: train(experiment, start) -> Run.
+    device: for messages, and for the checks of torch itself.
+    lacks: what it cannot train, and why, such as {"float64": "this device has no double precision"}; names of LACKABLE.
+    tolerances: by dtype, where conformance needs more than rounding errors of that dtype explain.
+    is_deterministic: whether two trainings from one start are equal to the last bit.
+    is_torch: whether torch trains on that device: then torch itself is checked there, too.
+    Raises InvalidBackend, which names the field.
+    """
+
+    name: str
+    train: Train
+    device: str = "cpu"
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    tolerances: Mapping[str, Tolerance] = field(default_factory=dict)
+    is_deterministic: bool = True
+    is_torch: bool = False
+
+    def __post_init__(self) -> None:
+        _require(isinstance(self.name, str) and bool(self.name), "Backend.name", self.name, "give a name")
+        _require(callable(self.train), "Backend.train", self.train, "give a function train(experiment, start) -> Run")
+        _require(isinstance(self.device, str) and bool(self.device), "Backend.device", self.device, "give a name, such as 'cpu'")
+        for flag in ("is_deterministic", "is_torch"):
+            _require(isinstance(getattr(self, flag), bool), f"Backend.{flag}", getattr(self, flag), "give True or False")
+        for where, value in (("lacks", self.lacks), ("tolerances", self.tolerances)):
+            _require(isinstance(value, Mapping), f"Backend.{where}", value, "give a dictionary")
+        for what, reason in self.lacks.items():
+            _require(what in LACKABLE, "Backend.lacks", what, f"give names of {', '.join(LACKABLE)}")
+            _require(isinstance(reason, str) and bool(reason.strip()), f"Backend.lacks[{what!r}]", reason, "give the reason")
+        for dtype, tolerance in self.tolerances.items():
+            _require(dtype in DTYPES, "Backend.tolerances", dtype, f"give one of {', '.join(DTYPES)}")
+            _require(isinstance(tolerance, Tolerance), f"Backend.tolerances[{dtype!r}]", tolerance, "give a Tolerance")
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """Those that it has."""
+        return tuple(dtype for dtype in DTYPES if dtype not in self.lacks)
+
+    def check(self, experiment: Experiment, dtype: npt.DTypeLike) -> None:
+        """Raise Lacking where the training needs what is lacking."""
+        lacking = [f"{what} ({self.lacks[what]})" for what in needs(experiment, dtype) if what in self.lacks]
+        if lacking:
+            raise Lacking(f"backend {self.name} lacks {' and '.join(lacking)}")
+
+
+def needs(experiment: Experiment, dtype: npt.DTypeLike) -> list[str]:
+    """What of LACKABLE a training needs."""
+    kinds = [activation.kind for activation in experiment.model.activations]
+    optimizer = experiment.optimizer
+    is_needed = {
+        np.dtype(dtype).name: True, experiment.loss: True, type(optimizer).__name__.lower(): True,
+        "momentum": isinstance(optimizer, SGD) and optimizer.momentum > 0, "weight decay": optimizer.weight_decay > 0,
+        "given rows": isinstance(experiment.rows, Given), "gradients that add up": not experiment.clear_gradients,
+    }  # fmt: skip
+    return [what for what in LACKABLE if is_needed.get(what) or what in kinds]
+
+
+def _require(is_valid: bool, where: str, value: object, way_out: str) -> None:
+    if not is_valid:
+        raise InvalidBackend(f"{where} = {value!r}: {way_out}")

@@ -1,0 +1,70 @@
+"""Short trainings that together use all of the vocabulary: what backends are compared on, step by step."""
+
+import dataclasses
+
+import numpy as np
+
+from aeclaims.experiment import (
+    IDENTITY,
+    RELU,
+    SGD,
+    SIGMOID,
+    TANH,
+    Adam,
+    Bernoulli,
+    Beta,
+    Experiment,
+    Given,
+    Model,
+    Redundant,
+    Uniform,
+    affine,
+    layers,
+    leaky_relu,
+)
+
+STEPS = 200
+# One minibatch an epoch, so that an epoch's loss is a step's.
+_BASE = Experiment(rows=Uniform(features=3), model=affine(3, 2, 3), loss="mse", optimizer=Adam(lr=3e-3), epochs=STEPS, n_rows=48,
+                   batch_size=48)
+
+
+def _with(**changes: object) -> Experiment:
+    return dataclasses.replace(_BASE, **changes)  # type: ignore[arg-type]
+
+
+# Numbers that float32 holds, so that they are the same rows in every dtype.
+_GIVEN = Given(np.random.default_rng(0).random((70, 3), np.float32))
+
+SETUPS = {
+    "affine layers, MSE, Adam": _BASE,
+    "ReLU": _with(model=layers(3, 6, 4, 3, hidden=RELU)),
+    "leaky ReLU": _with(model=layers(3, 6, 4, 3, hidden=leaky_relu(0.1))),
+    "tanh": _with(model=layers(3, 5, 3, hidden=TANH)),
+    "sigmoid": _with(model=layers(3, 5, 3, hidden=SIGMOID)),
+    "every activation, widths 3 to 7": _with(model=Model((3, 7, 5, 4, 6, 3), (RELU, TANH, leaky_relu(0.3), SIGMOID, IDENTITY))),
+    "a wide layer": _with(model=layers(3, 40, 3, hidden=TANH)),
+    "one feature": _with(rows=Uniform(features=1), model=layers(1, 3, 1, hidden=TANH)),
+    "BCE of probabilities": _with(model=affine(3, 2, 3, output=SIGMOID), loss="bce"),
+    "BCE on logits": _with(loss="bce_logits"),
+    "BCE of probabilities, bits": _with(rows=Bernoulli(0.3, features=3), model=affine(3, 3, 3, output=SIGMOID), loss="bce"),
+    "BCE on logits, rows near 0 and 1": _with(rows=Beta(0.1, 0.1, features=3), model=affine(3, 3, 3), loss="bce_logits"),
+    "MSE of a sigmoid": _with(model=affine(3, 2, 3, output=SIGMOID)),
+    "normal rows of rank 1": _with(rows=Redundant(1, features=3)),
+    "SGD": _with(optimizer=SGD(lr=0.1)),
+    "SGD with momentum and decay": _with(optimizer=SGD(lr=0.05, momentum=0.9, weight_decay=0.01)),
+    "Adam with decay": _with(optimizer=Adam(lr=3e-3, weight_decay=0.01)),
+    "Adam with other moments and eps": _with(optimizer=Adam(lr=3e-3, betas=(0.8, 0.95), eps=1e-3)),
+    "Glorot's initialisation": _with(initialisation="glorot"),
+    "gradients that add up": _with(clear_gradients=False, optimizer=SGD(lr=1e-3)),
+    "a short last minibatch": _with(n_rows=110, epochs=67),
+    "minibatches of one row": _with(n_rows=5, batch_size=1, epochs=40),
+    "given rows": _with(rows=_GIVEN, n_rows=70, batch_size=32, epochs=67),
+}
+
+# As long as trainings that stacks may treat otherwise: long enough to be worth compiling.
+LONG = {
+    "affine layers": _with(n_rows=110, epochs=800, optimizer=Adam(lr=1e-3)),
+    "leaky ReLU, log-loss": _with(n_rows=110, epochs=800, optimizer=Adam(lr=1e-3), loss="bce",
+                                  model=layers(3, 5, 3, hidden=leaky_relu(0.1), output=SIGMOID)),
+}

@@ -1,0 +1,89 @@
+"""The backend walks the reference's path: gradients, losses and parameters, from the very same start."""
+
+import dataclasses
+
+import pytest
+
+from aeclaims.claim import conformance
+from aeclaims.conformance.paths import LONG, SETUPS
+from aeclaims.experiment import SGD, Experiment
+from aeclaims.judge import ClaimFailed, Judge
+from aeclaims.stack import Stack, deviations, relative
+
+AFTER = (1, 10, 200)
+WHY_PATH = ("rounding errors move a path by as many eps as they move the reference's in float32, here at most "
+            "16 times as far, and 4 roundings more")
+WHY_GRADIENT = "after one step of SGD at rate 1 a parameter has moved by its gradient; rounding errors as along a path"
+
+
+def setups(kind: str, says: str, experiments: dict[str, Experiment]) -> pytest.MarkDecorator:
+    """Each set-up as a check of its own."""
+    checks = [pytest.param(experiment, id=name, marks=conformance(f"{kind}: {name}", says=says, where="paths.py"))
+              for name, experiment in experiments.items()]
+    return pytest.mark.parametrize("experiment", checks)
+
+
+@setups("gradient", "gradients are those of the reference", SETUPS)
+def test_gradients_are_the_references(experiment: Experiment, stack: Stack, judge: Judge) -> None:
+    judge_gradients(stack, judge, experiment)
+
+
+@setups("path", "losses and parameters after 1, 10 and 200 steps are those of the reference", SETUPS)
+def test_the_first_200_steps_are_the_references(experiment: Experiment, stack: Stack, judge: Judge) -> None:
+    judge_path(stack, judge, experiment)
+
+
+@setups("long path", "2,400 steps of minibatches are those of the reference", LONG)
+def test_a_long_path_is_the_references(experiment: Experiment, stack: Stack, judge: Judge) -> None:
+    judge_path(stack, judge, experiment)
+
+
+def judge_gradients(stack: Stack, judge: Judge, experiment: Experiment) -> None:
+    """The gradient of each layer at the start, on all rows: what one step of SGD at rate 1 takes away."""
+    once = dataclasses.replace(experiment, epochs=1, batch_size=experiment.n_rows, optimizer=SGD(lr=1.0))
+    seen, exact = stack.train(once), stack.truth(once)
+    judge.every(relative(seen.epoch_loss, exact.epoch_loss), at_most=stack.allowed_losses(once), because=WHY_PATH,
+                seeds=stack.seeds, what="loss of step 1, relative deviation from the reference")
+    for (name, off), allowed in reversed(list(zip(deviations(seen, exact), stack.allowed_parameters(once), strict=True))):
+        judge.every(off, at_most=allowed, because=WHY_GRADIENT, seeds=stack.seeds,
+                    what=f"gradient of the {name} in step 1, relative to the largest parameter")
+
+
+def judge_path(stack: Stack, judge: Judge, experiment: Experiment) -> None:
+    """Epoch losses all along, and parameters after some epochs; a failure says which step was the first to leave the path."""
+    epochs = sorted({min(after, experiment.epochs) for after in (*AFTER, experiment.epochs)})
+    for count in epochs:
+        part = dataclasses.replace(experiment, epochs=count)
+        try:
+            judge_part(stack, judge, part)
+        except ClaimFailed as failure:
+            raise located(stack, experiment, failure, count) from None
+
+
+def judge_part(stack: Stack, judge: Judge, experiment: Experiment) -> None:
+    """Losses of all epochs, and the parameters after them."""
+    seen, exact = stack.train(experiment), stack.truth(experiment)
+    off = relative(seen.epoch_loss, exact.epoch_loss)
+    judge.measure(loss_of_allowed=max(float((off / stack.allowed_losses(experiment)).max()),
+                                      judge.measured.get("loss_of_allowed", 0.0)))
+    judge.every(off, at_most=stack.allowed_losses(experiment), because=WHY_PATH, seeds=stack.seeds,
+                what="relative deviation of epoch losses from the reference")
+    for (name, off), allowed in zip(deviations(seen, exact), stack.allowed_parameters(experiment), strict=True):
+        judge.measure(parameters_of_allowed=max(float(off.max() / allowed), judge.measured.get("parameters_of_allowed", 0.0)))
+        judge.every(off, at_most=allowed, because=WHY_PATH, seeds=stack.seeds,
+                    what=f"{name} after {experiment.epochs} epochs, deviation relative to the largest")
+
+
+def located(stack: Stack, experiment: Experiment, failure: ClaimFailed, epochs: int) -> ClaimFailed:
+    """The failure of the first epoch that fails, found by halving: what left the path first, where, and in which seed."""
+    sound, failing = 0, epochs
+    while failing - sound > 1:
+        middle = (sound + failing) // 2
+        try:
+            judge_part(stack, Judge(), dataclasses.replace(experiment, epochs=middle))
+            sound = middle
+        except ClaimFailed as earlier:
+            failing, failure = middle, earlier
+    unit = "step" if experiment.steps_per_epoch == 1 else f"epoch ({experiment.steps_per_epoch} steps)"
+    failure.args = (f"{unit} {failing} is the first to leave the reference's path: {failure.args[0]}",)
+    return failure

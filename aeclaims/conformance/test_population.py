@@ -1,0 +1,98 @@
+"""Replicas do not know of each other, nor of the layout of memory; a start gives one run."""
+
+import numpy as np
+import pytest
+
+from aeclaims.claim import conformance
+from aeclaims.conformance.paths import SETUPS
+from aeclaims.experiment import Experiment
+from aeclaims.judge import Judge
+from aeclaims.run import Run
+from aeclaims.stack import Stack, deviations, relative
+from aeclaims.start import Affine, Array, Parameters, Start
+
+CROWDS = {name: SETUPS[name] for name in ("every activation, widths 3 to 7", "a short last minibatch", "given rows",
+                                          "BCE of probabilities, bits", "SGD")}
+WHY_ALONE = "a seed is the same replica alone or among others; sums taken in another order are off by rounding errors, as along a path"
+WHY_BITS = "replicas share nothing: what changes one is not seen by another, to the last bit"
+
+
+def crowds(kind: str, says: str) -> pytest.MarkDecorator:
+    """Each crowd as a check of its own."""
+    return pytest.mark.parametrize("experiment", [
+        pytest.param(experiment, id=name, marks=conformance(f"{kind}: {name}", says=says, where="paths.py"))
+        for name, experiment in CROWDS.items()])
+
+
+@crowds("alone", "a seed alone is that seed in a crowd")
+def test_a_seed_alone_is_that_seed_in_a_crowd(experiment: Experiment, stack: Stack, judge: Judge) -> None:
+    crowd = stack.train(experiment)
+    for seed in (stack.seeds[0], stack.seeds[-1]):
+        judge_same(stack, judge, stack.train(experiment, (seed,)), crowd.only((seed,)), "alone and in a crowd")
+
+
+@crowds("order", "a population in another order gives the same runs in that order")
+def test_seeds_in_another_order_give_the_same_runs_in_that_order(experiment: Experiment, stack: Stack, judge: Judge) -> None:
+    turned = stack.train(experiment, stack.seeds[::-1])
+    judge_same(stack, judge, turned.only(stack.seeds), stack.train(experiment), "in another order")
+
+
+@crowds("independence", "changing one replica leaves all others as they were, bit for bit")
+def test_changing_one_replica_leaves_the_others_bit_for_bit(experiment: Experiment, stack: Stack, judge: Judge) -> None:
+    run = stack.train(experiment)
+    stranger = max(stack.seeds) + 1
+    for place in (0, len(stack.seeds) // 2, len(stack.seeds) - 1):
+        others = tuple(stranger if at == place else seed for at, seed in enumerate(stack.seeds))
+        kept = tuple(seed for seed in stack.seeds if seed in others)
+        if kept:
+            judge_bits(stack, judge, stack.train(experiment, others).only(kept), run.only(kept), WHY_BITS,
+                       f"with another replica in place {place}")
+
+
+@crowds("repeated", "two trainings from one start are equal")
+def test_two_trainings_from_one_start_are_equal(experiment: Experiment, stack: Stack, judge: Judge) -> None:
+    judge_bits(stack, judge, stack.train(experiment), stack.train(experiment),
+               "everything random comes from the start, and the backend says that it is deterministic", "the second time")
+
+
+class Strided(Start):
+    """A start whose parameters lie in memory otherwise than in their order: transposed, and with gaps."""
+
+    def parameters(self) -> Parameters:
+        """The same numbers."""
+        def strewn(values: Array) -> Array:
+            room = np.zeros((*values.shape[::-1], 2), values.dtype)
+            view = room[..., 0].T
+            view[:] = values
+            return view
+
+        return tuple(Affine(strewn(weight), strewn(bias)) for weight, bias in super().parameters())
+
+
+@crowds("memory", "parameters that do not lie in order in memory train as those that do")
+def test_parameters_in_strided_memory_train_as_contiguous_ones(experiment: Experiment, stack: Stack, judge: Judge) -> None:
+    run = stack.train_from(Strided(experiment, stack.seeds, np.dtype(stack.dtype)))
+    judge_same(stack, judge, run, stack.train(experiment), "with parameters in strided memory")
+
+
+def judge_same(stack: Stack, judge: Judge, one: Run, other: Run, how: str) -> None:
+    """Two runs of the same seeds, rounding errors apart."""
+    experiment = one.experiment
+    judge.every(relative(one.epoch_loss, other.epoch_loss), at_most=2 * stack.allowed_losses(experiment), because=WHY_ALONE,
+                seeds=one.seeds, what=f"relative deviation of epoch losses {how}")
+    for (name, off), allowed in zip(deviations(one, other), stack.allowed_parameters(experiment), strict=True):
+        judge.every(off, at_most=2 * allowed, because=WHY_ALONE, seeds=one.seeds, what=f"{name} {how}")
+
+
+def judge_bits(stack: Stack, judge: Judge, one: Run, other: Run, because: str, how: str) -> None:
+    """Two runs of the same seeds, to the last bit, where the backend is deterministic."""
+    if not stack.backend.is_deterministic:
+        judge_same(stack, judge, one, other, how)
+        return
+    judge.every((one.epoch_loss != other.epoch_loss).astype(float), at_most=0.0, because=because, seeds=one.seeds,
+                what=f"epoch losses that differ {how}")
+    for number, (ours, theirs) in enumerate(zip(one.parameters, other.parameters, strict=True), 1):
+        for name, a, b in zip(("weight", "bias"), ours, theirs, strict=True):
+            differ = (a != b).reshape(len(a), -1).any(axis=1).astype(float)
+            judge.every(differ, at_most=0.0, because=because, seeds=one.seeds,
+                        what=f"{name} of layer {number} that differs {how}")
