@@ -10,7 +10,8 @@ from typing import Any
 import numpy.typing as npt
 
 from aeclaims.backends.record import DTYPES, Backend, InvalidBackend, Lacking, Tolerance, Train, UnknownBackend
-from aeclaims.experiment import Experiment
+from aeclaims.experiment import Adam, Experiment
+from aeclaims.own_optimizer import InvalidOptimizer, OwnOptimizer
 from aeclaims.run import InvalidRun, Run
 from aeclaims.start import Start, check_dtype, check_seeds
 
@@ -21,7 +22,7 @@ __all__ = ["BACKENDS", "DTYPES", "GROUP", "Backend", "InvalidBackend", "Lacking"
 GROUP = "aeclaims.backends"
 
 
-def _reference(device: str) -> Backend:
+def _reference(device: str, own: OwnOptimizer | None = None) -> Backend:
     if device != "cpu":
         raise UnknownBackend(f"device {device!r}: the reference runs on the CPU only; give 'cpu', or a torch backend")
     from aeclaims.backends import reference
@@ -29,7 +30,7 @@ def _reference(device: str) -> Backend:
     return Backend("reference", reference.train)
 
 
-def _torch(name: str, module: str, device: str, **settings: Any) -> Backend:
+def _torch(name: str, module: str, device: str, own: OwnOptimizer | None = None, **settings: Any) -> Backend:
     try:
         import torch
     except ImportError as error:
@@ -46,7 +47,33 @@ def _torch(name: str, module: str, device: str, **settings: Any) -> Backend:
         raise UnknownBackend(f"device {device!r}: {name} captures CUDA graphs; give 'cuda', or the backend torch or torch-eager")
     # Apple's GPUs have no double precision.
     lacks = {"float64": "Apple's GPUs have no double precision"} if torch.device(device).type == "mps" else {}
-    return Backend(name, partial(train, device=device, **settings), device, lacks, is_torch=True)
+    stock = partial(train, device=device, **settings)
+    if own is None:
+        return Backend(name, stock, device, lacks, is_torch=True)
+    trains, note = _with_own(name, stock, device, own)
+    return Backend(name, trains, device, lacks, is_torch=True, optimizer=str(own), note=note)
+
+
+def _with_own(name: str, stock: Train, device: str, own: OwnOptimizer) -> tuple[Train, str]:
+    """What trains with an optimizer of the user's own, and a line that says so where it is not that backend as it is."""
+    from aeclaims.backends import torch_loop, torch_optimizer, torch_population
+
+    tried = torch_optimizer.tried(own, device)
+    if tried.alone:
+        by_itself = partial(torch_loop.train, device=device, own=tried, needs_closure=tried.needs_closure)
+        note = "" if name == "torch-loop" else f"{own} is trained by torch-loop, one seed at a time: {tried.alone}"
+        return partial(_by_optimizer, by_itself, stock), note
+    reason = tried.eager if name == "torch" else ""
+    if name == "torch-cudagraph" and not tried.is_capturable:
+        reason = "nothing says that its steps can be captured; capturable=true does, where it knows that"
+    if reason:
+        eager = partial(torch_population.train, device=device, is_compiled=False, own=tried)
+        return partial(_by_optimizer, eager, stock), f"{own} is trained by torch-eager: {reason}"
+    return partial(stock, own=tried), ""
+
+
+def _by_optimizer(of_adam: Train, others: Train, experiment: Experiment, start: Start) -> Run:
+    return (of_adam if isinstance(experiment.optimizer, Adam) else others)(experiment, start)
 
 
 def _torch_devices() -> list[str]:
@@ -60,7 +87,7 @@ def _torch_devices() -> list[str]:
     return found
 
 
-BACKENDS: dict[str, Callable[[str], Backend]] = {
+BACKENDS: dict[str, Callable[..., Backend]] = {
     "torch": partial(_torch, "torch", "torch_population", is_compiled=True),
     "torch-eager": partial(_torch, "torch-eager", "torch_population", is_compiled=False),
     "torch-cudagraph": partial(_torch, "torch-cudagraph", "torch_cudagraph"),
@@ -83,16 +110,21 @@ def check_name(name: str) -> str:
                          "or package.module:name of your own")
 
 
-def get(name: str, device: str = "cpu") -> Backend:
-    """The backend of that name on that device.
+def get(name: str, device: str = "cpu", optimizer: OwnOptimizer | None = None) -> Backend:
+    """The backend of that name on that device; with an optimizer of the user's own, on a torch backend.
 
     What stands at package.module:name, or behind an entry point of the group aeclaims.backends, is a Backend, a function
     train(experiment, start) -> Run, or a function backend(device) -> Backend.
-    Raises UnknownBackend, listing what there is, where the name, its import, the record or the device fails.
+    Raises UnknownBackend, listing what there is, where the name, its import, the record or the device fails, and InvalidOptimizer
+    where the optimizer does.
     """
     check_name(name)
+    with_torch = [ours for ours in BACKENDS if ours.startswith("torch")]
+    if optimizer is not None and name not in with_torch:
+        raise InvalidOptimizer(f"{optimizer}: backend {name!r} takes no optimizer of torch's; give --claims-backend one of "
+                               f"{', '.join(with_torch)}")
     if name in BACKENDS:
-        return BACKENDS[name](device)
+        return BACKENDS[name](device, optimizer)
     found = _found(name)
     if callable(found) and not isinstance(found, Backend) and _positional(found) == 1:
         found = found(device)

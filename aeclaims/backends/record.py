@@ -53,6 +53,8 @@ class Backend:
     tolerances: by dtype, where conformance needs more than rounding errors of that dtype explain.
     is_deterministic: whether two trainings from one start are equal to the last bit.
     is_torch: whether torch trains on that device: then torch itself is checked there, too.
+    optimizer: the user's own, which trains in Adam's place; empty where there is none.
+    note: how it trains, where that is not as its name says; a line of the report.
     Raises InvalidBackend, which names the field.
     """
 
@@ -63,6 +65,8 @@ class Backend:
     tolerances: Mapping[str, Tolerance] = field(default_factory=dict)
     is_deterministic: bool = True
     is_torch: bool = False
+    optimizer: str = ""
+    note: str = ""
 
     def __post_init__(self) -> None:
         _require(isinstance(self.name, str) and bool(self.name), "Backend.name", self.name, "give a name")

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from aeclaims.backends.inductor_pass import WIDEST_WITHOUT_BLAS, MinibatchLast
+from aeclaims.own_optimizer import one_line
 
 if TYPE_CHECKING:
     from aeclaims.backends.torch_population import Population
 
 __all__ = ["WIDEST_WITHOUT_BLAS", "CompiledSteps"]
 
+CANNOT_COMPILE = "torch could not compile the training step"
 Steps = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
 
 
@@ -44,11 +46,14 @@ class CompiledSteps:
 
     def __init__(self, population: "Population") -> None:
         self.population, self.optimizer = population, population.optimizer
+        self.repeated: Steps | None = None
+        self.next: Callable[[torch.Tensor], torch.Tensor] = self.first
+        if population.own is not None:
+            self.next = self.first_of_own
+            return
         for group in self.optimizer.param_groups:
             # Rates that lie in a tensor are no part of the program: trainings that differ by them are compiled once.
             group["lr"] = torch.tensor(group["lr"], dtype=torch.float64)
-        self.next: Callable[[torch.Tensor], torch.Tensor] = self.first
-        self.repeated: Steps | None = None
 
     def __call__(self, batches: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """A step on each of the minibatches, (S, B, D); returns the losses of each, (S,)."""
@@ -83,6 +88,11 @@ class CompiledSteps:
         self.next, self.repeated = self.compiling, self._known()
         return losses
 
+    def first_of_own(self, batch: torch.Tensor) -> torch.Tensor:
+        """The first step of an optimizer of the user's own: what it holds may be changed by torch's graph only, not by us."""
+        self.next = self.compiling
+        return self.population.step(batch)
+
     def compiling(self, batch: torch.Tensor) -> torch.Tensor:
         """The first call compiles, or shows that nothing can."""
         # Each training is a new program: without a reset, dynamo would give up on compiling after eight of them.
@@ -98,12 +108,26 @@ class CompiledSteps:
                 warnings.simplefilter("ignore", DeprecationWarning)
                 losses: torch.Tensor = self.graph(batch)
         except Exception as error:
-            self.next = self.population.step
-            warnings.warn(f"torch could not compile the training step and trains eagerly, which is slower: "
-                          f"{type(error).__name__}: {str(error).splitlines()[0]}", RuntimeWarning, stacklevel=4)
-            return self.next(batch)
-        self.next = self.keeping
+            return self._eagerly(batch, error)
+        self.next = self.keeping if self.population.own is None else self.guarded
         return losses
+
+    def guarded(self, batch: torch.Tensor) -> torch.Tensor:
+        """A step of the user's own optimizer: torch asks each time whether what it compiled for still is so.
+
+        Where it is not, the optimizer changes something in Python, which a call that is kept would repeat as it was.
+        """
+        try:
+            with torch._dynamo.config.patch(specialize_float=True, error_on_recompile=True):
+                losses: torch.Tensor = self.graph(batch)
+        except Exception as error:
+            return self._eagerly(batch, error)
+        return losses
+
+    def _eagerly(self, batch: torch.Tensor, error: Exception) -> torch.Tensor:
+        self.next = self.population.step
+        warnings.warn(f"{CANNOT_COMPILE} and trains eagerly, which is slower: {one_line(error)}", RuntimeWarning, stacklevel=5)
+        return self.next(batch)
 
     def keeping(self, batch: torch.Tensor) -> torch.Tensor:
         """The second call is kept, if repeating it does what it did, to the last bit; else the graph goes on being called."""

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from aeclaims.backends import torch_parts
 from aeclaims.backends.torch_population import Population, conditions
 from aeclaims.experiment import Experiment
 from aeclaims.progress import progress
@@ -20,12 +21,12 @@ from aeclaims.run import Run
 from aeclaims.start import Start
 
 
-def train(experiment: Experiment, start: Start, *, device: str) -> Run:
-    """Train every seed of `start` at once."""
+def train(experiment: Experiment, start: Start, *, device: str, own: torch_parts.Factory | None = None) -> Run:
+    """Train every seed of `start` at once; by an optimizer of the user's own in Adam's place, if it can be captured."""
     epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
     with conditions(experiment, start, device), progress("torch-cudagraph", experiment.epochs) as advance:
         # Fused, the optimizer's arithmetic is one kernel, and its count of steps lies on the device.
-        population = Population(experiment, start, device=device, is_fused=True)
+        population = Population(experiment, start, device=device, is_fused=True, own=own)
         epochs, order = Epochs(population), start.order(0)
         for epoch in range(experiment.epochs):
             losses = epochs.begin(order)

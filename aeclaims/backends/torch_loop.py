@@ -1,28 +1,33 @@
 """The torch-loop backend: one seed at a time, the way people write a training loop. Slow and obvious."""
 
+from typing import Any
+
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from aeclaims.backends import torch_parts
-from aeclaims.experiment import Experiment
+from aeclaims.experiment import Adam, Experiment
 from aeclaims.progress import progress
 from aeclaims.run import Run
 from aeclaims.start import Start
 
 
-def train(experiment: Experiment, start: Start, *, device: str) -> Run:
-    """Train every seed of `start`, each from beginning to end."""
+def train(
+    experiment: Experiment, start: Start, *, device: str, own: torch_parts.Factory | None = None, needs_closure: bool = False,
+) -> Run:
+    """Train every seed of `start`, each from beginning to end; by an optimizer of the user's own in Adam's place."""
     dtype = torch_parts.torch_dtype(start.dtype)
     rows, initial = start.rows(), start.parameters()
     epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
-    networks = []
+    networks, is_closed = [], needs_closure and isinstance(experiment.optimizer, Adam)
     with torch_parts.default_dtype(dtype), progress("torch-loop", experiment.epochs * len(start.seeds)) as advance:
         for seed in range(len(start.seeds)):
             network = torch_parts.network(experiment.model, device, dtype)
             torch_parts.load(network, initial, seed)
             criterion = torch_parts.LOSSES[experiment.loss]()
-            optimizer = torch_parts.optimizer(experiment, list(network.parameters()))
+            optimizer = torch_parts.optimizer(experiment, list(network.parameters()), own)
             dataset = TensorDataset(torch_parts.tensor(rows[seed if len(rows) > 1 else 0]).to(device))
             for epoch in range(experiment.epochs):
                 order = start.order(epoch)
@@ -31,6 +36,9 @@ def train(experiment: Experiment, start: Start, *, device: str) -> Run:
                 loader = DataLoader(dataset, experiment.batch_size, sampler=sampler, generator=torch.Generator())
                 losses = []
                 for (batch,) in loader:
+                    if is_closed:
+                        losses.append(closed_step(experiment, network, optimizer, batch))
+                        continue
                     if experiment.clear_gradients:
                         optimizer.zero_grad()
                     loss = criterion(network(batch), batch)
@@ -42,3 +50,20 @@ def train(experiment: Experiment, start: Start, *, device: str) -> Run:
             networks.append(network)
     stacked = [torch.stack(same) for same in zip(*(network.parameters() for network in networks), strict=True)]
     return Run(start, epoch_loss, torch_parts.collect(stacked))
+
+
+def closed_step(experiment: Experiment, network: nn.Sequential, optimizer: Any, batch: torch.Tensor) -> float:
+    """A step of an optimizer that asks for the loss as often as it likes; returns the loss before it."""
+    criterion = torch_parts.LOSSES[experiment.loss]()
+    losses = []
+
+    def closure() -> torch.Tensor:
+        if experiment.clear_gradients:
+            optimizer.zero_grad()
+        loss: torch.Tensor = criterion(network(batch), batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.item())
+        return loss
+
+    optimizer.step(closure)
+    return losses[0] if losses else float("nan")

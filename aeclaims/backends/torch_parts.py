@@ -1,7 +1,7 @@
 """The vocabulary in torch's own terms: modules, losses and optimizers, none of them re-implemented."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,8 @@ from torch import nn
 from aeclaims.experiment import Activation, Adam, Experiment, Model
 from aeclaims.start import Affine, Array, Parameters
 
+# Of parameters and a learning rate: what trains in Adam's place.
+Factory = Callable[[list[nn.Parameter], float], Any]
 LOSSES = {"mse": nn.MSELoss, "bce": nn.BCELoss, "bce_logits": nn.BCEWithLogitsLoss}
 
 
@@ -54,9 +56,13 @@ def collect(tensors: Iterable[torch.Tensor]) -> Parameters:
     return tuple(Affine(w, b) for w, b in zip(arrays[::2], arrays[1::2], strict=True))
 
 
-def optimizer(experiment: Experiment, parameters: list[nn.Parameter], *, is_fused: bool = False) -> torch.optim.Optimizer:
-    """torch's stock optimizer."""
+def optimizer(
+    experiment: Experiment, parameters: list[nn.Parameter], own: Factory | None = None, *, is_fused: bool = False,
+) -> Any:
+    """torch's stock optimizer, or the user's own in Adam's place."""
     spec = experiment.optimizer
+    if own is not None and isinstance(spec, Adam):
+        return own(parameters, spec.lr)
     common: dict[str, Any] = {"lr": spec.lr, "weight_decay": spec.weight_decay, "fused": is_fused or None}
     if isinstance(spec, Adam):
         return torch.optim.Adam(parameters, betas=spec.betas, eps=spec.eps, **common)

@@ -17,7 +17,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from aeclaims import processors
 from aeclaims.backends import torch_parts
 from aeclaims.backends.torch_compiled import WIDEST_WITHOUT_BLAS, CompiledSteps
-from aeclaims.experiment import Experiment
+from aeclaims.experiment import Adam, Experiment
 from aeclaims.progress import progress
 from aeclaims.run import Double, Run
 from aeclaims.start import Parameters, Start
@@ -29,11 +29,14 @@ PICKED_AT_ONCE: Final = 16
 Steps = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
 
 
-def train(experiment: Experiment, start: Start, *, device: str, is_compiled: bool) -> Run:
-    """Train every seed of `start` at once."""
+def train(
+    experiment: Experiment, start: Start, *, device: str, is_compiled: bool, own: torch_parts.Factory | None = None,
+) -> Run:
+    """Train every seed of `start` at once; by an optimizer of the user's own in Adam's place."""
     epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
     with conditions(experiment, start, device):
-        population = Population(experiment, start, device=device, is_compiled=is_compiled and _pays(experiment, device))
+        population = Population(experiment, start, device=device, is_compiled=is_compiled and _pays(experiment, device),
+                                own=own)
         with progress("torch" if is_compiled else "torch-eager", experiment.epochs) as advance:
             for epoch in range(experiment.epochs):
                 epoch_loss[epoch] = population.train_epoch(start.order(epoch))
@@ -63,12 +66,14 @@ class Population:
 
     def __init__(
         self, experiment: Experiment, start: Start, *, device: str, is_compiled: bool = False, is_fused: bool = False,
+        own: torch_parts.Factory | None = None,
     ) -> None:
         self.experiment, self.device = experiment, device
+        self.own = own if isinstance(experiment.optimizer, Adam) else None
         self.pick, self.steps_picked = self._picker(start, is_compiled), PICKED_AT_ONCE if is_compiled else 1
         skeleton = torch_parts.network(experiment.model, "meta", torch_parts.torch_dtype(start.dtype))
         self.parameters = self._parameters(start, [name for name, _ in skeleton.named_parameters()])
-        self.optimizer = torch_parts.optimizer(experiment, list(self.parameters.values()), is_fused=is_fused)
+        self.optimizer = torch_parts.optimizer(experiment, list(self.parameters.values()), own, is_fused=is_fused)
         criterion = torch_parts.LOSSES[experiment.loss]()
 
         def loss(parameters: Mapping[str, torch.Tensor], batch: torch.Tensor) -> torch.Tensor:
