@@ -29,6 +29,7 @@ class Claim:
     least_seeds: how many it takes at least, where its judges look at some of them only.
     reference_seeds: what the claim takes on the reference by default, where its judges need no more; few where a
     replica is costly.    source: whose sentence it is.
+    needs_adam: why it is about Adam, so that with an optimizer of the user's own it is not exercised; empty where it is not.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Claim:
     least_seeds: int = 2
     reference_seeds: int = 256
     source: str = SOURCE
+    needs_adam: str = ""
 
     def __post_init__(self) -> None:
         if (self.finding == "holds") == bool(self.nuance):
@@ -59,13 +61,17 @@ class Claim:
 
 def claim(
     id: str, *, where: str, says: str, kind: Kind, shares: tuple[Share, ...] = (), trains: Iterable[Experiment] = (),
-    finding: Finding = "holds", nuance: str = "", least_seeds: int = 2, reference_seeds: int = 256,
+    finding: Finding = "holds", nuance: str = "", least_seeds: int = 2, reference_seeds: int = 256, needs_adam: str = "",
 ) -> pytest.MarkDecorator:
     """Mark a test as the judge of a claim: `pytest -m claims` selects it, and the report carries this record."""
-    return pytest.mark.claims(Claim(id, where, says, kind, shares, tuple(trains), finding, nuance, least_seeds, reference_seeds))
+    return pytest.mark.claims(Claim(id, where, says, kind, shares, tuple(trains), finding, nuance, least_seeds, reference_seeds,
+                                    needs_adam=needs_adam))
 
 
-def conformance(id: str, *, says: str, where: str, seeds: int = 8, trains: Iterable[Experiment] = ()) -> pytest.MarkDecorator:
+def conformance(
+    id: str, *, says: str, where: str, seeds: int = 8, trains: Iterable[Experiment] = (), needs_adam: str = "",
+) -> pytest.MarkDecorator:
     """Mark a test as a check of the stack itself: `pytest -m conformance` selects it; it is judged and reported as a claim is."""
     return pytest.mark.conformance(
-        Claim(id, where, says, "theorem", trains=tuple(trains), least_seeds=seeds, reference_seeds=seeds, source="conformance"))
+        Claim(id, where, says, "theorem", trains=tuple(trains), least_seeds=seeds, reference_seeds=seeds, source="conformance",
+              needs_adam=needs_adam))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from aeclaims.experiment import Adam
 from aeclaims.run import Double, Run
 
 # The most that one side of one share may err: a claim that is true to the letter fails with at most this probability
@@ -17,6 +18,7 @@ from aeclaims.run import Double, Run
 ALPHA = 1e-6
 # Of the interval reported with a share (Clopper and Pearson, exact); the verdict is the test's, not the interval's.
 CONFIDENCE = 0.99
+AGREEMENT = "agreement with the reference, which trains Adam"
 
 
 class Verdict(StrEnum):
@@ -77,8 +79,13 @@ class Statement:
 
 @dataclass
 class Judge:
-    """Judges one claim: raises ClaimFailed on the first rejection, and notes what could not be exercised."""
+    """Judges one claim: raises ClaimFailed on the first rejection, and notes what could not be exercised.
 
+    optimizer: the user's own, which trains in Adam's place. What is said of Adam is then left out, and noted.
+    """
+
+    optimizer: str = ""
+    left_out: list[str] = field(default_factory=list)
     measured: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     floor: float | None = None
@@ -169,9 +176,10 @@ class Judge:
         """A backend against the reference, from the same start: each epoch loss, seed by seed.
 
         |loss - reference| <= roundings * eps * reference, eps of the training's dtype, in the first `epochs` (all, where
-        None), as long as the reference's loss is above `above`. Says nothing where the run is the reference's own.
+        None), as long as the reference's loss is above `above`. Says nothing where the run is the reference's own, nor where
+        an optimizer of the user's own trained it: the reference trains Adam.
         """
-        if run is reference:
+        if run is reference or (isinstance(run.experiment.optimizer, Adam) and not self.is_adams(AGREEMENT)):
             return
         seen, expected = run.epoch_loss[:epochs], reference.epoch_loss[:epochs]
         is_compared = ~(expected <= above)  # NaN in the reference is compared, and fails
@@ -182,6 +190,17 @@ class Judge:
         self.measure(worst_deviation=max(float(deviation.max()), self.measured.get("worst_deviation", 0.0)))
         self.every(deviation, at_most=roundings * np.finfo(run.start.dtype).eps, because=because, seeds=run.seeds,
                    what="relative deviation of epoch losses from the reference")
+
+    def is_adams(self, what: str, *, is_the_claim: bool = False) -> bool:
+        """Whether Adam trains, so that what is said of Adam's rates can be judged; where it does not, that is left out.
+
+        is_the_claim: the claim says just that; without it, it is not exercised. What else it judges can still fail.
+        """
+        if self.optimizer:
+            noted = f"{self.optimizer} trains in Adam's place: {what}" if is_the_claim else what
+            notes = self.not_exercised if is_the_claim else self.left_out
+            notes += [noted] * (noted not in notes)
+        return not self.optimizer
 
     def _is_empty(self, size: int, statement: Statement) -> bool:
         if statement.because not in self.because:

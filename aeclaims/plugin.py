@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from aeclaims.claim import Claim
     from aeclaims.experiment import Experiment
     from aeclaims.judge import Judge
+    from aeclaims.own_optimizer import OwnOptimizer
     from aeclaims.run import Run
     from aeclaims.session import Session
     from aeclaims.stack import Stack
@@ -55,6 +56,15 @@ def _dtype(text: str) -> str:
     return text
 
 
+def _optimizer(text: str) -> "OwnOptimizer":
+    from aeclaims.own_optimizer import InvalidOptimizer, parse
+
+    try:
+        return parse(text)
+    except InvalidOptimizer as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 class Option(NamedTuple):
     """One --claims-* option."""
 
@@ -68,6 +78,8 @@ OPTIONS = (
     Option("backend", "torch", _backend,
            "what trains: torch, torch-eager, torch-cudagraph, torch-loop, reference, or package.module:name"),
     Option("device", "cpu", str, "where torch trains: cpu, cuda, cuda:1, ..."),
+    Option("optimizer", None, _optimizer,
+           "package.module:name[,lr=...]: an optimizer of your own in Adam's place, on the torch backends"),
     Option("dtype", "float32", _dtype, "float32 or float64"),
     Option("seeds", None, lambda text: _whole(1, text),
            "replicas of each claim (default: 256 on the reference; else the fewest with which every judge can fail)"),
@@ -102,6 +114,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "claims(claim): judges a claim about training; see aeclaims.claim.claim")
     config.addinivalue_line("markers", "conformance(claim): checks a training stack; see aeclaims.claim.conformance")
     config.addinivalue_line("markers", "slow: takes hours on a CPU; runs only where -m names it")
+    if config.getoption("claims_optimizer") is not None:
+        # How an optimizer of one's own is trained is to be said, and is no failure; -W on the command line has its way.
+        config.addinivalue_line("filterwarnings", "default:torch could not compile the training step:RuntimeWarning")
     config.stash[RESULTS] = []
     config.pluginmanager.register(_Results(config.stash[RESULTS]), "aeclaims-results")
 
@@ -150,25 +165,34 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if not any(_claim(item) for item in session.items) or session.config.option.collectonly:
         return
     from aeclaims.backends import UnknownBackend
+    from aeclaims.own_optimizer import InvalidOptimizer
 
     try:
         _session(session.config).check_backend()
         _session(session.config).plan(claim for item in session.items if (claim := _claim(item)))
     except UnknownBackend as error:
         raise pytest.UsageError(f"--claims-backend, --claims-device, --claims-dtype: {error}") from None
+    except InvalidOptimizer as error:
+        raise pytest.UsageError(f"--claims-optimizer: {error}") from None
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
-    return [_session(config).header()] if any(_claim(item) for item in items) else []
+    if not any(_claim(item) for item in items):
+        return []
+    session = _session(config)
+    return [session.header(), *[session.note] * bool(session.note)]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """A claim about what the backend lacks is not exercised."""
-    if _claim(pyfuncitem) is None:
+    """A claim about what the backend lacks, or about Adam where another optimizer trains, is not exercised."""
+    claim = _claim(pyfuncitem)
+    if claim is None:
         return (yield)
     from aeclaims.backends import Lacking
 
+    if reason := _session(pyfuncitem.config).lacks_adam(claim):
+        pytest.skip(reason)
     try:
         return (yield)
     except Lacking as error:
@@ -239,7 +263,8 @@ def judge(request: pytest.FixtureRequest) -> "Judge":
     """Judges the claim; keeps what it measured for the report."""
     from aeclaims.judge import Judge
 
-    judge = request.node.stash[JUDGE] = Judge()
+    own = request.config.getoption("claims_optimizer")
+    judge = request.node.stash[JUDGE] = Judge(optimizer="" if own is None else str(own))
     return judge
 
 

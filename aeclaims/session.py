@@ -1,6 +1,7 @@
 """The state of one pytest run: what was asked for, what was trained, and what became of each claim."""
 
 import os
+import shlex
 import tempfile
 import time
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ from aeclaims.ahead import Ahead, can_copy_processes
 from aeclaims.claim import Claim
 from aeclaims.experiment import Experiment
 from aeclaims.judge import ClaimFailed
+from aeclaims.own_optimizer import OwnOptimizer
 from aeclaims.run import Run
 
 
@@ -32,11 +34,14 @@ class Settings:
     seed_base: int
     processes: int | None
     json: Path | None
+    optimizer: OwnOptimizer | None = None
 
     def command(self, node: str, seeds: int, seed_base: int) -> str:
         """The command that judges one claim again, on these seeds."""
         parts = [f"pytest --pyargs {node} -m claims --claims-backend {self.backend}", f"--claims-dtype {self.dtype}",
                  f"--claims-seeds {seeds}", f"--claims-seed-base {seed_base}"]
+        if self.optimizer is not None:
+            parts.append(f"--claims-optimizer {shlex.quote(str(self.optimizer))}")
         return " ".join(parts + [f"--claims-device {self.device}"] * (self.device != "cpu"))
 
 
@@ -54,9 +59,12 @@ class Session:
 
     @property
     def backend(self) -> backends.Backend:
-        """The backend under test; raises UnknownBackend where it, its device or its dtype is not to be had."""
+        """The backend under test; raises UnknownBackend where it, its device or its dtype is not to be had.
+
+        Raises InvalidOptimizer where the optimizer of the user's own is not.
+        """
         if self._backend is None:
-            backend = backends.get(self.settings.backend, self.settings.device)
+            backend = backends.get(self.settings.backend, self.settings.device, self.settings.optimizer)
             if self.settings.dtype not in backend.dtypes:
                 raise backends.UnknownBackend(f"dtype {self.settings.dtype!r}: {backend.name} on {backend.device} has "
                                               f"{' and '.join(backend.dtypes)} only")
@@ -64,8 +72,18 @@ class Session:
         return self._backend
 
     def check_backend(self) -> None:
-        """Raise UnknownBackend now where the backend under test, its device or its dtype is not to be had."""
+        """Raise UnknownBackend or InvalidOptimizer now where the backend under test is not to be had."""
         _ = self.backend
+
+    @property
+    def note(self) -> str:
+        """How the backend trains, where that is not as its name says."""
+        return self._backend.note if self._backend else ""
+
+    def lacks_adam(self, claim: Claim) -> str:
+        """Why the claim is not exercised: another optimizer trains than the one that it is about; else empty."""
+        return f"{self.settings.optimizer} trains in Adam's place: {claim.needs_adam}" if (
+            self.settings.optimizer and claim.needs_adam) else ""
 
     def seeds(self, claim: Claim) -> range:
         """The seeds of a claim: as many as asked for, else its own number on the reference, else the fewest that can fail."""
@@ -78,6 +96,8 @@ class Session:
     def plan(self, claims: Iterable[Claim]) -> None:
         """Have what these claims will train trained ahead, in their order, once the first of them asks for a run."""
         for claim in claims:
+            if self.lacks_adam(claim):
+                continue
             seeds = self.seeds(claim)
             for experiment in claim.trains:
                 self.planned[experiment] = max(seeds, self.planned.get(experiment, seeds), key=len)
@@ -110,7 +130,8 @@ class Session:
     def train(self, experiment: Experiment, seeds: range) -> Run:
         """The run of the backend under test."""
         run = self._once(self.backend, experiment, seeds)
-        _check_trained(self.backend.name, run)
+        with_own = f" with {self.settings.optimizer}" if self.settings.optimizer else ""
+        _check_trained(self.backend.name + with_own, run)
         return run
 
     def reference(self, experiment: Experiment, seeds: range) -> Run:
@@ -133,6 +154,7 @@ class Session:
         return {
             "aeclaims": _version("aeclaims"), "torch": _version("torch"), "numpy": _version("numpy"),
             "python": python_version(), "backend": self.settings.backend, "device": self.settings.device,
+            "optimizer": None if self.settings.optimizer is None else str(self.settings.optimizer),
             "dtype": self.settings.dtype, "seeds": self.settings.seeds or max((c["seeds"] for c in claims), default=0),
             "seed_base": self.settings.seed_base, "seconds": round(time.monotonic() - self.begun, 3), "claims": claims,
         }  # fmt: skip
@@ -143,8 +165,9 @@ class Session:
         seeds = self.settings.seeds or (
             ("256, fewer for costly claims" if self.settings.backend == "reference" else "the fewest that can fail a claim")
             + f", times {self.settings.scale}" * (self.settings.scale > 1))
+        own = f", {self.settings.optimizer} in Adam's place" if self.settings.optimizer else ""
         return (f"aeclaims {found['aeclaims']}, torch {found['torch']}, numpy {found['numpy']}, python {found['python']}; "
-                f"backend {found['backend']}, device {found['device']}, {found['dtype']}; "
+                f"backend {found['backend']}{own}, device {found['device']}, {found['dtype']}; "
                 f"seeds: {seeds}, from {found['seed_base']}")
 
 

@@ -17,7 +17,7 @@ from aeclaims.judge import ALPHA, Judge
        shares=(SEVEN_EIGHTHS, ALMOST_ALL),
        finding="holds for a share",
        nuance="that is with Adam at 1e-3, for the optimizer is not shown; at 1e-4 about half of them get there",
-       trains=LISTING.values(),
+       trains=LISTING.values(), needs_adam="310 epochs are those of Adam",
        says="the posted network gets below 1e-5 within 310 epochs")
 def test_most_seeds_of_the_posted_network_get_below_1e_5(train: Train, reference: Train, judge: Judge) -> None:
     fast, slow = train(LISTING[1e-3]), train(LISTING[1e-4])
@@ -38,7 +38,7 @@ def test_most_seeds_of_the_posted_network_get_below_1e_5(train: Train, reference
 
 @claim("listing-needs-zero-grad", where="listing below the answer", kind="observation", shares=(NEXT_TO_NONE,),
        reference_seeds=16, finding="does not hold", nuance="no seed gets there: the listing cannot be what was run",
-       trains=[LISTING_AS_IT_READS],
+       trains=[LISTING_AS_IT_READS], needs_adam="how far the parameters swing is known of Adam at 1e-3",
        says="the listing as it reads, which never clears its gradients, gets below 1e-5 in 310 epochs")
 def test_without_clearing_gradients_no_seed_gets_there(train: Train, reference: Train, judge: Judge) -> None:
     run = train(LISTING_AS_IT_READS)
@@ -74,7 +74,7 @@ def test_sgd_does_not_get_there_in_310_epochs(train: Train, judge: Judge) -> Non
        shares=(ALMOST_ALL, THREE_QUARTERS), reference_seeds=16, finding="does not hold",
        nuance="zero is no longer reached: an affine model with decay w ends at 3 (w D)^2. And one seed in ten of those that get "
               "below 1e-5 within 310 epochs no longer does with a decay of 1e-6",
-       trains=[LISTING_DECAY, LINEAR_DECAY],
+       trains=[LISTING_DECAY, LINEAR_DECAY], needs_adam="the decay is Adam's, added to the gradient",
        says="weight decay of 1e-6 does no harm")
 def test_weight_decay_moves_the_floor_to_where_theory_puts_it(train: Train, judge: Judge) -> None:
     run = train(LISTING_DECAY)

@@ -56,7 +56,7 @@ def test_no_model_and_no_learning_rate_gets_below_the_entropy(
 
 
 @claim("sigmoid-bce-bernoulli", where="answer, section Sigmoid, Bernoulli rows", kind="observation", shares=(ALMOST_ALL,),
-       trains=[SIGMOID_BERNOULLI],
+       trains=[SIGMOID_BERNOULLI], needs_adam="200 epochs are those of Adam at 1e-4",
        says="on Bernoulli(1/2) rows the same model and loss converge, to a low loss very quickly: below 1e-3 in 200 epochs")
 def test_bernoulli_rows_bring_log_loss_below_1e_3(train: Train, reference: Train, judge: Judge) -> None:
     run = train(SIGMOID_BERNOULLI)

@@ -10,22 +10,25 @@ from aeclaims.judge import Judge
 
 
 @claim("loss-data-mismatch", where="answer, summary", kind="theorem", shares=(ALMOST_ALL,),
-       trains=[SIGMOID_UNIFORM, LINEAR_MSE],
+       trains=[SIGMOID_UNIFORM],  # and LINEAR_MSE, with Adam only
        says="on the same uniform rows BCE stays above their entropy at every epoch, while MSE goes to zero")
 def test_bce_stays_above_the_entropy_of_uniform_rows_and_mse_does_not(train: Train, judge: Judge) -> None:
     bce = train(SIGMOID_UNIFORM)
     floor = floors.epoch_entropy(bce.start)
     excess = bce.epoch_loss - floor
-    judge.measure(floor=floor.mean(), least_excess=excess.min(), least_mse=train(LINEAR_MSE).epoch_loss.min())
+    judge.measure(floor=floor.mean(), least_excess=excess.min())
     judge.every(excess, at_least=-floors.rounding(bce.start.dtype, floor), seeds=bce.seeds,
                 what="BCE above the entropy of the epoch's rows", because="Gibbs: BCE(x, p) = H(x) + KL(x || p) >= H(x)")
+    if not judge.is_adams("that MSE goes below 1e-5 in 800 epochs"):
+        return
     mse = train(LINEAR_MSE)
+    judge.measure(least_mse=mse.epoch_loss.min())
     judge.share(mse.reached(1e-5) > 0, ALMOST_ALL, seeds=mse.seeds, name="share_mse_below_1e-5",
                 what="MSE below 1e-5 on rows of the same kind", because="the identity is an affine map: MSE has floor 0")
 
 
 @claim("other-loss-reaches-zero", where="answer, summary", kind="observation", shares=(ALMOST_ALL,),
-       trains=[LOGITS_UNIFORM, LINEAR[1e-3]],
+       trains=[LOGITS_UNIFORM, LINEAR[1e-3]], needs_adam="40 epochs are enough for Adam at 1e-3",
        says="the same model on the same rows comes to zero, and soon, with another loss")
 def test_mse_brings_the_model_that_log_loss_does_not_bring_to_zero(train: Train, reference: Train, judge: Judge) -> None:
     bce, mse = train(LOGITS_UNIFORM), train(LINEAR[1e-3])
@@ -44,7 +47,7 @@ def test_mse_brings_the_model_that_log_loss_does_not_bring_to_zero(train: Train,
 
 
 @claim("other-data-reaches-zero", where="answer, summary", kind="observation", shares=(ALMOST_ALL,),
-       trains=[LOGITS_BERNOULLI],
+       trains=[LOGITS_BERNOULLI], needs_adam="40 epochs are enough for Adam at 1e-2",
        says="the same loss comes to zero, and soon, on other rows and with a slightly other model")
 def test_binary_rows_bring_log_loss_to_zero(train: Train, reference: Train, judge: Judge) -> None:
     run = train(LOGITS_BERNOULLI)

@@ -35,7 +35,7 @@ def settle(
             because.append(f"{type(error).__name__}: {error}" if error else str(report.longrepr))
     elif report.skipped or judge.not_exercised or not judge.judged:
         verdict = Verdict.NOT_EXERCISED
-        because += judge.not_exercised or [str(error) if error else "the claim judged nothing"]
+        because += judge.not_exercised or judge.left_out or [str(error) if error else "the claim judged nothing"]
         report.outcome = "skipped"
         report.longrepr = (str(report.fspath), report.location[1] or 0, f"not exercised: {'; '.join(because)}")
     else:
@@ -46,7 +46,8 @@ def settle(
         "backend": session.settings.backend, "seeds": len(seeds), "floor": _finite(judge.floor),
         "measured": {name: _finite(value) for name, value in judge.measured.items()},
         "intervals": judge.intervals,
-        "statements": [vars(statement) for statement in judge.statements], "trainings": trainings, "because": "; ".join(because),
+        "statements": [vars(statement) for statement in judge.statements], "trainings": trainings,
+        "left_out": judge.left_out, "note": session.note, "because": "; ".join(because),
         "seconds": round(report.duration, 3), "replay": replay,
     }  # fmt: skip
 

@@ -40,7 +40,11 @@ def print_table(reporter: pytest.TerminalReporter, results: list[dict[str, Any]]
     reporter.section("claims", sep="=")
     reporter.write_line(_render(table, reporter).rstrip("\n"))
     reporter.write_line(", ".join(f"{counts[v]} {v}" for v in Verdict if counts[v]) + f" of {len(results)} claims")
+    for note in dict.fromkeys(result["note"] for result in results if result["note"]):
+        reporter.write_line(note)
     for result in results:
+        if result["verdict"] == Verdict.HELD and result["left_out"]:
+            reporter.write_line(f"held without what is Adam's: {result['id']}: {'; '.join(result['left_out'])}")
         if result["verdict"] == Verdict.NOT_EXERCISED:
             reporter.write_line(f"not exercised: {result['id']}: {result['because']}")
 
