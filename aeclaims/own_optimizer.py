@@ -84,7 +84,7 @@ def _number(part: str, text: str) -> float:
         number = float(text)
         if math.isfinite(number):
             return int(text) if text.lstrip("+-").isdigit() else number
-    raise InvalidOptimizer(f"{part!r}: {text!r} is not a finite number; give a number, true, false, or a tuple such as (0.9,0.99)")
+    raise InvalidOptimizer(f"{part!r}: {text!r} is not a finite number; give a number, true, false, or a tuple: (0.9,0.99)")
 
 
 def one_line(error: BaseException) -> str:

@@ -54,7 +54,7 @@ def _torch(name: str, module: str, device: str, own: OwnOptimizer | None = None,
     return Backend(name, trains, device, lacks, is_torch=True, optimizer=str(own), note=note)
 
 
-def _with_own(name: str, stock: Train, device: str, own: OwnOptimizer) -> tuple[Train, str]:
+def _with_own(name: str, stock: Callable[..., Run], device: str, own: OwnOptimizer) -> tuple[Train, str]:
     """What trains with an optimizer of the user's own, and a line that says so where it is not that backend as it is."""
     from aeclaims.backends import torch_loop, torch_optimizer, torch_population
 

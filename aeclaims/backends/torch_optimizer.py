@@ -81,7 +81,7 @@ def _checked(own: OwnOptimizer, factory: Callable[..., Any], device: str) -> Any
                                "class or function that takes (parameters, lr=...), and the arguments after it") from None
     for method in ("step", "zero_grad"):
         if not callable(getattr(made, method, None)):
-            raise InvalidOptimizer(f"{own}: it made a {type(made).__name__}, which has no {method}(); give what makes an optimizer")
+            raise InvalidOptimizer(f"{own}: it made a {type(made).__name__}, which has no {method}(): that is no optimizer")
     return made
 
 

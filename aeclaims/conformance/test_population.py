@@ -13,7 +13,8 @@ from aeclaims.start import Affine, Array, Parameters, Start
 
 CROWDS = {name: SETUPS[name] for name in ("every activation, widths 3 to 7", "a short last minibatch", "given rows",
                                           "BCE of probabilities, bits", "SGD")}
-WHY_ALONE = "a seed is the same replica alone or among others; sums taken in another order are off by rounding errors, as along a path"
+WHY_ALONE = ("a seed is the same replica alone or among others; sums taken in another order are off by rounding errors, "
+             "as along a path")
 WHY_BITS = "replicas share nothing: what changes one is not seen by another, to the last bit"
 
 
