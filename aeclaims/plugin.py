@@ -160,8 +160,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in slow]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """A backend, device or dtype that is not there is a usage error before anything is trained."""
+    """A backend, device, optimizer or dtype that is not there is a usage error before anything is trained.
+
+    First, so that the header, which pytest prints when collection has finished, can say how the backend trains.
+    """
     if not any(_claim(item) for item in session.items) or session.config.option.collectonly:
         return
     from aeclaims.backends import UnknownBackend

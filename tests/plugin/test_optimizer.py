@@ -231,7 +231,7 @@ def test_a_backend_without_torch_takes_none(claims, backend):
 
 def assert_usage_error(result, message):
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert [line for line in result.stderr.str().splitlines() if message in line and "rror" in line]
+    assert [line for line in result.stderr.str().splitlines() if message in line and "error:" in line.lower()]
     assert "Traceback" not in result.stderr.str() + result.stdout.str()
 
 

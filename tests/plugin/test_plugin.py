@@ -117,12 +117,12 @@ def test_the_json_holds_every_claim_also_when_one_fails(claims, pytester):
     result = claims("--claims-json", "out.json", "--claims-seeds", "24")
     result.assert_outcomes(passed=1, failed=1)
     found = read(pytester)
-    assert set(found) == {"aeclaims", "torch", "numpy", "python", "backend", "device", "dtype", "seeds", "seed_base",
+    assert set(found) == {"aeclaims", "torch", "numpy", "python", "backend", "device", "optimizer", "dtype", "seeds", "seed_base",
                           "seconds", "claims"}
     assert (found["backend"], found["seeds"], found["seed_base"]) == ("reference", 24, 0)
     held, failed = found["claims"]
     fields = {"id", "where", "kind", "says", "verdict", "backend", "seeds", "floor", "measured", "because", "seconds", "replay",
-              "finding", "nuance", "intervals", "statements", "trainings"}
+              "finding", "nuance", "intervals", "statements", "trainings", "left_out", "note"}
     assert set(held) == set(failed) == fields
     assert (held["id"], held["verdict"], held["floor"], held["kind"]) == ("falls", "held", 0.0, "observation")
     assert held["measured"]["share"] == 1
