@@ -11,6 +11,7 @@ import pytest
 
 import aeclaims.claims
 from aeclaims import SIGMOID, Adam, Affine, Beta, Experiment, Model, Redundant, Run, Start, train
+from aeclaims.claim import Claim
 from aeclaims.claims import (
     setups,
     test_beyond,
@@ -181,9 +182,9 @@ CASES = [(claim, fault) for claim, faults in FAULTS for fault in faults]
 NAMES = {id(value): name for name, value in globals().items() if callable(value)}
 
 
-def judge_with(claim: Callable[..., None], stack: Callable[[Experiment], Run]) -> Judge:
+def judge_with(claim: Callable[..., None], stack: Callable[[Experiment], Run], optimizer: str = "") -> Judge:
     """Judge a claim on a stack, as the plugin's fixtures would."""
-    judge = Judge()
+    judge = Judge(optimizer=optimizer)
     function = claim.hypothesis.inner_test if hasattr(claim, "hypothesis") else claim
     offered = {"judge": judge, "train": stack, "reference": sound}
     wanted = inspect.signature(function).parameters
@@ -217,6 +218,49 @@ def test_what_is_trained_ahead_is_what_the_claim_trains(claim):
 def test_the_fault_makes_the_claim_fail(claim, fault):
     with pytest.raises(ClaimFailed):
         judge_with(claim, lambda experiment: fault(sound(experiment)))
+
+
+def record(claim: Callable[..., None]) -> Claim:
+    (marker,) = (mark for mark in claim.pytestmark if mark.name == "claims")
+    return marker.args[0]
+
+
+WITH_ANY_OPTIMIZER = [(claim, faults) for claim, faults in FAULTS if not record(claim).needs_adam]
+
+
+def diverged(run: Run) -> Run:
+    """An optimizer whose steps end in NaN."""
+    return Run(run.start, np.full_like(run.epoch_loss, np.nan),
+               tuple(Affine(np.full_like(w, np.nan), np.full_like(b, np.nan)) for w, b in run.parameters))
+
+
+@pytest.mark.parametrize(("claim", "faults"), WITH_ANY_OPTIMIZER, ids=[claim.__name__ for claim, _ in WITH_ANY_OPTIMIZER])
+def test_what_is_judged_with_any_optimizer_holds_and_can_fail(claim, faults):
+    assert judge_with(claim, sound, "mine:Own").judged
+    failures = []
+    for fault in (diverged, *faults):
+        try:
+            judge_with(claim, lambda experiment, fault=fault: fault(sound(experiment)), "mine:Own")
+        except ClaimFailed as failure:
+            failures.append(failure)
+    assert failures
+
+
+# Here too little is trained for any optimizer to show a difference, or SGD trains.
+WITHOUT_ADAM = {"entropy-floor-beta", "excess-is-divergence", "features-independent", "listing-sgd", "listing-signs",
+                "sigmoid-bce-uniform-any"}
+
+
+@pytest.mark.parametrize("claim", [claim for claim, _ in WITH_ANY_OPTIMIZER], ids=lambda claim: claim.__name__)
+def test_what_an_idle_optimizer_would_fail_is_not_judged_with_any(claim):
+    judge = judge_with(claim, lambda experiment: untrained(sound(experiment)) if is_adams(experiment) else sound(experiment),
+                       "mine:Own")
+    assert judge.judged
+    assert bool(judge.left_out or judge.not_exercised) == (record(claim).id not in WITHOUT_ADAM)
+
+
+def is_adams(experiment: Experiment) -> bool:
+    return isinstance(experiment.optimizer, Adam)
 
 
 def test_every_claim_of_the_package_is_in_the_list():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy
 
-from aeclaims import Adam, Experiment, Uniform, affine, train
+from aeclaims import SGD, Adam, Experiment, Uniform, affine, train
 from aeclaims.judge import ClaimFailed, Judge, Share
 from aeclaims.run import Run
 
@@ -120,3 +120,23 @@ def test_agreement_says_nothing_of_a_run_with_itself_nor_where_nothing_is_compar
     judge.agrees(changed(run, 0, 0, 2), run, because="b", roundings=1, above=1e9)
     assert judge.judged == 0
     assert judge.not_exercised
+
+
+def test_what_is_adams_is_left_out_once_and_noted_where_another_optimizer_trains():
+    assert Judge().is_adams("450 epochs")
+    judge = Judge(optimizer="mine:Own")
+    assert not judge.is_adams("450 epochs")
+    assert not judge.is_adams("450 epochs")
+    assert (judge.left_out, judge.not_exercised) == (["450 epochs"], [])
+    assert not judge.is_adams("how near", is_the_claim=True)
+    assert judge.not_exercised == ["mine:Own trains in Adam's place: how near"]
+
+
+@pytest.mark.parametrize(("optimizer", "is_compared"), [(Adam(), False), (SGD(lr=0.1), True)])
+def test_agreement_is_asked_of_sgd_only_where_another_optimizer_trains(optimizer, is_compared):
+    experiment = Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=optimizer, epochs=2, n_rows=30)
+    run = train(experiment, seeds=SEEDS[:2], backend="reference")
+    judge = Judge(optimizer="mine:Own")
+    judge.agrees(changed(run, 0, 0, 1), run, because="b", roundings=100)
+    assert bool(judge.judged) == is_compared
+    assert bool(judge.left_out) != is_compared
