@@ -56,14 +56,18 @@ def _torch(name: str, module: str, device: str, own: OwnOptimizer | None = None,
 
 def _with_own(name: str, stock: Callable[..., Run], device: str, own: OwnOptimizer) -> tuple[Train, str]:
     """What trains with an optimizer of the user's own, and a line that says so where it is not that backend as it is."""
-    from aeclaims.backends import torch_loop, torch_optimizer, torch_population
+    import torch
+
+    from aeclaims.backends import torch_compiling, torch_loop, torch_optimizer, torch_population
 
     tried = torch_optimizer.tried(own, device)
     if tried.alone:
         by_itself = partial(torch_loop.train, device=device, own=tried, needs_closure=tried.needs_closure)
         note = "" if name == "torch-loop" else f"{own} is trained by torch-loop, one seed at a time: {tried.alone}"
         return partial(_by_optimizer, by_itself, stock), note
-    reason = tried.eager if name == "torch" else ""
+    reason = ""
+    if name == "torch" and torch.device(device).type == "cpu":
+        reason = tried.eager or torch_compiling.why_not(tried, device)
     if name == "torch-cudagraph" and not tried.is_capturable:
         reason = "nothing says that its steps can be captured; capturable=true does, where it knows that"
     if reason:

@@ -244,10 +244,9 @@ def test_the_readmes_optimizer_is_judged(claims, pytester):
     assert "torch-loop" not in result.stdout.str()
 
 
-def test_a_step_that_does_not_compile_is_no_failure_where_warnings_are_errors(claims, pytester):
+def test_a_step_that_does_not_compile_is_noted_and_no_failure_where_warnings_are_errors(claims, pytester):
     pytester.makepyfile(mine=OPTIMIZERS.replace("p -= self", "p -= (p.grad.sum() == p.grad.sum()).item() * self"))
     pytester.makeconftest("from aeclaims.backends import torch_population\ntorch_population.COMPILING_PAYS_FROM_STEPS = 0\n")
-    pytester.makepyfile(test_claims=CLAIMS.replace("n_rows=90", "n_rows=900"))
     result = claims("mine:Plain", "-k", "above", backend="torch")
-    result.assert_outcomes(passed=1, deselected=3, warnings=1)
-    result.stdout.fnmatch_lines(["*torch could not compile the training step and trains eagerly*"])
+    result.assert_outcomes(passed=1, deselected=3)
+    result.stdout.fnmatch_lines(["mine:Plain is trained by torch-eager: *Unsupported*"])
