@@ -264,7 +264,7 @@ def stack(request: pytest.FixtureRequest) -> "Stack":
     claim = _claim(request.node)
     if claim is None:
         raise _not_a_claim(request, "stack")
-    return Stack(session.backend, session.settings.dtype, tuple(session.seeds(claim)))
+    return Stack(session.backend, session.settings.dtype, tuple(session.seeds(claim)), session.trained)
 
 
 def _not_a_claim(request: pytest.FixtureRequest, fixture: str) -> pytest.UsageError:

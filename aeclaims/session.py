@@ -18,6 +18,7 @@ from aeclaims.claim import Claim
 from aeclaims.experiment import Experiment
 from aeclaims.judge import ClaimFailed
 from aeclaims.run import Run
+from aeclaims.start import Start
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Session:
     settings: Settings
     runs: dict[tuple[str, Experiment], Run] = field(default_factory=dict)
     parts: dict[tuple[str, Experiment, range], Run] = field(default_factory=dict)
+    trained: dict[Start, Run] = field(default_factory=dict)
     begun: float = field(default_factory=time.monotonic)
     planned: dict[Experiment, range] = field(default_factory=dict)
     _backend: backends.Backend | None = None
@@ -144,8 +146,17 @@ class Session:
             ("256, fewer for costly claims" if self.settings.backend == "reference" else "the fewest that can fail a claim")
             + f", times {self.settings.scale}" * (self.settings.scale > 1))
         return (f"aeclaims {found['aeclaims']}, torch {found['torch']}, numpy {found['numpy']}, python {found['python']}; "
-                f"backend {found['backend']}, device {found['device']}, {found['dtype']}; "
+                f"backend {found['backend']}, device {found['device']}, {found['dtype']}{_tf32(found['device'])}; "
                 f"seeds: {seeds}, from {found['seed_base']}")
+
+
+def _tf32(device: str) -> str:
+    """On CUDA, whether products of float32 are rounded to TF32, which torch leaves off unless it is asked."""
+    if device.partition(":")[0] != "cuda":
+        return ""
+    import torch
+
+    return f", TF32 {'on' if torch.backends.cuda.matmul.allow_tf32 else 'off'}"
 
 
 def _check_trained(name: str, run: Run) -> None:
