@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from aeclaims.backends import Lacking
 from aeclaims.claim import conformance
 from aeclaims.conformance.paths import LONG, SETUPS
 from aeclaims.experiment import SGD, Experiment
@@ -88,6 +89,13 @@ def located(stack: Stack, experiment: Experiment, failure: ClaimFailed, epochs: 
             sound = middle
         except ClaimFailed as earlier:
             failing, failure = middle, earlier
+    try:
+        judge_gradients(stack, Judge(), experiment)
+        cause = "gradients at the start are the reference's, so that it is the optimizer: its step, moments or count of steps"
+    except ClaimFailed as earlier:
+        cause = f"gradients at the start are not the reference's: {earlier.what}"
+    except Lacking:
+        cause = "gradients could not be looked at without SGD"
     unit = "step" if experiment.steps_per_epoch == 1 else f"epoch ({experiment.steps_per_epoch} steps)"
-    failure.args = (f"{unit} {failing} is the first to leave the reference's path: {failure.args[0]}",)
+    failure.args = (f"{unit} {failing} is the first to leave the reference's path: {failure.args[0]}\n  cause:  {cause}",)
     return failure

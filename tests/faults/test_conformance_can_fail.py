@@ -94,6 +94,27 @@ def test_a_fault_of_one_replica_names_its_seed():
     assert failed.value.seed == 5
 
 
+def test_a_fault_of_the_optimizers_moments_is_told_from_one_of_gradients(monkeypatch):
+    from aeclaims.backends import get, torch_parts
+
+    stock = torch_parts.optimizer
+
+    def faulty(experiment, parameters, **settings):
+        optimizer = stock(experiment, parameters, **settings)
+        for group in optimizer.param_groups:
+            group.update({"betas": (0.9, 0.99)} if "betas" in group else {})
+        return optimizer
+
+    monkeypatch.setattr(torch_parts, "optimizer", faulty)
+    with pytest.raises(ClaimFailed, match="step 3 is the first to leave") as failed:
+        test_path.judge_path(Stack(get("torch-eager"), "float32", tuple(range(8))), Judge(),
+                             SETUPS["affine layers, MSE, Adam"])
+    assert "cause:  gradients at the start are the reference's, so that it is the optimizer" in str(failed.value)
+    with pytest.raises(ClaimFailed) as failed:
+        test_path.judge_path(stack((BIAS, f"            bias -= rate * slope.sum(axis=1) * (0.99 {LAST} else 1)\n")), Judge(), SGD)
+    assert "cause:  gradients at the start are not the reference's: gradient of the bias of layer 2" in str(failed.value)
+
+
 def test_what_is_not_deterministic_is_compared_up_to_rounding():
     noise = [(STEP, STEP + "            slope = slope * (1 + 1e-16 * np.random.default_rng().integers(0, 3))\n")]
     CHECKS["repeated"](stack(*noise, is_deterministic=False))

@@ -354,3 +354,20 @@ def test_a_finding_needs_its_nuance():
 
     with pytest.raises(ValueError, match="claim x: finding 'does not hold' with nuance ''"):
         claim("x", where="here", says="so", kind="theorem", finding="does not hold")
+
+
+def test_the_header_says_on_cuda_whether_products_are_rounded():
+    import torch
+
+    from aeclaims.session import Session, Settings
+
+    def header(device):
+        return Session(Settings("torch", device, "float32", None, 1, 0, None, None)).header()
+
+    assert "device cuda:1, float32, TF32 off; " in header("cuda:1")
+    assert "TF32" not in header("cpu")
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        assert "TF32 on; " in header("cuda")
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = False
