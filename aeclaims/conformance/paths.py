@@ -68,6 +68,9 @@ SETUPS = {
     "given rows": _with(rows=_GIVEN, n_rows=70, batch_size=32, epochs=67),
 }
 
+# Of as many seeds as kernels take at once, and more.
+CROWD = _with(optimizer=SGD(lr=0.1), n_rows=110, epochs=20)
+
 # Long enough to be worth compiling: stacks may treat such trainings otherwise.
 LONG = {
     "affine layers": _with(n_rows=110, epochs=1100, optimizer=Adam(lr=1e-3)),

@@ -6,7 +6,7 @@ import pytest
 
 from aeclaims.backends import Lacking
 from aeclaims.claim import conformance
-from aeclaims.conformance.paths import LONG, SETUPS
+from aeclaims.conformance.paths import CROWD, LONG, SETUPS
 from aeclaims.experiment import SGD, Experiment
 from aeclaims.judge import ClaimFailed, Judge
 from aeclaims.stack import Stack, deviations, relative
@@ -31,6 +31,11 @@ def test_gradients_are_the_references(experiment: Experiment, stack: Stack, judg
 
 @setups("path", "losses and parameters after 1, 10 and 200 steps are those of the reference", SETUPS)
 def test_the_first_200_steps_are_the_references(experiment: Experiment, stack: Stack, judge: Judge) -> None:
+    judge_path(stack, judge, experiment)
+
+
+@setups("crowd", "each of 64 seeds walks the reference's path", {"64 seeds": CROWD}, seeds=64)
+def test_64_seeds_walk_the_references_path(experiment: Experiment, stack: Stack, judge: Judge) -> None:
     judge_path(stack, judge, experiment)
 
 
