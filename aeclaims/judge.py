@@ -77,8 +77,12 @@ class Statement:
 
 @dataclass
 class Judge:
-    """Judges one claim: raises ClaimFailed on the first rejection, and notes what could not be exercised."""
+    """Judges one claim: raises ClaimFailed on the first rejection, and notes what could not be exercised.
 
+    granted: how many times the usual rounding errors the backend's record grants it, with its evidence.
+    """
+
+    granted: float = 1.0
     measured: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     floor: float | None = None
@@ -168,8 +172,8 @@ class Judge:
     ) -> None:
         """A backend against the reference, from the same start: each epoch loss, seed by seed.
 
-        |loss - reference| <= roundings * eps * reference, eps of the training's dtype, in the first `epochs` (all, where
-        None), as long as the reference's loss is above `above`. Says nothing where the run is the reference's own.
+        |loss - reference| <= roundings * granted * eps * reference, eps of the training's dtype, in the first `epochs` (all,
+        where None), as long as the reference's loss is above `above`. Says nothing where the run is the reference's own.
         """
         if run is reference:
             return
@@ -180,7 +184,7 @@ class Judge:
             return
         deviation = np.where(is_compared, np.abs(seen - expected) / expected, 0.0)
         self.measure(worst_deviation=max(float(deviation.max()), self.measured.get("worst_deviation", 0.0)))
-        self.every(deviation, at_most=roundings * np.finfo(run.start.dtype).eps, because=because, seeds=run.seeds,
+        self.every(deviation, at_most=roundings * self.granted * np.finfo(run.start.dtype).eps, because=because, seeds=run.seeds,
                    what="relative deviation of epoch losses from the reference")
 
     def _is_empty(self, size: int, statement: Statement) -> bool:

@@ -239,7 +239,11 @@ def judge(request: pytest.FixtureRequest) -> "Judge":
     """Judges the claim; keeps what it measured for the report."""
     from aeclaims.judge import Judge
 
-    judge = request.node.stash[JUDGE] = Judge()
+    granted = 1.0
+    if _claim(request.node) is not None:
+        session = _session(request.config)
+        granted = session.backend.granted(session.settings.dtype)
+    judge = request.node.stash[JUDGE] = Judge(granted)
     return judge
 
 

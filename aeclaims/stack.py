@@ -44,8 +44,7 @@ class Stack:
     @property
     def eps(self) -> float:
         """What one rounding may be off, relative to the number, times what the backend's record grants it."""
-        granted = self.backend.tolerances.get(self.dtype)
-        return float(np.finfo(self.dtype).eps) * (granted.times if granted else 1)
+        return float(np.finfo(self.dtype).eps) * self.backend.granted(self.dtype)
 
     def truth(self, experiment: Experiment, seeds: Sequence[int] | None = None) -> Run:
         """The reference's run in float64: what there is to agree with."""
