@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from aeclaims.run import Run
     from aeclaims.session import Session
     from aeclaims.stack import Stack
+    from aeclaims.xfails import Known
 
 # ------------------------------------------------------------------------------------------- options
 
@@ -55,6 +57,15 @@ def _dtype(text: str) -> str:
     return text
 
 
+def _xfails(text: str) -> dict[str, "Known"]:
+    from aeclaims.xfails import InvalidList, read
+
+    try:
+        return read(Path(text))
+    except InvalidList as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 class Option(NamedTuple):
     """One --claims-* option."""
 
@@ -75,8 +86,12 @@ OPTIONS = (
     Option("seed-base", 0, lambda text: _whole(0, text), "the first seed"),
     Option("processes", None, lambda text: _whole(1, text),
            "processes that train on a CPU while claims are judged (default: as many as there are processors; 1: pytest's own)"),
+    Option("xfails", None, _xfails, "known failures: a file with lines `id  # reason  expires=2027-01-01`; strict"),
     Option("json", None, _json_path, "write what was judged to this file"),
 )
+
+
+METAVARS = {"json": "PATH", "xfails": "FILE"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -85,7 +100,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         shown = "" if option.default is None else f" (default: {option.default})"
         # argparse would parse a default given here, and parsing imports what only a claim needs.
         group.addoption(f"--claims-{option.name}", default=None, type=option.type, help=option.help + shown,
-                        metavar="PATH" if option.name == "json" else option.name.upper().replace("-", "_"))
+                        metavar=METAVARS.get(option.name, option.name.upper().replace("-", "_")))
 
 
 # --------------------------------------------------------------------------------------------- hooks
@@ -95,6 +110,9 @@ MOST_TRAININGS = 20
 SESSION = pytest.StashKey["Session"]()
 RESULTS = pytest.StashKey[list[dict[str, Any]]]()
 JUDGE = pytest.StashKey["Judge"]()
+# What is wrong with the list of known failures.
+PROBLEMS = pytest.StashKey[list[str]]()
+IDS: pytest.StashKey[set[str]] = pytest.StashKey()
 RUNS = pytest.StashKey[dict["Experiment", "Run"]]()
 
 
@@ -135,8 +153,15 @@ def _claim(item: pytest.Item) -> "Claim | None":
     return marker.args[0] if marker else None
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A slow claim is left out unless -m asks for it by that name."""
+    """Known failures are marked; a slow claim is left out unless -m asks for it by that name."""
+    claims = [(item, claim) for item in items if (claim := _claim(item))]
+    config.stash[IDS] = {claim.id for _, claim in claims}
+    for item, claim in claims:
+        known = (config.getoption("claims_xfails") or {}).get(claim.id)
+        if known is not None and not known.has_expired(date.today()):
+            item.add_marker(pytest.mark.xfail(strict=True, reason=f"{known.reason} ({known.place})"))
     if "slow" in config.option.markexpr:
         return
     slow = [item for item in items if _claim(item) and item.get_closest_marker("slow")]
@@ -214,6 +239,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if SESSION in session.config.stash:
         session.config.stash[SESSION].close()
     results = session.config.stash[RESULTS]
+    _check_known_failures(session, results)
     if results and session.exitstatus == pytest.ExitCode.OK and all(r["verdict"] == "not exercised" for r in results):
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
     path = session.config.getoption("claims_json")
@@ -224,11 +250,27 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     write_whole(path, json.dumps(_session(session.config).document(results), indent=2) + "\n")
 
 
+def _check_known_failures(session: pytest.Session, results: list[dict[str, Any]]) -> None:
+    """A list of known failures with lines of no claim, or expired ones, fails the run."""
+    listed = session.config.getoption("claims_xfails")
+    if not listed or hasattr(session.config, "workerinput"):
+        return
+    from aeclaims.xfails import problems, shipped_ids
+
+    collected: set[str] = session.config.stash.get(IDS, set())
+    ids = shipped_ids() | collected | {result["id"] for result in results}
+    found = session.config.stash[PROBLEMS] = problems(listed.values(), ids, date.today())
+    if found and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if config.stash[RESULTS]:
         from aeclaims.report.table import print_table
 
         print_table(terminalreporter, config.stash[RESULTS])
+    for problem in config.stash.get(PROBLEMS, []):
+        terminalreporter.write_line(f"known failures: {problem}", red=True)
 
 
 # ------------------------------------------------------------------------------------------ fixtures

@@ -19,6 +19,7 @@ from aeclaims.experiment import Experiment
 from aeclaims.judge import ClaimFailed
 from aeclaims.run import Run
 from aeclaims.start import Start
+from aeclaims.xfails import Known
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Settings:
     scale: int
     seed_base: int
     processes: int | None
+    xfails: dict[str, Known] | None
     json: Path | None
 
     def command(self, node: str, seeds: int, seed_base: int) -> str:
