@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
-LINE = re.compile(r"(?P<id>[^#]*?)\s*#\s*(?P<reason>.*?)(?:(?:^|\s+)expires=(?P<expires>\S*))?\s*")
+EXPIRES = re.compile(r"(?:^|\s)expires=(\S*)$")
 
 
 class InvalidList(ValueError):
@@ -48,16 +48,18 @@ def read(path: Path) -> dict[str, Known]:
 
 
 def _parsed(text: str, place: str) -> Known:
-    match = LINE.fullmatch(text)
-    if match is None or not match["id"] or not match["reason"]:
+    id, _, comment = (part.strip() for part in text.partition("#"))
+    day = EXPIRES.search(comment)
+    reason = EXPIRES.sub("", comment).strip()
+    if not id or not reason:
         raise InvalidList(f"{place}: {text!r}: give an id, and behind # the reason: linear-mse  # reason  expires=2027-01-01")
     expires = None
-    if match["expires"] is not None:
+    if day is not None:
         try:
-            expires = date.fromisoformat(match["expires"])
+            expires = date.fromisoformat(day[1])
         except ValueError:
-            raise InvalidList(f"{place}: expires={match['expires']}: give a day, such as expires=2027-01-01") from None
-    return Known(match["id"], match["reason"], expires, place)
+            raise InvalidList(f"{place}: expires={day[1]}: give a day, such as expires=2027-01-01") from None
+    return Known(id, reason, expires, place)
 
 
 def problems(listed: Iterable[Known], ids: Iterable[str], today: date) -> list[str]:

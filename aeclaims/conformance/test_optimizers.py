@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from aeclaims.claim import conformance
-from aeclaims.conformance.direct import Torch, close, host, number, under_test
+from aeclaims.conformance.direct import Torch, close, host, number, seeded, under_test
 from aeclaims.judge import Judge
 from aeclaims.stack import Stack
 
@@ -91,7 +91,8 @@ def judge_long(torch: Torch, judge: Judge, optimizer: Any, step: Any, name: str)
 def test_zero_grad_clears_every_gradient(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     for is_none in (True, False):
-        layers = [torch.module.nn.Linear(3, 3, device=torch.device, dtype=torch.dtype) for _ in range(3)]
+        with seeded(torch, 0):
+            layers = [torch.module.nn.Linear(3, 3, device=torch.device, dtype=torch.dtype) for _ in range(3)]
         parameters = [parameter for layer in layers for parameter in layer.parameters()]
         optimizer = torch.module.optim.Adam(parameters)
         values = torch.tensor(np.ones((4, 3)))

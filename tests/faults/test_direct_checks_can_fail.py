@@ -132,11 +132,10 @@ def eps_inside_the_root(optimizer, step):
 
 
 def counted_one_more(optimizer, step):
-    for state in optimizer.state.values():
-        state["step"] += 1
     step()
     for state in optimizer.state.values():
-        state["step"] -= bool(state["step"] > 1)
+        if state["step"] == 1:
+            state["step"] += 1
 
 
 def decoupled_decay(optimizer, step):
@@ -235,7 +234,7 @@ FAULTS = {
     "data.rand_coarse": (UNIFORM, RAND, returning(lambda u: (u * 256).floor() / 256)),
     "data.rand_dup4": (UNIFORM, RAND, returning(fours)),
     "data.rand_skew": (UNIFORM, RAND, returning(lambda u: u**1.06)),
-    "data.rand_reaches_one": (UNIFORM, RAND, returning(lambda u: 1 - u + u * 0)),
+    "data.rand_reaches_one": (UNIFORM, RAND, returning(lambda u: (u * 1.00001).clamp(max=1))),
     "data.rand_slices_equal": (SLICES, RAND, returning(repeated_slice)),
     "engine.shared_seed": (SLICES, "torch.manual_seed",
                            lambda stock: lambda seed: stock(0)),
