@@ -86,6 +86,7 @@ OPTIONS = (
     Option("seed-base", 0, lambda text: _whole(0, text), "the first seed"),
     Option("processes", None, lambda text: _whole(1, text),
            "processes that train on a CPU while claims are judged (default: as many as there are processors; 1: pytest's own)"),
+    Option("ladder", False, bool, "with -m conformance: judge torch-loop, torch-eager, compilers and CUDA graphs, in that order"),
     Option("xfails", None, _xfails, "known failures: a file with lines `id  # reason  expires=2027-01-01`; strict"),
     Option("json", None, _json_path, "write what was judged to this file"),
 )
@@ -97,7 +98,10 @@ METAVARS = {"json": "PATH", "xfails": "FILE"}
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("aeclaims", "claims about training (select them with -m claims)")
     for option in OPTIONS:
-        shown = "" if option.default is None else f" (default: {option.default})"
+        shown = "" if option.default in (None, False) else f" (default: {option.default})"
+        if option.type is bool:
+            group.addoption(f"--claims-{option.name}", action="store_true", default=False, help=option.help)
+            continue
         # argparse would parse a default given here, and parsing imports what only a claim needs.
         group.addoption(f"--claims-{option.name}", default=None, type=option.type, help=option.help + shown,
                         metavar=METAVARS.get(option.name, option.name.upper().replace("-", "_")))
@@ -155,24 +159,30 @@ def _claim(item: pytest.Item) -> "Claim | None":
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Known failures are marked; a slow claim is left out unless -m asks for it by that name."""
+    """Known failures are marked; left out are slow claims unless -m asks for them by that name, and rungs or all others."""
     claims = [(item, claim) for item in items if (claim := _claim(item))]
     config.stash[IDS] = {claim.id for _, claim in claims}
     for item, claim in claims:
         known = (config.getoption("claims_xfails") or {}).get(claim.id)
         if known is not None and not known.has_expired(date.today()):
             item.add_marker(pytest.mark.xfail(strict=True, reason=f"{known.reason} ({known.place})"))
-    if "slow" in config.option.markexpr:
-        return
-    slow = [item for item in items if _claim(item) and item.get_closest_marker("slow")]
-    if slow:
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in slow]
+    is_slow_named, has_ladder = "slow" in config.option.markexpr, config.getoption("claims_ladder")
+    out = {item for item, claim in claims if (item.get_closest_marker("slow") and not is_slow_named)
+           or claim.is_rung != has_ladder}
+    if out:
+        config.hook.pytest_deselected(items=list(out))
+        items[:] = [item for item in items if item not in out]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """A backend, device or dtype that is not there is a usage error before anything is trained."""
-    if not any(_claim(item) for item in session.items) or session.config.option.collectonly:
+    has_claims = any(_claim(item) for item in session.items)
+    if session.config.getoption("claims_ladder"):
+        if session.config.getoption("claims_backend") is not None:
+            raise pytest.UsageError("--claims-ladder chooses the backends itself: leave --claims-backend out")
+        if not has_claims:
+            raise pytest.UsageError("--claims-ladder: no rung is selected; give -m conformance, and no -k that leaves them out")
+    if not has_claims or session.config.option.collectonly:
         return
     from aeclaims.backends import UnknownBackend
 
@@ -269,6 +279,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         from aeclaims.report.table import print_table
 
         print_table(terminalreporter, config.stash[RESULTS])
+    if config.getoption("claims_ladder") and config.stash[RESULTS]:
+        left = sorted(result["id"] for result in config.stash[RESULTS] if result["verdict"] == "failed")
+        terminalreporter.write_line(f"the first rung that leaves the reference: {left[0] if left else 'none of those exercised'}")
     for problem in config.stash.get(PROBLEMS, []):
         terminalreporter.write_line(f"known failures: {problem}", red=True)
 

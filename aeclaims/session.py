@@ -33,6 +33,7 @@ class Settings:
     scale: int
     seed_base: int
     processes: int | None
+    ladder: bool
     xfails: dict[str, Known] | None
     json: Path | None
 

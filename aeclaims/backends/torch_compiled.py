@@ -40,10 +40,13 @@ PROGRAMS: dict[Any, Program] = {}
 
 
 class CompiledSteps:
-    """`Population.eager_steps`, compiled; where no compiler works, the eager ones, and a warning."""
+    """`Population.eager_steps`, compiled; where no compiler works, the eager ones, and a warning.
 
-    def __init__(self, population: "Population") -> None:
-        self.population, self.optimizer = population, population.optimizer
+    compiler: torch's name for it. What inductor makes of a step is kept and repeated; of another compiler it is called.
+    """
+
+    def __init__(self, population: "Population", compiler: str = "inductor") -> None:
+        self.population, self.optimizer, self.compiler = population, population.optimizer, compiler
         for group in self.optimizer.param_groups:
             # Rates that lie in a tensor are no part of the program: trainings that differ by them are compiled once.
             group["lr"] = torch.tensor(group["lr"], dtype=torch.float64)
@@ -80,17 +83,19 @@ class CompiledSteps:
         for state in self.optimizer.state.values():
             if "step" in state:
                 state["step"] = state["step"].double()
-        self.next, self.repeated = self.compiling, self._known()
+        self.next, self.repeated = self.compiling, self._known() if self.compiler == "inductor" else None
         return losses
 
     def compiling(self, batch: torch.Tensor) -> torch.Tensor:
         """The first call compiles, or shows that nothing can."""
         # Each training is a new program: without a reset, dynamo would give up on compiling after eight of them.
         torch.compiler.reset()
-        self.graph = torch.compile(torch.no_grad()(self.trace), fullgraph=True, dynamic=False, options={
+        options: Any = None if self.compiler != "inductor" else {
             "joint_custom_pre_pass": MinibatchLast(), "size_asserts": False, "alignment_asserts": False, "scalar_asserts": False,
             # What the processor says that it can do; to have the compiler try takes 7 s.
-            "cpp.vec_isa_ok": True})
+            "cpp.vec_isa_ok": True}
+        self.graph = torch.compile(torch.no_grad()(self.trace), fullgraph=True, dynamic=False, backend=self.compiler,
+                                   options=options)
         try:
             # The compiler's modules warn of each other's deprecations; `-W error` must not stop a training for that.
             # Numbers of the optimizer's never change: traced as if they did, dynamo would trace the step twice.
@@ -102,7 +107,7 @@ class CompiledSteps:
             warnings.warn(f"torch could not compile the training step and trains eagerly, which is slower: "
                           f"{type(error).__name__}: {str(error).splitlines()[0]}", RuntimeWarning, stacklevel=4)
             return self.next(batch)
-        self.next = self.keeping
+        self.next = self.keeping if self.compiler == "inductor" else self.graph
         return losses
 
     def keeping(self, batch: torch.Tensor) -> torch.Tensor:

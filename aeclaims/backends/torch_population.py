@@ -29,11 +29,12 @@ PICKED_AT_ONCE: Final = 16
 Steps = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
 
 
-def train(experiment: Experiment, start: Start, *, device: str, is_compiled: bool) -> Run:
-    """Train every seed of `start` at once."""
+def train(experiment: Experiment, start: Start, *, device: str, is_compiled: bool, compiler: str = "") -> Run:
+    """Train every seed of `start` at once; compiled where that pays, or, where a compiler of torch is named, in any case."""
     epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
     with conditions(experiment, start, device):
-        population = Population(experiment, start, device=device, is_compiled=is_compiled and _pays(experiment, device))
+        population = Population(experiment, start, device=device, compiler=compiler or "inductor",
+                                is_compiled=bool(compiler) or (is_compiled and _pays(experiment, device)))
         with progress("torch" if is_compiled else "torch-eager", experiment.epochs) as advance:
             for epoch in range(experiment.epochs):
                 epoch_loss[epoch] = population.train_epoch(start.order(epoch))
@@ -63,6 +64,7 @@ class Population:
 
     def __init__(
         self, experiment: Experiment, start: Start, *, device: str, is_compiled: bool = False, is_fused: bool = False,
+        compiler: str = "inductor",
     ) -> None:
         self.experiment, self.device = experiment, device
         self.pick, self.steps_picked = self._picker(start, is_compiled), PICKED_AT_ONCE if is_compiled else 1
@@ -78,7 +80,7 @@ class Population:
             return mean
 
         self.losses, self.gradients = vmap(loss), vmap(grad_and_value(loss))
-        self.steps: Steps = CompiledSteps(self) if is_compiled else self.eager_steps
+        self.steps: Steps = CompiledSteps(self, compiler) if is_compiled else self.eager_steps
 
     def train_epoch(self, order: npt.NDArray[np.uint32]) -> Double:
         """One epoch over the rows in that order, (N,) or (S, N); returns the mean of its minibatch losses, (S,)."""

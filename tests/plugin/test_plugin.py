@@ -362,7 +362,7 @@ def test_the_header_says_on_cuda_whether_products_are_rounded():
     from aeclaims.session import Session, Settings
 
     def header(device):
-        return Session(Settings("torch", device, "float32", None, 1, 0, None, None, None)).header()
+        return Session(Settings("torch", device, "float32", None, 1, 0, None, False, None, None)).header()
 
     assert "device cuda:1, float32, TF32 off; " in header("cuda:1")
     assert "TF32" not in header("cpu")
