@@ -117,6 +117,7 @@ JUDGE = pytest.StashKey["Judge"]()
 # What is wrong with the list of known failures.
 PROBLEMS = pytest.StashKey[list[str]]()
 IDS: pytest.StashKey[set[str]] = pytest.StashKey()
+WORKERS_IDS: pytest.StashKey[set[str]] = pytest.StashKey()
 RUNS = pytest.StashKey[dict["Experiment", "Run"]]()
 
 
@@ -124,7 +125,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "claims(claim): judges a claim about training; see aeclaims.claim.claim")
     config.addinivalue_line("markers", "conformance(claim): checks a training stack; see aeclaims.claim.conformance")
     config.addinivalue_line("markers", "slow: takes hours on a CPU; runs only where -m names it")
-    config.stash[RESULTS] = []
+    config.stash[RESULTS], config.stash[WORKERS_IDS] = [], set()
+    if config.getoption("claims_ladder") and config.getoption("claims_backend") is not None:
+        raise pytest.UsageError("--claims-ladder chooses the backends itself: leave --claims-backend out")
     config.pluginmanager.register(_Results(config.stash[RESULTS]), "aeclaims-results")
 
 
@@ -177,11 +180,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> None:
     """A backend, device or dtype that is not there is a usage error before anything is trained."""
     has_claims = any(_claim(item) for item in session.items)
-    if session.config.getoption("claims_ladder"):
-        if session.config.getoption("claims_backend") is not None:
-            raise pytest.UsageError("--claims-ladder chooses the backends itself: leave --claims-backend out")
-        if not has_claims:
-            raise pytest.UsageError("--claims-ladder: no rung is selected; give -m conformance, and no -k that leaves them out")
+    if session.config.getoption("claims_ladder") and not has_claims:
+        raise pytest.UsageError("--claims-ladder: no rung is selected; give -m conformance, and no -k that leaves them out")
     if not has_claims or session.config.option.collectonly:
         return
     from aeclaims.backends import UnknownBackend
@@ -244,6 +244,13 @@ def _node(item: pytest.Item) -> str:
     return f"{module.obj.__name__}::{item.nodeid.partition('::')[2]}"
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Under pytest-xdist it is the workers that collect."""
+    known: set[str] = node.config.stash[WORKERS_IDS]
+    known |= set(getattr(node, "workeroutput", {}).get("aeclaims_ids", ()))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """The JSON is written also when claims fail or the run is interrupted; a run that exercised nothing did not pass."""
     if SESSION in session.config.stash:
@@ -263,12 +270,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def _check_known_failures(session: pytest.Session, results: list[dict[str, Any]]) -> None:
     """A list of known failures with lines of no claim, or expired ones, fails the run."""
     listed = session.config.getoption("claims_xfails")
-    if not listed or hasattr(session.config, "workerinput"):
+    if not listed:
+        return
+    if hasattr(session.config, "workerinput"):
+        own: set[str] = session.config.stash.get(IDS, set())
+        session.config.workeroutput["aeclaims_ids"] = sorted(own)  # type: ignore[attr-defined]
         return
     from aeclaims.xfails import problems, shipped_ids
 
     collected: set[str] = session.config.stash.get(IDS, set())
-    ids = shipped_ids() | collected | {result["id"] for result in results}
+    workers: set[str] = session.config.stash[WORKERS_IDS]
+    ids = shipped_ids() | collected | workers | {result["id"] for result in results}
     found = session.config.stash[PROBLEMS] = problems(listed.values(), ids, date.today())
     if found and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,6 +1,7 @@
 """The state of one pytest run: what was asked for, what was trained, and what became of each claim."""
 
 import os
+import shlex
 import tempfile
 import time
 from collections.abc import Iterable
@@ -37,9 +38,11 @@ class Settings:
     xfails: dict[str, Known] | None
     json: Path | None
 
-    def command(self, node: str, seeds: int, seed_base: int) -> str:
-        """The command that judges one claim again, on these seeds."""
-        parts = [f"pytest --pyargs {node} -m claims --claims-backend {self.backend}", f"--claims-dtype {self.dtype}",
+    def command(self, claim: Claim, node: str, seeds: int, seed_base: int) -> str:
+        """The command that judges one claim, or check, again, on these seeds."""
+        kind = "conformance" if claim.source == "conformance" else "claims"
+        trains = "--claims-ladder" if claim.is_rung else f"--claims-backend {self.backend}"
+        parts = [f"pytest --pyargs {shlex.quote(node)} -m {kind} {trains}", f"--claims-dtype {self.dtype}",
                  f"--claims-seeds {seeds}", f"--claims-seed-base {seed_base}"]
         return " ".join(parts + [f"--claims-device {self.device}"] * (self.device != "cpu"))
 

@@ -51,6 +51,8 @@ def _parsed(text: str, place: str) -> Known:
     id, _, comment = (part.strip() for part in text.partition("#"))
     day = EXPIRES.search(comment)
     reason = EXPIRES.sub("", comment).strip()
+    if "expires=" in reason:
+        raise InvalidList(f"{place}: {text!r}: put expires=... at the end of the line")
     if not id or not reason:
         raise InvalidList(f"{place}: {text!r}: give an id, and behind # the reason: linear-mse  # reason  expires=2027-01-01")
     expires = None

@@ -15,8 +15,9 @@ from aeclaims.stack import Stack
 # A program takes seconds to compile: one set-up for each activation, loss and optimizer.
 NAMES = ("affine layers, MSE, Adam", "every activation, widths 3 to 7", "BCE of probabilities", "BCE on logits",
          "SGD with momentum and decay", "gradients that add up", "a short last minibatch", "given rows")
-RUNGS = [pytest.param(name, id=name, marks=conformance(f"rung {number}: {name}", says="walks the reference's path",
-                                                       where="ladder", is_rung=True)) for number, name in enumerate(LADDER, 1)]
+RUNGS = [pytest.param(name, id=name, marks=conformance(f"rung {number}: {name}", where="ladder", is_rung=True,
+                                                       says=f"walks the reference's path in {len(NAMES)} set-ups"))
+         for number, name in enumerate(LADDER, 1)]
 
 
 @pytest.mark.parametrize("name", RUNGS)
@@ -30,7 +31,9 @@ def test_the_rung_walks_the_references_path(name: str, stack: Stack, judge: Judg
                 judge_gradients(climbed, judge, SETUPS[setup])
                 judge_path(climbed, judge, SETUPS[setup])
         except RuntimeWarning as warning:
-            raise Lacking(str(warning)) from None
+            if "InvalidCxxCompiler" in str(warning):  # there is none; one that fails on a program is a rung that does not hold
+                raise Lacking(str(warning)) from None
+            raise
         except ClaimFailed as failure:
             failure.args = (f"set-up {setup!r}: {failure.args[0]}",)
             raise

@@ -96,7 +96,8 @@ def located(stack: Stack, experiment: Experiment, failure: ClaimFailed, epochs: 
             failing, failure = middle, earlier
     try:
         judge_gradients(stack, Judge(), experiment)
-        cause = "gradients at the start are the reference's, so that it is the optimizer: its step, moments or count of steps"
+        cause = "gradients at the start are the reference's, so that it is the optimizer (its step, moments or count of " \
+                "steps), or what is done otherwise from the second step on, such as compiled code"
     except ClaimFailed as earlier:
         cause = f"gradients at the start are not the reference's: {earlier.what}"
     except Lacking:

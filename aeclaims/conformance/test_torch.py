@@ -26,6 +26,7 @@ def test_log_loss_on_logits(stack: Stack, judge: Judge) -> None:
     scale = np.where(x == 1, truth, 1 + np.abs(z))
     close(judge, value, truth, 8 * torch.eps * scale + np.finfo(np.float32).tiny, what="BCE on logits, off by", because=WHY_FEW)
     close(judge, slope, expit(z) - x, 8 * torch.eps, what="gradient of BCE on logits, off by", because="sigmoid(z) - x, below 1")
+    judge_mean(torch, judge, torch.module.nn.BCEWithLogitsLoss(), lambda z, x: np.logaddexp(0, z) - x * z, "BCE on logits")
 
 
 @conformance("BCELoss", says="value and gradient of probabilities, its logarithms held at -100", where="torch", seeds=1)
@@ -41,6 +42,20 @@ def test_log_loss_of_probabilities(stack: Stack, judge: Judge) -> None:
     expected = (p - x) / np.maximum((1 - p) * p, float(np.float32(1e-12)))  # torch holds that number in float32
     close(judge, slope, expected, 8 * torch.eps * np.abs(expected) + np.finfo(np.float32).tiny,
           what="gradient of BCE of probabilities, off by", because="(p - x) / max(p (1 - p), 1e-12), as torch documents it")
+    judge_mean(torch, judge, torch.module.nn.BCELoss(), lambda p, x: -(x * np.log(p) + (1 - x) * np.log1p(-p)),
+               "BCE of probabilities")
+
+
+def judge_mean(torch: Torch, judge: Judge, loss: Any, truth: Callable[[Any, Any], Any], name: str) -> None:
+    """A loss as it is used: the mean over all axes, of a full and of a short minibatch."""
+    for shape in ((128, 3), (48, 3), (20_000, 2)):
+        y, x = _rounded(torch, *np.random.default_rng(1).uniform(0.1, 0.9, (2, *shape)))
+        value, slope = _value_and_slope(torch, loss, y, x)
+        number(judge, abs(float(value) / truth(y, x).mean() - 1), at_most=32 * torch.eps,
+               what=f"relative deviation of the mean of {name} over {shape}",
+               because="terms round a few times, and sums are taken in blocks")
+        number(judge, float(np.abs(slope).max()), at_most=10 / x.size, what=f"gradient of the mean of {name} over {shape}",
+               because="a mean over n numbers weighs each with 1/n; here its slope is below 10")
 
 
 @conformance("MSELoss", says="the mean over all axes of squares, row by row, and its gradient", where="torch", seeds=1)

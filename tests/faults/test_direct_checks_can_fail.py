@@ -200,6 +200,19 @@ def half_accumulated(stock):
     return lambda y, x, *rest, **kwargs: ((y - x) ** 2).half().mean().to(y.dtype)
 
 
+def meant_over_rows(stock):
+    def loss(z, x, *rest, reduction="mean", **kwargs):
+        return stock(z, x, *rest, reduction=reduction, **kwargs) * (z.shape[-1] if reduction == "mean" else 1)
+    return loss
+
+
+def accumulated_in_half(stock):
+    def loss(p, x, weight=None, reduction="mean"):
+        value = stock(p, x, reduction="none")
+        return value if reduction == "none" else value.half().mean().to(p.dtype)
+    return loss
+
+
 def wrong_backward(stock):
     def leaky(values, slope=0.01, inplace=False):
         return stock(values, slope) + (values - values.detach()) * (1 - slope) * (values < 0)
@@ -264,6 +277,8 @@ FAULTS = {
     "loss.bce_overflow": (LOGITS, f"{BCE}_with_logits", naive_logits),
     "loss.zero_grad_at_zero_logit": (LOGITS,
                                      f"{BCE}_with_logits", dead_at_zero),
+    "loss.bce_mean_over_rows_only": (LOGITS, f"{BCE}_with_logits", meant_over_rows),
+    "loss.bce_fp16_accumulate": (PROBABILITIES, BCE, accumulated_in_half),
     "loss.mse_broadcast": (SQUARES, MSE, broadcast),
     "loss.sum_over_features": (SQUARES, MSE, summed_over_features),
     "loss.fp16_accumulate": (SQUARES, MSE, half_accumulated),

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,18 @@ def test_a_backend_that_is_wrong_in_one_place_is_named_with_that_place(conforman
         "  gradient of the bias of layer 2 in step 1, relative to the largest parameter",
     ])  # fmt: skip
     assert "Traceback" not in result.stdout.str()
+
+
+def test_the_replay_command_of_a_check_fails_again(conformance, pytester):
+    fault = "                bias[[seed == 3 for seed in start.seeds]] *= 1.01\n"
+    wrong = SOURCE.replace("                bias -=", f"{fault}                bias -=")
+    assert wrong != SOURCE
+    conformance(wrong, "-k", "gradients and affine")
+    replay = verdicts(pytester)["gradient: affine layers, MSE, Adam"]["replay"]
+    program, *words = shlex.split(replay)
+    assert (program, words[2:4]) == ("pytest", ["-m", "conformance"])
+    assert "--claims-seeds 1 --claims-seed-base 3" in replay
+    pytester.runpytest_subprocess(*words, "-p", "no:cacheprovider").assert_outcomes(failed=1)
 
 
 def test_the_page_shows_what_such_a_failure_says(conformance):

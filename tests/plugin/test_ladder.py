@@ -17,9 +17,14 @@ CONFTEST = """
 
     def faulty(self, population, compiler="inductor"):
         begin(self, population, compiler)
-        if compiler == "inductor":
-            for group in self.optimizer.param_groups:
-                group["lr"] *= 1.01
+        if compiler == "inductor":  # what it traces and compiles; the first step is torch's own
+            stock = population.gradients
+
+            def scaled(parameters, batch):
+                gradients, losses = stock(parameters, batch)
+                return {name: 1.01 * gradient for name, gradient in gradients.items()}, losses
+
+            population.gradients = scaled
 
     def broken(self, batch):
         if self.compiler == "aot_eager":
@@ -69,14 +74,23 @@ def test_the_first_rung_that_leaves_the_reference_is_named(ladder):
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert [id for id, claim in found.items() if claim["verdict"] == "failed"] == ["torch, inductor"]
     assert "the first rung that leaves the reference: rung 4: torch, inductor" in result.stdout.str()
-    assert "set-up 'SGD with momentum and decay': gradient of the bias of layer 2 in step 1" in result.stdout.str()
+    assert "set-up 'SGD with momentum and decay': step 2 is the first to leave the reference's path" in result.stdout.str()
+    assert "such as compiled code" in result.stdout.str()
 
 
-def test_a_rung_that_cannot_compile_is_not_exercised(ladder):
-    result, found = ladder("-k", "aot", fault="no compiler")
-    assert found["torch, aot_eager"]["verdict"] == "not exercised"
-    assert "torch could not compile the training step" in found["torch, aot_eager"]["because"]
+def test_a_rung_without_a_compiler_is_not_exercised(ladder, monkeypatch):
+    monkeypatch.setenv("CXX", "/no/such/compiler")
+    result, found = ladder("-k", "inductor")
+    assert found["torch, inductor"]["verdict"] == "not exercised"
+    assert "torch could not compile the training step" in found["torch, inductor"]["because"]
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_a_compiler_that_fails_on_the_program_fails_its_rung(ladder):
+    result, found = ladder("-k", "aot", fault="no compiler")
+    assert found["torch, aot_eager"]["verdict"] == "failed"
+    assert "torch could not compile the training step" in found["torch, aot_eager"]["because"]
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.mark.parametrize(("options", "message"), [

@@ -33,7 +33,7 @@ def test_a_known_failure_that_holds_fails_the_run(listed, options):
     result, verdicts = listed("falls # we thought so\nnegative # it is a square", *options)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert verdicts == {"falls": "failed", "negative": "expected failure"}
-    assert "claim falls it held, though it is listed as a known failure: take it off the list." in result.stdout.str()
+    assert "claim falls: it held, though it is listed as a known failure: take it off the list." in result.stdout.str()
     assert "we thought so (known.txt:1)" in result.stdout.str()
 
 
@@ -45,8 +45,10 @@ def test_an_unknown_id_fails_the_run(listed, options):
     assert "known failures: known.txt:2: no claim has the id 'fals'" in result.stdout.str()
 
 
-def test_ids_that_are_deselected_or_shipped_are_known(listed):
-    result, verdicts = listed("negative # it is a square\nlinear-mse # elsewhere\npath: tanh # elsewhere", "-k", "falls")
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_ids_that_are_deselected_or_shipped_are_known(listed, options):
+    text = "negative # it is a square\nlinear-mse # elsewhere\npath: tanh # elsewhere"
+    result, verdicts = listed(text, "-k", "falls", *options)
     assert result.ret == pytest.ExitCode.OK
     assert verdicts == {"falls": "held"}
 

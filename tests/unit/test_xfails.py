@@ -31,6 +31,7 @@ BAD = {
     "linear-mse # expires=2027-01-01": "give an id, and behind # the reason",
     "a # why expires=soon": "expires=soon: give a day, such as expires=2027-01-01",
     "a # why expires=2027-13-01": "expires=2027-13-01: give a day",
+    "a # why expires=2027-01-01 see issue 3": "put expires=... at the end of the line",
     "a # why expires=": "expires=: give a day",
     "a # why\na # again": "known.txt:2: a is listed already, at known.txt:1",
 }
