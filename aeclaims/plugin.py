@@ -1,15 +1,14 @@
-"""pytest's hooks and fixtures: the `claims` marker, the --claims-* options, the verdicts and their table."""
+"""pytest's hooks and fixtures: the markers, what is selected, the verdicts and their table."""
 
-import argparse
 import json
-import os
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
 from datetime import date
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from aeclaims.options import OPTIONS, declare
 
 # Loading this module must cost nothing where no claim runs: everything heavier than pytest is imported where needed.
 if TYPE_CHECKING:
@@ -19,93 +18,6 @@ if TYPE_CHECKING:
     from aeclaims.run import Run
     from aeclaims.session import Session
     from aeclaims.stack import Stack
-    from aeclaims.xfails import Known
-
-# ------------------------------------------------------------------------------------------- options
-
-
-def _whole(least: int, text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = least - 1
-    if number < least:
-        raise argparse.ArgumentTypeError(f"{text!r}: give a whole number of at least {least}")
-    return number
-
-
-def _backend(text: str) -> str:
-    from aeclaims.backends import UnknownBackend, check_name
-
-    try:
-        return check_name(text)
-    except UnknownBackend as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _json_path(text: str) -> Path:
-    path = Path(text).absolute()
-    is_writable = not path.is_dir() and path.parent.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)
-    if not is_writable:
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be written: give a file in a folder that exists and is writable")
-    return path
-
-
-def _dtype(text: str) -> str:
-    if text not in ("float32", "float64"):
-        raise argparse.ArgumentTypeError(f"{text!r}: give float32 or float64")
-    return text
-
-
-def _xfails(text: str) -> dict[str, "Known"]:
-    from aeclaims.xfails import InvalidList, read
-
-    try:
-        return read(Path(text))
-    except InvalidList as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-class Option(NamedTuple):
-    """One --claims-* option."""
-
-    name: str
-    default: Any
-    type: Callable[[str], Any]
-    help: str
-
-
-OPTIONS = (
-    Option("backend", "torch", _backend,
-           "what trains: torch, torch-eager, torch-cudagraph, torch-loop, reference, or package.module:name"),
-    Option("device", "cpu", str, "where torch trains: cpu, cuda, cuda:1, ..."),
-    Option("dtype", "float32", _dtype, "float32 or float64"),
-    Option("seeds", None, lambda text: _whole(1, text),
-           "replicas of each claim (default: 256 on the reference; else the fewest with which every judge can fail)"),
-    Option("scale", 1, lambda text: _whole(1, text), "times as many seeds as by default, for every claim"),
-    Option("seed-base", 0, lambda text: _whole(0, text), "the first seed"),
-    Option("processes", None, lambda text: _whole(1, text),
-           "processes that train on a CPU while claims are judged (default: as many as there are processors; 1: pytest's own)"),
-    Option("ladder", False, bool, "with -m conformance: judge torch-loop, torch-eager, compilers and CUDA graphs, in that order"),
-    Option("xfails", None, _xfails, "known failures: a file with lines `id  # reason  expires=2027-01-01`; strict"),
-    Option("json", None, _json_path, "write what was judged to this file"),
-)
-
-
-METAVARS = {"json": "PATH", "xfails": "FILE"}
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("aeclaims", "claims about training (select them with -m claims)")
-    for option in OPTIONS:
-        shown = "" if option.default in (None, False) else f" (default: {option.default})"
-        if option.type is bool:
-            group.addoption(f"--claims-{option.name}", action="store_true", default=False, help=option.help)
-            continue
-        # argparse would parse a default given here, and parsing imports what only a claim needs.
-        group.addoption(f"--claims-{option.name}", default=None, type=option.type, help=option.help + shown,
-                        metavar=METAVARS.get(option.name, option.name.upper().replace("-", "_")))
-
 
 # --------------------------------------------------------------------------------------------- hooks
 
@@ -114,11 +26,15 @@ MOST_TRAININGS = 20
 SESSION = pytest.StashKey["Session"]()
 RESULTS = pytest.StashKey[list[dict[str, Any]]]()
 JUDGE = pytest.StashKey["Judge"]()
-# What is wrong with the list of known failures.
+# What is wrong with the list of known failures; the ids that were collected, here and by pytest-xdist's workers.
 PROBLEMS = pytest.StashKey[list[str]]()
 IDS: pytest.StashKey[set[str]] = pytest.StashKey()
 WORKERS_IDS: pytest.StashKey[set[str]] = pytest.StashKey()
 RUNS = pytest.StashKey[dict["Experiment", "Run"]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    declare(parser.getgroup("aeclaims", "claims about training (select them with -m claims)"))
 
 
 def pytest_configure(config: pytest.Config) -> None:

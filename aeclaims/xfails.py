@@ -1,6 +1,6 @@
 """Known failures: the file of --claims-xfails, a line for each claim that is expected to fail, with its reason.
 
-    linear-mse  # our optimizer is slower, issue 12  expires=2027-01-01
+    linear-mse  # our optimizer takes smaller steps  expires=2027-01-01
 
 Strict: a listed claim that holds fails the run, and so do an id that no claim has, and a line that has expired.
 """

@@ -40,7 +40,7 @@ def under_test(stack: Stack) -> Torch:
 
 @contextmanager
 def seeded(torch: Torch, seed: int) -> Iterator[None]:
-    """The global generators of the host and the device begin at a seed, and are afterwards as they were."""
+    """The global generators begin at a seed; those of the host and of CUDA are afterwards as they were."""
     devices = [torch.device] if torch.module.device(torch.device).type == "cuda" else []
     with torch.module.random.fork_rng(devices=devices):
         torch.module.manual_seed(seed)

@@ -1,4 +1,8 @@
-"""The ladder: the same paths on the loop, the population, its compilers and a CUDA graph, each judged by the reference."""
+"""The ladder: the same paths on the loop, the population, its compilers and a CUDA graph, each judged by the reference.
+
+The first step of a compiled training, and the first epoch of a captured one, are torch's own: optimizers make their state in it.
+What a compiler or a graph does wrong leaves the path from the second on.
+"""
 
 import warnings
 from dataclasses import replace

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
+import scipy
 
 from aeclaims.claim import conformance
 from aeclaims.conformance.direct import Torch, close, host, number, seeded, under_test
@@ -25,7 +25,8 @@ def test_log_loss_on_logits(stack: Stack, judge: Judge) -> None:
     # torch adds (1 - x) z and -log(sigmoid(z)), which cancel for z far below 0; where x = 1 the first is exactly 0.
     scale = np.where(x == 1, truth, 1 + np.abs(z))
     close(judge, value, truth, 8 * torch.eps * scale + np.finfo(np.float32).tiny, what="BCE on logits, off by", because=WHY_FEW)
-    close(judge, slope, expit(z) - x, 8 * torch.eps, what="gradient of BCE on logits, off by", because="sigmoid(z) - x, below 1")
+    close(judge, slope, scipy.special.expit(z) - x, 8 * torch.eps, what="gradient of BCE on logits, off by",
+          because="sigmoid(z) - x, below 1")
     judge_mean(torch, judge, torch.module.nn.BCEWithLogitsLoss(), lambda z, x: np.logaddexp(0, z) - x * z, "BCE on logits")
 
 
@@ -84,7 +85,7 @@ def test_activations(stack: Stack, judge: Judge) -> None:
     cases: dict[str, tuple[Callable[[Any], Any], Any, Any]] = {
         "ReLU": (nn.ReLU(), np.maximum(x, 0), (x > 0).astype(float)),
         "tanh": (nn.Tanh(), np.tanh(x), 1 - np.tanh(x) ** 2),
-        "sigmoid": (nn.Sigmoid(), expit(x), expit(x) * expit(-x)),
+        "sigmoid": (nn.Sigmoid(), scipy.special.expit(x), scipy.special.expit(x) * scipy.special.expit(-x)),
     }
     for slope in (0.01, 0.1, 0.3):
         cases[f"leaky ReLU of {slope}"] = (nn.LeakyReLU(slope), np.where(x > 0, x, slope * x), np.where(x > 0, 1, slope))

@@ -371,3 +371,11 @@ def test_the_header_says_on_cuda_whether_products_are_rounded():
         assert "TF32 on; " in header("cuda")
     finally:
         torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def test_the_help_shows_every_default(pytester):
+    shown = pytester.runpytest_subprocess("--help").stdout.str()
+    for option in plugin.OPTIONS:
+        if option.default is not None and option.default is not False:
+            entry = shown.partition(f"--claims-{option.name}=")[2].partition("--claims-")[0]
+            assert f"(default: {option.default})" in " ".join(entry.split()), option.name

@@ -9,7 +9,7 @@ from aeclaims.xfails import InvalidList, Known, problems, read, shipped_ids
 GOOD = """
 # what fails on our device
 
-linear-mse  # slower by design, issue 12  expires=2027-01-31
+linear-mse  # slower by design  expires=2027-01-31
 path: every activation, widths 3 to 7 # tanh is coarse
   logit-scale#expires soon
 """
@@ -18,7 +18,7 @@ path: every activation, widths 3 to 7 # tanh is coarse
 def test_lines_are_ids_reasons_and_days(tmp_path):
     (tmp_path / "known.txt").write_text(GOOD)
     assert read(tmp_path / "known.txt") == {
-        "linear-mse": Known("linear-mse", "slower by design, issue 12", date(2027, 1, 31), "known.txt:4"),
+        "linear-mse": Known("linear-mse", "slower by design", date(2027, 1, 31), "known.txt:4"),
         "path: every activation, widths 3 to 7": Known("path: every activation, widths 3 to 7", "tanh is coarse", None,
                                                        "known.txt:5"),
         "logit-scale": Known("logit-scale", "expires soon", None, "known.txt:6"),
@@ -31,7 +31,7 @@ BAD = {
     "linear-mse # expires=2027-01-01": "give an id, and behind # the reason",
     "a # why expires=soon": "expires=soon: give a day, such as expires=2027-01-01",
     "a # why expires=2027-13-01": "expires=2027-13-01: give a day",
-    "a # why expires=2027-01-01 see issue 3": "put expires=... at the end of the line",
+    "a # why expires=2027-01-01 and no longer": "put expires=... at the end of the line",
     "a # why expires=": "expires=: give a day",
     "a # why\na # again": "known.txt:2: a is listed already, at known.txt:1",
 }
