@@ -28,7 +28,8 @@ class Claim:
     that it holds. nuance: for which share, or where, or what holds instead; in words, the figures are measured.
     least_seeds: how many it takes at least, where its judges look at some of them only.
     reference_seeds: what the claim takes on the reference by default, where its judges need no more; few where a
-    replica is costly.    source: whose sentence it is.
+    replica is costly.    source: whose sentence it is.    is_rung: whether it judges a rung of the ladder, not the backend
+    under test.
     needs_adam: why it is about Adam, so that with an optimizer of the user's own it is not exercised; empty where it is not.
     """
 
@@ -43,6 +44,7 @@ class Claim:
     least_seeds: int = 2
     reference_seeds: int = 256
     source: str = SOURCE
+    is_rung: bool = False
     needs_adam: str = ""
 
     def __post_init__(self) -> None:
@@ -69,9 +71,10 @@ def claim(
 
 
 def conformance(
-    id: str, *, says: str, where: str, seeds: int = 8, trains: Iterable[Experiment] = (), needs_adam: str = "",
+    id: str, *, says: str, where: str, seeds: int = 8, trains: Iterable[Experiment] = (), is_rung: bool = False,
+    needs_adam: str = "",
 ) -> pytest.MarkDecorator:
     """Mark a test as a check of the stack itself: `pytest -m conformance` selects it; it is judged and reported as a claim is."""
     return pytest.mark.conformance(
         Claim(id, where, says, "theorem", trains=tuple(trains), least_seeds=seeds, reference_seeds=seeds, source="conformance",
-              needs_adam=needs_adam))
+              is_rung=is_rung, needs_adam=needs_adam))

@@ -81,9 +81,11 @@ class Statement:
 class Judge:
     """Judges one claim: raises ClaimFailed on the first rejection, and notes what could not be exercised.
 
+    granted: how many times the usual rounding errors the backend's record grants it, with its evidence.
     optimizer: the user's own, which trains in Adam's place. What is said of Adam is then left out, and noted.
     """
 
+    granted: float = 1.0
     optimizer: str = ""
     left_out: list[str] = field(default_factory=list)
     measured: dict[str, float] = field(default_factory=dict)
@@ -175,9 +177,9 @@ class Judge:
     ) -> None:
         """A backend against the reference, from the same start: each epoch loss, seed by seed.
 
-        |loss - reference| <= roundings * eps * reference, eps of the training's dtype, in the first `epochs` (all, where
-        None), as long as the reference's loss is above `above`. Says nothing where the run is the reference's own, nor where
-        an optimizer of the user's own trained it: the reference trains Adam.
+        |loss - reference| <= roundings * granted * eps * reference, eps of the training's dtype, in the first `epochs` (all,
+        where None), as long as the reference's loss is above `above`. Says nothing where the run is the reference's own, nor
+        where an optimizer of the user's own trained it: the reference trains Adam.
         """
         if run is reference or (isinstance(run.experiment.optimizer, Adam) and not self.is_adams(AGREEMENT)):
             return
@@ -188,7 +190,7 @@ class Judge:
             return
         deviation = np.where(is_compared, np.abs(seen - expected) / expected, 0.0)
         self.measure(worst_deviation=max(float(deviation.max()), self.measured.get("worst_deviation", 0.0)))
-        self.every(deviation, at_most=roundings * np.finfo(run.start.dtype).eps, because=because, seeds=run.seeds,
+        self.every(deviation, at_most=roundings * self.granted * np.finfo(run.start.dtype).eps, because=because, seeds=run.seeds,
                    what="relative deviation of epoch losses from the reference")
 
     def is_adams(self, what: str, *, is_the_claim: bool = False) -> bool:

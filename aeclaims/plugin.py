@@ -1,104 +1,23 @@
-"""pytest's hooks and fixtures: the `claims` marker, the --claims-* options, the verdicts and their table."""
+"""pytest's hooks and fixtures: the markers, what is selected, the verdicts and their table."""
 
-import argparse
 import json
-import os
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from aeclaims.options import OPTIONS, declare
 
 # Loading this module must cost nothing where no claim runs: everything heavier than pytest is imported where needed.
 if TYPE_CHECKING:
     from aeclaims.claim import Claim
     from aeclaims.experiment import Experiment
     from aeclaims.judge import Judge
-    from aeclaims.own_optimizer import OwnOptimizer
     from aeclaims.run import Run
     from aeclaims.session import Session
     from aeclaims.stack import Stack
-
-# ------------------------------------------------------------------------------------------- options
-
-
-def _whole(least: int, text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = least - 1
-    if number < least:
-        raise argparse.ArgumentTypeError(f"{text!r}: give a whole number of at least {least}")
-    return number
-
-
-def _backend(text: str) -> str:
-    from aeclaims.backends import UnknownBackend, check_name
-
-    try:
-        return check_name(text)
-    except UnknownBackend as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _json_path(text: str) -> Path:
-    path = Path(text).absolute()
-    is_writable = not path.is_dir() and path.parent.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)
-    if not is_writable:
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be written: give a file in a folder that exists and is writable")
-    return path
-
-
-def _dtype(text: str) -> str:
-    if text not in ("float32", "float64"):
-        raise argparse.ArgumentTypeError(f"{text!r}: give float32 or float64")
-    return text
-
-
-def _optimizer(text: str) -> "OwnOptimizer":
-    from aeclaims.own_optimizer import InvalidOptimizer, parse
-
-    try:
-        return parse(text)
-    except InvalidOptimizer as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-class Option(NamedTuple):
-    """One --claims-* option."""
-
-    name: str
-    default: Any
-    type: Callable[[str], Any]
-    help: str
-
-
-OPTIONS = (
-    Option("backend", "torch", _backend,
-           "what trains: torch, torch-eager, torch-cudagraph, torch-loop, reference, or package.module:name"),
-    Option("device", "cpu", str, "where torch trains: cpu, cuda, cuda:1, ..."),
-    Option("optimizer", None, _optimizer,
-           "package.module:name[,lr=...]: an optimizer of your own in Adam's place, on the torch backends"),
-    Option("dtype", "float32", _dtype, "float32 or float64"),
-    Option("seeds", None, lambda text: _whole(1, text),
-           "replicas of each claim (default: 256 on the reference; else the fewest with which every judge can fail)"),
-    Option("scale", 1, lambda text: _whole(1, text), "times as many seeds as by default, for every claim"),
-    Option("seed-base", 0, lambda text: _whole(0, text), "the first seed"),
-    Option("processes", None, lambda text: _whole(1, text),
-           "processes that train on a CPU while claims are judged (default: as many as there are processors; 1: pytest's own)"),
-    Option("json", None, _json_path, "write what was judged to this file"),
-)
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("aeclaims", "claims about training (select them with -m claims)")
-    for option in OPTIONS:
-        shown = "" if option.default is None else f" (default: {option.default})"
-        # argparse would parse a default given here, and parsing imports what only a claim needs.
-        group.addoption(f"--claims-{option.name}", default=None, type=option.type, help=option.help + shown,
-                        metavar="PATH" if option.name == "json" else option.name.upper().replace("-", "_"))
-
 
 # --------------------------------------------------------------------------------------------- hooks
 
@@ -107,7 +26,15 @@ MOST_TRAININGS = 20
 SESSION = pytest.StashKey["Session"]()
 RESULTS = pytest.StashKey[list[dict[str, Any]]]()
 JUDGE = pytest.StashKey["Judge"]()
+# What is wrong with the list of known failures; the ids that were collected, here and by pytest-xdist's workers.
+PROBLEMS = pytest.StashKey[list[str]]()
+IDS: pytest.StashKey[set[str]] = pytest.StashKey()
+WORKERS_IDS: pytest.StashKey[set[str]] = pytest.StashKey()
 RUNS = pytest.StashKey[dict["Experiment", "Run"]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    declare(parser.getgroup("aeclaims", "claims about training (select them with -m claims)"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -117,7 +44,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("claims_optimizer") is not None:
         # How an optimizer of one's own is trained is to be said, and is no failure; -W on the command line has its way.
         config.addinivalue_line("filterwarnings", "default:torch could not compile the training step:RuntimeWarning")
-    config.stash[RESULTS] = []
+    config.stash[RESULTS], config.stash[WORKERS_IDS] = [], set()
+    if config.getoption("claims_ladder") and config.getoption("claims_backend") is not None:
+        raise pytest.UsageError("--claims-ladder chooses the backends itself: leave --claims-backend out")
+    if config.getoption("claims_ladder") and config.getoption("claims_optimizer") is not None:
+        raise pytest.UsageError("--claims-ladder compares with the reference, which trains Adam: leave --claims-optimizer out")
     config.pluginmanager.register(_Results(config.stash[RESULTS]), "aeclaims-results")
 
 
@@ -150,14 +81,21 @@ def _claim(item: pytest.Item) -> "Claim | None":
     return marker.args[0] if marker else None
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A slow claim is left out unless -m asks for it by that name."""
-    if "slow" in config.option.markexpr:
-        return
-    slow = [item for item in items if _claim(item) and item.get_closest_marker("slow")]
-    if slow:
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in slow]
+    """Known failures are marked; left out are slow claims unless -m asks for them by that name, and rungs or all others."""
+    claims = [(item, claim) for item in items if (claim := _claim(item))]
+    config.stash[IDS] = {claim.id for _, claim in claims}
+    for item, claim in claims:
+        known = (config.getoption("claims_xfails") or {}).get(claim.id)
+        if known is not None and not known.has_expired(date.today()):
+            item.add_marker(pytest.mark.xfail(strict=True, reason=f"{known.reason} ({known.place})"))
+    is_slow_named, has_ladder = "slow" in config.option.markexpr, config.getoption("claims_ladder")
+    out = {item for item, claim in claims if (item.get_closest_marker("slow") and not is_slow_named)
+           or claim.is_rung != has_ladder}
+    if out:
+        config.hook.pytest_deselected(items=list(out))
+        items[:] = [item for item in items if item not in out]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -166,7 +104,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
     First, so that the header, which pytest prints when collection has finished, can say how the backend trains.
     """
-    if not any(_claim(item) for item in session.items) or session.config.option.collectonly:
+    has_claims = any(_claim(item) for item in session.items)
+    if session.config.getoption("claims_ladder") and not has_claims:
+        raise pytest.UsageError("--claims-ladder: no rung is selected; give -m conformance, and no -k that leaves them out")
+    if not has_claims or session.config.option.collectonly:
         return
     from aeclaims.backends import UnknownBackend
     from aeclaims.own_optimizer import InvalidOptimizer
@@ -237,11 +178,19 @@ def _node(item: pytest.Item) -> str:
     return f"{module.obj.__name__}::{item.nodeid.partition('::')[2]}"
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Under pytest-xdist it is the workers that collect."""
+    known: set[str] = node.config.stash[WORKERS_IDS]
+    known |= set(getattr(node, "workeroutput", {}).get("aeclaims_ids", ()))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """The JSON is written also when claims fail or the run is interrupted; a run that exercised nothing did not pass."""
     if SESSION in session.config.stash:
         session.config.stash[SESSION].close()
     results = session.config.stash[RESULTS]
+    _check_known_failures(session, results)
     if results and session.exitstatus == pytest.ExitCode.OK and all(r["verdict"] == "not exercised" for r in results):
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
     path = session.config.getoption("claims_json")
@@ -252,11 +201,35 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     write_whole(path, json.dumps(_session(session.config).document(results), indent=2) + "\n")
 
 
+def _check_known_failures(session: pytest.Session, results: list[dict[str, Any]]) -> None:
+    """A list of known failures with lines of no claim, or expired ones, fails the run."""
+    listed = session.config.getoption("claims_xfails")
+    if not listed:
+        return
+    if hasattr(session.config, "workerinput"):
+        own: set[str] = session.config.stash.get(IDS, set())
+        session.config.workeroutput["aeclaims_ids"] = sorted(own)  # type: ignore[attr-defined]
+        return
+    from aeclaims.xfails import problems, shipped_ids
+
+    collected: set[str] = session.config.stash.get(IDS, set())
+    workers: set[str] = session.config.stash[WORKERS_IDS]
+    ids = shipped_ids() | collected | workers | {result["id"] for result in results}
+    found = session.config.stash[PROBLEMS] = problems(listed.values(), ids, date.today())
+    if found and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if config.stash[RESULTS]:
         from aeclaims.report.table import print_table
 
         print_table(terminalreporter, config.stash[RESULTS])
+    if config.getoption("claims_ladder") and config.stash[RESULTS]:
+        left = sorted(result["id"] for result in config.stash[RESULTS] if result["verdict"] == "failed")
+        terminalreporter.write_line(f"the first rung that leaves the reference: {left[0] if left else 'none of those exercised'}")
+    for problem in config.stash.get(PROBLEMS, []):
+        terminalreporter.write_line(f"known failures: {problem}", red=True)
 
 
 # ------------------------------------------------------------------------------------------ fixtures
@@ -267,8 +240,12 @@ def judge(request: pytest.FixtureRequest) -> "Judge":
     """Judges the claim; keeps what it measured for the report."""
     from aeclaims.judge import Judge
 
+    granted = 1.0
+    if _claim(request.node) is not None:
+        session = _session(request.config)
+        granted = session.backend.granted(session.settings.dtype)
     own = request.config.getoption("claims_optimizer")
-    judge = request.node.stash[JUDGE] = Judge(optimizer="" if own is None else str(own))
+    judge = request.node.stash[JUDGE] = Judge(granted, "" if own is None else str(own))
     return judge
 
 
@@ -293,7 +270,7 @@ def stack(request: pytest.FixtureRequest) -> "Stack":
     claim = _claim(request.node)
     if claim is None:
         raise _not_a_claim(request, "stack")
-    return Stack(session.backend, session.settings.dtype, tuple(session.seeds(claim)))
+    return Stack(session.backend, session.settings.dtype, tuple(session.seeds(claim)), session.trained)
 
 
 def _not_a_claim(request: pytest.FixtureRequest, fixture: str) -> pytest.UsageError:

@@ -20,6 +20,8 @@ from aeclaims.experiment import Experiment
 from aeclaims.judge import ClaimFailed
 from aeclaims.own_optimizer import OwnOptimizer
 from aeclaims.run import Run
+from aeclaims.start import Start
+from aeclaims.xfails import Known
 
 
 @dataclass(frozen=True)
@@ -28,17 +30,21 @@ class Settings:
 
     backend: str
     device: str
+    optimizer: OwnOptimizer | None
     dtype: str
     seeds: int | None
     scale: int
     seed_base: int
     processes: int | None
+    ladder: bool
+    xfails: dict[str, Known] | None
     json: Path | None
-    optimizer: OwnOptimizer | None = None
 
-    def command(self, node: str, seeds: int, seed_base: int) -> str:
-        """The command that judges one claim again, on these seeds."""
-        parts = [f"pytest --pyargs {node} -m claims --claims-backend {self.backend}", f"--claims-dtype {self.dtype}",
+    def command(self, claim: Claim, node: str, seeds: int, seed_base: int) -> str:
+        """The command that judges one claim, or check, again, on these seeds."""
+        kind = "conformance" if claim.source == "conformance" else "claims"
+        trains = "--claims-ladder" if claim.is_rung else f"--claims-backend {self.backend}"
+        parts = [f"pytest --pyargs {shlex.quote(node)} -m {kind} {trains}", f"--claims-dtype {self.dtype}",
                  f"--claims-seeds {seeds}", f"--claims-seed-base {seed_base}"]
         if self.optimizer is not None:
             parts.append(f"--claims-optimizer {shlex.quote(str(self.optimizer))}")
@@ -52,6 +58,7 @@ class Session:
     settings: Settings
     runs: dict[tuple[str, Experiment], Run] = field(default_factory=dict)
     parts: dict[tuple[str, Experiment, range], Run] = field(default_factory=dict)
+    trained: dict[Start, Run] = field(default_factory=dict)
     begun: float = field(default_factory=time.monotonic)
     planned: dict[Experiment, range] = field(default_factory=dict)
     _backend: backends.Backend | None = None
@@ -167,8 +174,17 @@ class Session:
             + f", times {self.settings.scale}" * (self.settings.scale > 1))
         own = f", {self.settings.optimizer} in Adam's place" if self.settings.optimizer else ""
         return (f"aeclaims {found['aeclaims']}, torch {found['torch']}, numpy {found['numpy']}, python {found['python']}; "
-                f"backend {found['backend']}{own}, device {found['device']}, {found['dtype']}; "
+                f"backend {found['backend']}{own}, device {found['device']}, {found['dtype']}{_tf32(found['device'])}; "
                 f"seeds: {seeds}, from {found['seed_base']}")
+
+
+def _tf32(device: str) -> str:
+    """On CUDA, whether products of float32 are rounded to TF32, which torch leaves off unless it is asked."""
+    if device.partition(":")[0] != "cuda":
+        return ""
+    import torch
+
+    return f", TF32 {'on' if torch.backends.cuda.matmul.allow_tf32 else 'off'}"
 
 
 def _check_trained(name: str, run: Run) -> None:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from aeclaims import Adam, Affine, Backend, Experiment, Run, Start
+from aeclaims import Adam, Affine, Backend, Experiment, Run, Start, Tolerance
 
 LOG_LEAST, LEAST_SPREAD = -100.0, 1e-12  # where torch.nn.BCELoss holds its logarithms, and its gradient's denominator
 ACTIVATIONS = {
@@ -39,7 +39,10 @@ def begin(experiment: Experiment, start: Start) -> tuple[Any, Any, Any]:
     return recipe, (parameters, states, jax.tree.map(jnp.zeros_like, parameters)), jnp.asarray(start.rows())
 
 
-BACKEND = Backend("jax", train)
+ROUNDS = Tolerance(4, "XLA's float32 tanh is off by up to 4.7 units in the last place (4,000,000 points in [-5, 5], jax 0.10.2, "
+                   "CPU), torch's by 0.6. With it a path went 17.8 times as far as the reference's own; the asker's network was "
+                   "off by 3.0e-4 after an epoch, where 1.2e-4 is the bound; in float64 both agree to the last digits")
+BACKEND = Backend("jax", train, tolerances={"float32": ROUNDS})
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=1)

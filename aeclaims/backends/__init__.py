@@ -3,6 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -15,8 +16,8 @@ from aeclaims.own_optimizer import InvalidOptimizer, OwnOptimizer
 from aeclaims.run import InvalidRun, Run
 from aeclaims.start import Start, check_dtype, check_seeds
 
-__all__ = ["BACKENDS", "DTYPES", "GROUP", "Backend", "InvalidBackend", "Lacking", "Tolerance", "Train", "UnknownBackend",
-           "check_name", "get", "train", "train_from"]
+__all__ = ["BACKENDS", "DTYPES", "GROUP", "LADDER", "Backend", "InvalidBackend", "Lacking", "Tolerance", "Train",
+           "UnknownBackend", "check_name", "get", "rung", "train", "train_from"]
 
 # The entry points by which other packages offer backends under a name of their own.
 GROUP = "aeclaims.backends"
@@ -98,6 +99,26 @@ BACKENDS: dict[str, Callable[..., Backend]] = {
     "torch-loop": partial(_torch, "torch-loop", "torch_loop"),
     "reference": _reference,
 }
+
+
+# From what is plainest to what is most compiled; the first that leaves the reference is where to look. By name: backend,
+# its settings.
+LADDER: dict[str, tuple[str, dict[str, Any]]] = {
+    "torch-loop": ("torch-loop", {}),
+    "torch-eager": ("torch-eager", {}),
+    "torch, aot_eager": ("torch", {"compiler": "aot_eager"}),
+    "torch, inductor": ("torch", {"compiler": "inductor"}),
+    "torch-cudagraph": ("torch-cudagraph", {}),
+}
+
+
+def rung(name: str, device: str) -> Backend:
+    """A rung of the ladder on that device; raises Lacking where the device has no such rung, UnknownBackend as `get`."""
+    base, settings = LADDER[name]
+    if base == "torch-cudagraph" and device.partition(":")[0] != "cuda":
+        raise Lacking(f"the rung {name} needs a CUDA device, and this is {device}")
+    found = BACKENDS[base](device)
+    return replace(found, name=name, train=partial(found.train, **settings))
 
 
 def offered() -> dict[str, EntryPoint]:

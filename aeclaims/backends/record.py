@@ -88,6 +88,11 @@ class Backend:
         """Those that it has."""
         return tuple(dtype for dtype in DTYPES if dtype not in self.lacks)
 
+    def granted(self, dtype: npt.DTypeLike) -> float:
+        """How many times the usual rounding errors of that dtype are granted."""
+        tolerance = self.tolerances.get(np.dtype(dtype).name)
+        return tolerance.times if tolerance else 1.0
+
     def check(self, experiment: Experiment, dtype: npt.DTypeLike) -> None:
         """Raise Lacking where the training needs what is lacking."""
         lacking = [f"{what} ({self.lacks[what]})" for what in needs(experiment, dtype) if what in self.lacks]

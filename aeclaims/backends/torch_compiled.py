@@ -42,10 +42,13 @@ PROGRAMS: dict[Any, Program] = {}
 
 
 class CompiledSteps:
-    """`Population.eager_steps`, compiled; where no compiler works, the eager ones, and a warning."""
+    """`Population.eager_steps`, compiled; where no compiler works, the eager ones, and a warning.
 
-    def __init__(self, population: "Population") -> None:
-        self.population, self.optimizer = population, population.optimizer
+    compiler: torch's name for it. What inductor makes of a step is kept and repeated; of another compiler it is called.
+    """
+
+    def __init__(self, population: "Population", compiler: str = "inductor") -> None:
+        self.population, self.optimizer, self.compiler = population, population.optimizer, compiler
         self.repeated: Steps | None = None
         self.next: Callable[[torch.Tensor], torch.Tensor] = self.first
         if population.own is not None:
@@ -85,7 +88,7 @@ class CompiledSteps:
         for state in self.optimizer.state.values():
             if "step" in state:
                 state["step"] = state["step"].double()
-        self.next, self.repeated = self.compiling, self._known()
+        self.next, self.repeated = self.compiling, self._known() if self.compiler == "inductor" else None
         return losses
 
     def first_of_own(self, batch: torch.Tensor) -> torch.Tensor:
@@ -97,10 +100,12 @@ class CompiledSteps:
         """The first call compiles, or shows that nothing can."""
         # Each training is a new program: without a reset, dynamo would give up on compiling after eight of them.
         torch.compiler.reset()
-        self.graph = torch.compile(torch.no_grad()(self.trace), fullgraph=True, dynamic=False, options={
+        options: Any = None if self.compiler != "inductor" else {
             "joint_custom_pre_pass": MinibatchLast(), "size_asserts": False, "alignment_asserts": False, "scalar_asserts": False,
             # What the processor says that it can do; to have the compiler try takes 7 s.
-            "cpp.vec_isa_ok": True})
+            "cpp.vec_isa_ok": True}
+        self.graph = torch.compile(torch.no_grad()(self.trace), fullgraph=True, dynamic=False, backend=self.compiler,
+                                   options=options)
         try:
             # The compiler's modules warn of each other's deprecations; `-W error` must not stop a training for that.
             # Numbers of the optimizer's never change: traced as if they did, dynamo would trace the step twice.
@@ -109,7 +114,8 @@ class CompiledSteps:
                 losses: torch.Tensor = self.graph(batch)
         except Exception as error:
             return self._eagerly(batch, error)
-        self.next = self.keeping if self.population.own is None else self.guarded
+        is_kept = self.compiler == "inductor"
+        self.next = self.guarded if self.population.own is not None else self.keeping if is_kept else self.graph
         return losses
 
     def guarded(self, batch: torch.Tensor) -> torch.Tensor:

@@ -30,13 +30,17 @@ Steps = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
 
 
 def train(
-    experiment: Experiment, start: Start, *, device: str, is_compiled: bool, own: torch_parts.Factory | None = None,
+    experiment: Experiment, start: Start, *, device: str, is_compiled: bool, compiler: str = "",
+    own: torch_parts.Factory | None = None,
 ) -> Run:
-    """Train every seed of `start` at once; by an optimizer of the user's own in Adam's place."""
+    """Train every seed of `start` at once; by an optimizer of the user's own in Adam's place, where there is one.
+
+    Compiled where that pays, or, where a compiler of torch is named, in any case.
+    """
     epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
     with conditions(experiment, start, device):
-        population = Population(experiment, start, device=device, is_compiled=is_compiled and _pays(experiment, device),
-                                own=own)
+        population = Population(experiment, start, device=device, compiler=compiler or "inductor", own=own,
+                                is_compiled=bool(compiler) or (is_compiled and _pays(experiment, device)))
         with progress("torch" if is_compiled else "torch-eager", experiment.epochs) as advance:
             for epoch in range(experiment.epochs):
                 epoch_loss[epoch] = population.train_epoch(start.order(epoch))
@@ -66,7 +70,7 @@ class Population:
 
     def __init__(
         self, experiment: Experiment, start: Start, *, device: str, is_compiled: bool = False, is_fused: bool = False,
-        own: torch_parts.Factory | None = None,
+        compiler: str = "inductor", own: torch_parts.Factory | None = None,
     ) -> None:
         self.experiment, self.device = experiment, device
         self.own = own if isinstance(experiment.optimizer, Adam) else None
@@ -83,7 +87,7 @@ class Population:
             return mean
 
         self.losses, self.gradients = vmap(loss), vmap(grad_and_value(loss))
-        self.steps: Steps = CompiledSteps(self) if is_compiled else self.eager_steps
+        self.steps: Steps = CompiledSteps(self, compiler) if is_compiled else self.eager_steps
 
     def train_epoch(self, order: npt.NDArray[np.uint32]) -> Double:
         """One epoch over the rows in that order, (N,) or (S, N); returns the mean of its minibatch losses, (S,)."""

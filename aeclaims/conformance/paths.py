@@ -33,16 +33,22 @@ def _with(**changes: object) -> Experiment:
     return dataclasses.replace(_BASE, **changes)  # type: ignore[arg-type]
 
 
+def _few(**changes: object) -> Experiment:
+    """With few rows, of which few come near a kink."""
+    return _with(**changes, n_rows=8, batch_size=8)
+
+
 # Numbers that float32 holds, so that they are the same rows in every dtype.
 _GIVEN = Given(np.random.default_rng(0).random((70, 3), np.float32))
 
 SETUPS = {
     "affine layers, MSE, Adam": _BASE,
-    "ReLU": _with(model=layers(3, 6, 4, 3, hidden=RELU)),
-    "leaky ReLU": _with(model=layers(3, 6, 4, 3, hidden=leaky_relu(0.1))),
+    "ReLU": _few(model=layers(3, 4, 3, hidden=RELU)),
+    "leaky ReLU": _few(model=layers(3, 4, 3, hidden=leaky_relu(0.1))),
     "tanh": _with(model=layers(3, 5, 3, hidden=TANH)),
     "sigmoid": _with(model=layers(3, 5, 3, hidden=SIGMOID)),
-    "every activation, widths 3 to 7": _with(model=Model((3, 7, 5, 4, 6, 3), (RELU, TANH, leaky_relu(0.3), SIGMOID, IDENTITY))),
+    "every activation, widths 3 to 7": _few(model=Model((3, 4, 7, 4, 6, 3), (RELU, TANH, leaky_relu(0.3), SIGMOID, IDENTITY))),
+    "tanh and sigmoid, widths 3 to 7": _with(model=Model((3, 7, 5, 4, 3), (TANH, SIGMOID, TANH, IDENTITY))),
     "a wide layer": _with(model=layers(3, 40, 3, hidden=TANH)),
     "one feature": _with(rows=Uniform(features=1), model=layers(1, 3, 1, hidden=TANH)),
     "BCE of probabilities": _with(model=affine(3, 2, 3, output=SIGMOID), loss="bce"),
@@ -62,9 +68,12 @@ SETUPS = {
     "given rows": _with(rows=_GIVEN, n_rows=70, batch_size=32, epochs=67),
 }
 
-# As long as trainings that stacks may treat otherwise: long enough to be worth compiling.
+# Of as many seeds as kernels take at once, and more.
+CROWD = _with(optimizer=SGD(lr=0.1), n_rows=110, epochs=20)
+
+# Long enough to be worth compiling: stacks may treat such trainings otherwise.
 LONG = {
-    "affine layers": _with(n_rows=110, epochs=800, optimizer=Adam(lr=1e-3)),
-    "leaky ReLU, log-loss": _with(n_rows=110, epochs=800, optimizer=Adam(lr=1e-3), loss="bce",
-                                  model=layers(3, 5, 3, hidden=leaky_relu(0.1), output=SIGMOID)),
+    "affine layers": _with(n_rows=110, epochs=1100, optimizer=Adam(lr=1e-3)),
+    "tanh, log-loss": _with(n_rows=110, epochs=1100, optimizer=Adam(lr=1e-3), loss="bce",
+                            model=layers(3, 5, 3, hidden=TANH, output=SIGMOID)),
 }

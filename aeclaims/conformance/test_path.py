@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
+from aeclaims.backends import Lacking
 from aeclaims.claim import conformance
-from aeclaims.conformance.paths import LONG, SETUPS
+from aeclaims.conformance.paths import CROWD, LONG, SETUPS
 from aeclaims.experiment import SGD, Adam, Experiment
 from aeclaims.judge import ClaimFailed, Judge
 from aeclaims.stack import Stack, deviations, relative
@@ -16,12 +17,12 @@ WHY_PATH = ("rounding errors move a path by as many eps as they move the referen
 WHY_GRADIENT = "after one step of SGD at rate 1 a parameter has moved by its gradient; rounding errors as along a path"
 
 
-def setups(kind: str, says: str, experiments: dict[str, Experiment]) -> pytest.MarkDecorator:
+def setups(kind: str, says: str, experiments: dict[str, Experiment], seeds: int = 8) -> pytest.MarkDecorator:
     """Each set-up as a check of its own."""
     def needs_adam(experiment: Experiment) -> str:
         return "the reference's path is Adam's" if kind != "gradient" and isinstance(experiment.optimizer, Adam) else ""
 
-    checks = [pytest.param(experiment, id=name, marks=conformance(f"{kind}: {name}", says=says, where="paths.py",
+    checks = [pytest.param(experiment, id=name, marks=conformance(f"{kind}: {name}", says=says, where="paths.py", seeds=seeds,
                                                                   needs_adam=needs_adam(experiment)))
               for name, experiment in experiments.items()]
     return pytest.mark.parametrize("experiment", checks)
@@ -37,7 +38,12 @@ def test_the_first_200_steps_are_the_references(experiment: Experiment, stack: S
     judge_path(stack, judge, experiment)
 
 
-@setups("long path", "2,400 steps of minibatches are those of the reference", LONG)
+@setups("crowd", "each of 64 seeds walks the reference's path", {"64 seeds": CROWD}, seeds=64)
+def test_64_seeds_walk_the_references_path(experiment: Experiment, stack: Stack, judge: Judge) -> None:
+    judge_path(stack, judge, experiment)
+
+
+@setups("long path", "3,300 steps of minibatches are those of the reference", LONG, seeds=3)
 def test_a_long_path_is_the_references(experiment: Experiment, stack: Stack, judge: Judge) -> None:
     judge_path(stack, judge, experiment)
 
@@ -72,8 +78,12 @@ def judge_part(stack: Stack, judge: Judge, experiment: Experiment) -> None:
                                       judge.measured.get("loss_of_allowed", 0.0)))
     judge.every(off, at_most=stack.allowed_losses(experiment), because=WHY_PATH, seeds=stack.seeds,
                 what="relative deviation of epoch losses from the reference")
+    clear = stack.clear_of_kinks(experiment)[-1]
+    judge.measure(seeds_compared_to_the_end=int(clear.sum()))
     for (name, off), allowed in zip(deviations(seen, exact), stack.allowed_parameters(experiment), strict=True):
-        judge.measure(parameters_of_allowed=max(float(off.max() / allowed), judge.measured.get("parameters_of_allowed", 0.0)))
+        if not clear.any():
+            continue
+        judge.measure(parameters_of_allowed=max(float((off / allowed).max()), judge.measured.get("parameters_of_allowed", 0.0)))
         judge.every(off, at_most=allowed, because=WHY_PATH, seeds=stack.seeds,
                     what=f"{name} after {experiment.epochs} epochs, deviation relative to the largest")
 
@@ -88,6 +98,14 @@ def located(stack: Stack, experiment: Experiment, failure: ClaimFailed, epochs: 
             sound = middle
         except ClaimFailed as earlier:
             failing, failure = middle, earlier
+    try:
+        judge_gradients(stack, Judge(), experiment)
+        cause = "gradients at the start are the reference's, so that it is the optimizer (its step, moments or count of " \
+                "steps), or what is done otherwise from the second step on, such as compiled code"
+    except ClaimFailed as earlier:
+        cause = f"gradients at the start are not the reference's: {earlier.what}"
+    except Lacking:
+        cause = "gradients could not be looked at without SGD"
     unit = "step" if experiment.steps_per_epoch == 1 else f"epoch ({experiment.steps_per_epoch} steps)"
-    failure.args = (f"{unit} {failing} is the first to leave the reference's path: {failure.args[0]}",)
+    failure.args = (f"{unit} {failing} is the first to leave the reference's path: {failure.args[0]}\n  cause:  {cause}",)
     return failure

@@ -11,17 +11,16 @@ from aeclaims.run import Run
 from aeclaims.stack import Stack, deviations, relative
 from aeclaims.start import Affine, Array, Parameters, Start
 
-CROWDS = {name: SETUPS[name] for name in ("every activation, widths 3 to 7", "a short last minibatch", "given rows",
+CROWDS = {name: SETUPS[name] for name in ("tanh and sigmoid, widths 3 to 7", "a short last minibatch", "given rows",
                                           "BCE of probabilities, bits", "SGD")}
-WHY_ALONE = ("a seed is the same replica alone or among others; sums taken in another order are off by rounding errors, "
-             "as along a path")
+WHY_ALONE = "a seed is the same replica alone or among others; sums in another order are off by rounding errors, as along a path"
 WHY_BITS = "replicas share nothing: what changes one is not seen by another, to the last bit"
 
 
 def crowds(kind: str, says: str) -> pytest.MarkDecorator:
     """Each crowd as a check of its own."""
     return pytest.mark.parametrize("experiment", [
-        pytest.param(experiment, id=name, marks=conformance(f"{kind}: {name}", says=says, where="paths.py"))
+        pytest.param(experiment, id=name, marks=conformance(f"{kind}: {name}", says=says, where="paths.py", seeds=5))
         for name, experiment in CROWDS.items()])
 
 
@@ -52,7 +51,8 @@ def test_changing_one_replica_leaves_the_others_bit_for_bit(experiment: Experime
 
 @crowds("repeated", "two trainings from one start are equal")
 def test_two_trainings_from_one_start_are_equal(experiment: Experiment, stack: Stack, judge: Judge) -> None:
-    judge_bits(stack, judge, stack.train(experiment), stack.train(experiment),
+    again = stack.train_from(Start(experiment, stack.seeds, np.dtype(stack.dtype)))
+    judge_bits(stack, judge, again, stack.train(experiment),
                "everything random comes from the start, and the backend says that it is deterministic", "the second time")
 
 
@@ -79,10 +79,11 @@ def test_parameters_in_strided_memory_train_as_contiguous_ones(experiment: Exper
 def judge_same(stack: Stack, judge: Judge, one: Run, other: Run, how: str) -> None:
     """Two runs of the same seeds, rounding errors apart."""
     experiment = one.experiment
-    judge.every(relative(one.epoch_loss, other.epoch_loss), at_most=2 * stack.allowed_losses(experiment), because=WHY_ALONE,
+    allowed = 2 * stack.allowed_losses(experiment).max(axis=1, keepdims=True)
+    judge.every(relative(one.epoch_loss, other.epoch_loss), at_most=allowed, because=WHY_ALONE,
                 seeds=one.seeds, what=f"relative deviation of epoch losses {how}")
-    for (name, off), allowed in zip(deviations(one, other), stack.allowed_parameters(experiment), strict=True):
-        judge.every(off, at_most=2 * allowed, because=WHY_ALONE, seeds=one.seeds, what=f"{name} {how}")
+    for (name, off), granted in zip(deviations(one, other), stack.allowed_parameters(experiment), strict=True):
+        judge.every(off, at_most=2 * granted.max(), because=WHY_ALONE, seeds=one.seeds, what=f"{name} {how}")
 
 
 def judge_bits(stack: Stack, judge: Judge, one: Run, other: Run, because: str, how: str) -> None:

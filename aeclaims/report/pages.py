@@ -9,7 +9,7 @@ import json
 import pkgutil
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -154,8 +154,9 @@ def between_marks(text: str, generated: str, marks: tuple[str, str] = MARKS) -> 
     return replaced
 
 
-def write(document: dict[str, Any], folder: Path, readme: Path | None = None) -> None:
-    """Write all pages and pictures into the folder; what is no longer a claim goes."""
+def write(source: Path, folder: Path, readme: Path | None = None) -> None:
+    """Write all pages and pictures of a run into the folder; what is no longer a claim goes."""
+    document = json.loads(source.read_text(encoding="utf-8"))
     texts = pages(document)
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     for stale in (*folder.glob("*.md"), *folder.glob("pictures/*.png")):
@@ -170,18 +171,22 @@ def write(document: dict[str, Any], folder: Path, readme: Path | None = None) ->
         readme.write_text(between_marks(readme.read_text(encoding="utf-8"), generated), encoding="utf-8")
 
 
-def main(arguments: list[str]) -> int:
-    """The command line; returns the exit code."""
+def command(arguments: list[str], module: str, writes: Callable[..., None]) -> int:
+    """The command line of a module that writes pages from a run: RUN.json FOLDER [README.md]; returns the exit code."""
     if len(arguments) not in (2, 3):
-        print("usage: python -m aeclaims.report.pages RUN.json FOLDER [README.md]", file=sys.stderr)
+        print(f"usage: python -m {module} RUN.json FOLDER [README.md]", file=sys.stderr)
         return 2
-    source, folder, *readme = (Path(argument) for argument in arguments)
     try:
-        write(json.loads(source.read_text(encoding="utf-8")), folder, *readme)
+        writes(*map(Path, arguments))
     except (OSError, json.JSONDecodeError, KeyError, PagesDisagree) as error:
-        print(f"{source}: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"{arguments[0]}: {type(error).__name__}: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def main(arguments: list[str]) -> int:
+    """The command line; returns the exit code."""
+    return command(arguments, "aeclaims.report.pages", write)
 
 
 if __name__ == "__main__":

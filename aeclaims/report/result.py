@@ -17,23 +17,27 @@ def settle(
     judge = judge or Judge()
     seeds = session.seeds(claim)
     because = list(judge.because)
-    replay = session.settings.command(node, len(seeds), seeds[0])
-    if hasattr(report, "wasxfail"):
+    replay = session.settings.command(claim, node, len(seeds), seeds[0])
+    has_held_unexpectedly = report.failed and error is None
+    if has_held_unexpectedly and judge.judged and not judge.not_exercised:
+        verdict = Verdict.FAILED
+        because.append(f"it held, though it is listed as a known failure: take it off the list. {report.longrepr}")
+        report.longrepr = f"claim {claim.id}: {because[-1]}"
+    elif hasattr(report, "wasxfail"):
         verdict = Verdict.EXPECTED_FAILURE if report.outcome == "skipped" else Verdict.FAILED
         because.append(f"expected failure: {report.wasxfail}")
-    elif report.failed:
+    elif report.failed and not has_held_unexpectedly:
         verdict = Verdict.FAILED
         if isinstance(error, ClaimFailed):
-            replay = session.settings.command(node, 1, error.seed)
+            replay = session.settings.command(claim, node, 1, error.seed)
             because = [error.because]
             report.longrepr = (f"claim {claim.id} failed on backend {session.settings.backend}\n"
                                f"  says:   {claim.says} ({claim.where}; {claim.source})\n"
                                f"  found:  {claim.finding}{f' ({claim.nuance})' if claim.nuance else ''}\n"
                                f"  {error}\n  worst:  seed {error.seed}; to replay it alone:\n    {replay}")
         else:
-            # Without an error it is an expected failure that held, which pytest's text says.
-            because.append(f"{type(error).__name__}: {error}" if error else str(report.longrepr))
-    elif report.skipped or judge.not_exercised or not judge.judged:
+            because.append(f"{type(error).__name__}: {error}")
+    elif report.skipped or judge.not_exercised or not judge.judged:  # also where it was expected to fail
         verdict = Verdict.NOT_EXERCISED
         because += judge.not_exercised or judge.left_out or [str(error) if error else "the claim judged nothing"]
         report.outcome = "skipped"

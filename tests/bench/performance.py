@@ -3,12 +3,11 @@
 `python -m tests.bench.performance docs/performance.json docs README.md`
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from aeclaims.report.pages import PagesDisagree, between_marks
+from aeclaims.report.pages import between_marks, command
 from tests.bench.contestants import NETWORKS
 from tests.bench.figures import Timing, comparisons, load, number
 
@@ -206,23 +205,20 @@ def save(figure: Any, path: Path) -> None:
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
+def write(source: Path, folder: Path, readme_at: Path | None = None) -> None:
+    """Write the page, its pictures, and the README's times."""
+    timings, machine = load(source)
+    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    (folder / "performance.md").write_text(page(timings, machine), encoding="utf-8")
+    draw(timings, folder / "pictures")
+    if readme_at:
+        text = between_marks(readme_at.read_text(encoding="utf-8"), readme(timings, machine), MARKS)
+        readme_at.write_text(text, encoding="utf-8")
+
+
 def main(arguments: list[str]) -> int:
     """The command line; returns the exit code."""
-    if len(arguments) not in (2, 3):
-        print("usage: python -m tests.bench.performance RUN.json FOLDER [README.md]", file=sys.stderr)
-        return 2
-    source, folder, *other = (Path(argument) for argument in arguments)
-    try:
-        timings, machine = load(source)
-        (folder / "pictures").mkdir(parents=True, exist_ok=True)
-        (folder / "performance.md").write_text(page(timings, machine), encoding="utf-8")
-        draw(timings, folder / "pictures")
-        for path in other:
-            path.write_text(between_marks(path.read_text(encoding="utf-8"), readme(timings, machine), MARKS), encoding="utf-8")
-    except (OSError, json.JSONDecodeError, KeyError, PagesDisagree) as error:
-        print(f"{source}: {type(error).__name__}: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command(arguments, "tests.bench.performance", write)
 
 
 if __name__ == "__main__":

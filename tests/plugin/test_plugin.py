@@ -354,3 +354,28 @@ def test_a_finding_needs_its_nuance():
 
     with pytest.raises(ValueError, match="claim x: finding 'does not hold' with nuance ''"):
         claim("x", where="here", says="so", kind="theorem", finding="does not hold")
+
+
+def test_the_header_says_on_cuda_whether_products_are_rounded():
+    import torch
+
+    from aeclaims.session import Session, Settings
+
+    def header(device):
+        return Session(Settings("torch", device, None, "float32", None, 1, 0, None, False, None, None)).header()
+
+    assert "device cuda:1, float32, TF32 off; " in header("cuda:1")
+    assert "TF32" not in header("cpu")
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        assert "TF32 on; " in header("cuda")
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def test_the_help_shows_every_default(pytester):
+    shown = pytester.runpytest_subprocess("--help").stdout.str()
+    for option in plugin.OPTIONS:
+        if option.default is not None and option.default is not False:
+            entry = shown.partition(f"--claims-{option.name}=")[2].partition("--claims-")[0]
+            assert f"(default: {option.default})" in " ".join(entry.split()), option.name

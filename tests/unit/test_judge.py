@@ -1,5 +1,6 @@
 """Every judge rejects something, and what it could not reject it does not call held."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -122,6 +123,14 @@ def test_agreement_says_nothing_of_a_run_with_itself_nor_where_nothing_is_compar
     assert judge.not_exercised
 
 
+def test_a_backends_tolerance_widens_the_agreement_and_nothing_else(run):
+    other = train(run.experiment, seeds=range(3), backend="reference")
+    off = dataclasses.replace(other, epoch_loss=other.epoch_loss * (1 + 30 * np.finfo(np.float32).eps))
+    with pytest.raises(ClaimFailed):
+        Judge().agrees(off, run, roundings=10, because="the same start")
+    Judge(granted=4).agrees(off, run, roundings=10, because="the same start")
+    with pytest.raises(ClaimFailed):
+        Judge(granted=4).every([2.0], at_most=1, seeds=[0], what="two", because="one is the bound")
 def test_what_is_adams_is_left_out_once_and_noted_where_another_optimizer_trains():
     assert Judge().is_adams("450 epochs")
     judge = Judge(optimizer="mine:Own")

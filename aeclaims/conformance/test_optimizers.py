@@ -1,0 +1,107 @@
+"""torch's optimizers on their own: 1,000 steps of small gradients against float64, and parameters wherever they lie in memory."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from aeclaims.claim import conformance
+from aeclaims.conformance.direct import Torch, close, host, number, seeded, under_test
+from aeclaims.judge import Judge
+from aeclaims.stack import Stack
+
+STEPS = 1000
+SHAPES = ((3, 2), (3,), (2, 3), (2,))
+WHY_LONG = "each of 1,000 steps rounds a parameter and its moments a few times, by half an eps of the largest that they were"
+
+
+@conformance("Adam, 1,000 steps", says="Adam on gradients of 1e-2 to 1e-6, as in float64", where="torch", seeds=1)
+def test_adam_on_small_gradients(stack: Stack, judge: Judge) -> None:
+    torch = under_test(stack)
+    for decay in (0.0, 1e-2):
+        judge_long(torch, judge, lambda parameters, decay=decay: torch.module.optim.Adam(parameters, lr=1e-3, weight_decay=decay),
+                   adam(decay), f"Adam with decay {decay:g}")
+
+
+@conformance("SGD, 1,000 steps", says="SGD with momentum on gradients of 1e-2 to 1e-6, as in float64", where="torch", seeds=1)
+def test_sgd_on_small_gradients(stack: Stack, judge: Judge) -> None:
+    torch = under_test(stack)
+    for momentum, decay in ((0.0, 0.0), (0.9, 1e-2)):
+        judge_long(torch, judge, lambda parameters, momentum=momentum, decay=decay:
+                   torch.module.optim.SGD(parameters, lr=0.1, momentum=momentum, weight_decay=decay),
+                   sgd(momentum, decay), f"SGD with momentum {momentum:g}")
+
+
+def adam(decay: float, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Any:
+    """Kingma and Ba's step, by hand."""
+    def step(count: int, parameter: Any, gradient: Any, state: list[Any]) -> Any:
+        first, second = state or (np.zeros_like(parameter), np.zeros_like(parameter))
+        gradient = gradient + decay * parameter
+        first, second = beta1 * first + (1 - beta1) * gradient, beta2 * second + (1 - beta2) * gradient**2
+        state[:] = first, second
+        return parameter - lr * (first / (1 - beta1**count)) / (np.sqrt(second / (1 - beta2**count)) + eps)
+
+    return step
+
+
+def sgd(momentum: float, decay: float, lr: float = 0.1) -> Any:
+    """Descent with momentum, as torch defines it: the first gradient is the first velocity."""
+    def step(count: int, parameter: Any, gradient: Any, state: list[Any]) -> Any:
+        gradient = gradient + decay * parameter
+        velocity = momentum * state[0] + gradient if state else gradient
+        state[:] = [velocity]
+        return parameter - lr * velocity
+
+    return step
+
+
+def judge_long(torch: Torch, judge: Judge, optimizer: Any, step: Any, name: str) -> None:
+    """All parameters after 1, 2 and 1,000 steps: contiguous, transposed and with gaps between them in memory."""
+    random = np.random.default_rng(0)
+    # Of each number a size of its own, from 1e-2 to 1e-6, and a mean, so that it goes somewhere.
+    sizes = [10.0 ** random.uniform(-6, -2, shape) for shape in SHAPES]
+    gradients = [[host(torch.tensor(size * (0.3 + random.standard_normal(size.shape)))) for size in sizes] for _ in range(STEPS)]
+    kinds: dict[str, Callable[[tuple[int, ...]], Any]] = {
+        "contiguous": lambda shape: torch.tensor(np.zeros(shape)),
+        "transposed": lambda shape: torch.tensor(np.zeros(shape[::-1])).permute(*reversed(range(len(shape)))),
+        "with gaps": lambda shape: torch.tensor(np.zeros((*shape, 2)))[..., 0],
+    }
+    truths: list[Any] = [np.zeros(shape) for shape in SHAPES]
+    states: list[list[Any]] = [[] for _ in SHAPES]
+    parameter_of: Any = torch.module.nn.Parameter
+    parameters = {kind: [parameter_of(make(shape)) for shape in SHAPES] for kind, make in kinds.items()}
+    optimizers = {kind: optimizer(own) for kind, own in parameters.items()}
+    largest = [np.zeros(shape) for shape in SHAPES]
+    for count, given in enumerate(gradients, 1):
+        truths = [step(count, *each) for each in zip(truths, given, states, strict=True)]
+        largest = [np.maximum(most, np.abs(truth)) for most, truth in zip(largest, truths, strict=True)]
+        tensors = [torch.tensor(gradient) for gradient in given]
+        for kind, own in parameters.items():
+            for parameter, gradient in zip(own, tensors, strict=True):
+                parameter.grad = gradient
+            optimizers[kind].step()
+        if count in (1, 2, STEPS):
+            for kind, own in parameters.items():
+                for place, (parameter, truth, most) in enumerate(zip(own, truths, largest, strict=True), 1):
+                    close(judge, host(parameter), truth, (8 + count) * torch.eps * most.max(), because=WHY_LONG,
+                          what=f"{name}: parameter {place} of {len(SHAPES)}, {kind}, after {count} steps, off by")
+
+
+@conformance("zero_grad", says="zero_grad clears the gradient of every parameter", where="torch", seeds=1)
+def test_zero_grad_clears_every_gradient(stack: Stack, judge: Judge) -> None:
+    torch = under_test(stack)
+    for is_none in (True, False):
+        with seeded(torch, 0):
+            layers = [torch.module.nn.Linear(3, 3, device=torch.device, dtype=torch.dtype) for _ in range(3)]
+        parameters = [parameter for layer in layers for parameter in layer.parameters()]
+        optimizer = torch.module.optim.Adam(parameters)
+        values = torch.tensor(np.ones((4, 3)))
+        for layer in layers:
+            values = layer(values)
+        values.sum().backward()
+        before = sum(parameter.grad is not None for parameter in parameters)
+        number(judge, before, at_least=len(parameters), what="parameters with a gradient after backward", because="all are used")
+        optimizer.zero_grad(set_to_none=is_none)
+        left = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        number(judge, sum(float(gradient.abs().sum() > 0) for gradient in left), at_most=0,
+               what=f"gradients that zero_grad(set_to_none={is_none}) leaves", because="gradients of a step must not add up")

@@ -1,0 +1,106 @@
+"""The --claims-* options: one table that feeds the parser, the header and the README."""
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+# Declaring options must cost nothing where no claim runs: their types import what they need when they are given.
+if TYPE_CHECKING:
+    from aeclaims.own_optimizer import OwnOptimizer
+    from aeclaims.xfails import Known
+
+
+def _whole(least: int, text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a whole number of at least {least}")
+    return number
+
+
+def _backend(text: str) -> str:
+    from aeclaims.backends import UnknownBackend, check_name
+
+    try:
+        return check_name(text)
+    except UnknownBackend as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _json_path(text: str) -> Path:
+    path = Path(text).absolute()
+    is_writable = not path.is_dir() and path.parent.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)
+    if not is_writable:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be written: give a file in a folder that exists and is writable")
+    return path
+
+
+def _dtype(text: str) -> str:
+    if text not in ("float32", "float64"):
+        raise argparse.ArgumentTypeError(f"{text!r}: give float32 or float64")
+    return text
+
+
+def _optimizer(text: str) -> "OwnOptimizer":
+    from aeclaims.own_optimizer import InvalidOptimizer, parse
+
+    try:
+        return parse(text)
+    except InvalidOptimizer as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _xfails(text: str) -> dict[str, "Known"]:
+    from aeclaims.xfails import InvalidList, read
+
+    try:
+        return read(Path(text))
+    except InvalidList as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+class Option(NamedTuple):
+    """One --claims-* option."""
+
+    name: str
+    default: Any
+    type: Callable[[str], Any]
+    help: str
+
+
+OPTIONS = (
+    Option("backend", "torch", _backend,
+           "what trains: torch, torch-eager, torch-cudagraph, torch-loop, reference, or package.module:name"),
+    Option("device", "cpu", str, "where torch trains: cpu, cuda, cuda:1, ..."),
+    Option("optimizer", None, _optimizer,
+           "package.module:name[,lr=...]: an optimizer of your own in Adam's place, on the torch backends"),
+    Option("dtype", "float32", _dtype, "float32 or float64"),
+    Option("seeds", None, lambda text: _whole(1, text),
+           "replicas of each claim (default: 256 on the reference; else the fewest with which every judge can fail)"),
+    Option("scale", 1, lambda text: _whole(1, text), "times as many seeds as by default, for every claim"),
+    Option("seed-base", 0, lambda text: _whole(0, text), "the first seed"),
+    Option("processes", None, lambda text: _whole(1, text),
+           "processes that train on a CPU while claims are judged (default: as many as there are processors; 1: pytest's own)"),
+    Option("ladder", False, bool, "with -m conformance: judge torch-loop, torch-eager, compilers and CUDA graphs, in that order"),
+    Option("xfails", None, _xfails, "known failures: a file with lines `id  # reason  expires=2027-01-01`; strict"),
+    Option("json", None, _json_path, "write what was judged to this file"),
+)
+METAVARS = {"json": "PATH", "xfails": "FILE"}
+
+
+def declare(group: pytest.OptionGroup) -> None:
+    """Add all options to pytest's parser."""
+    for option in OPTIONS:
+        shown = "" if option.default is None else f" (default: {option.default})"
+        if option.type is bool:
+            group.addoption(f"--claims-{option.name}", action="store_true", default=False, help=option.help)
+            continue
+        # argparse would parse a default given here, and parsing imports what only a claim needs.
+        group.addoption(f"--claims-{option.name}", default=None, type=option.type, help=option.help + shown,
+                        metavar=METAVARS.get(option.name, option.name.upper().replace("-", "_")))

@@ -1,0 +1,75 @@
+"""The list of known failures is read strictly."""
+
+from datetime import date
+
+import pytest
+
+from aeclaims.xfails import InvalidList, Known, problems, read, shipped_ids
+
+GOOD = """
+# what fails on our device
+
+linear-mse  # slower by design  expires=2027-01-31
+path: every activation, widths 3 to 7 # tanh is coarse
+  logit-scale#expires soon
+"""
+
+
+def test_lines_are_ids_reasons_and_days(tmp_path):
+    (tmp_path / "known.txt").write_text(GOOD)
+    assert read(tmp_path / "known.txt") == {
+        "linear-mse": Known("linear-mse", "slower by design", date(2027, 1, 31), "known.txt:4"),
+        "path: every activation, widths 3 to 7": Known("path: every activation, widths 3 to 7", "tanh is coarse", None,
+                                                       "known.txt:5"),
+        "logit-scale": Known("logit-scale", "expires soon", None, "known.txt:6"),
+    }
+
+
+BAD = {
+    "linear-mse": "'linear-mse': give an id, and behind # the reason",
+    "linear-mse #": "give an id, and behind # the reason",
+    "linear-mse # expires=2027-01-01": "give an id, and behind # the reason",
+    "a # why expires=soon": "expires=soon: give a day, such as expires=2027-01-01",
+    "a # why expires=2027-13-01": "expires=2027-13-01: give a day",
+    "a # why expires=2027-01-01 and no longer": "put expires=... at the end of the line",
+    "a # why expires=": "expires=: give a day",
+    "a # why\na # again": "known.txt:2: a is listed already, at known.txt:1",
+}
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_a_bad_line_is_named(tmp_path, text):
+    (tmp_path / "known.txt").write_text(text)
+    with pytest.raises(InvalidList, match=r"known.txt:\d: ") as refused:
+        read(tmp_path / "known.txt")
+    assert BAD[text] in str(refused.value)
+
+
+def test_a_file_that_is_no_text_or_not_there_is_named(tmp_path):
+    (tmp_path / "known.txt").write_bytes(b"\xff\xfe\x00")
+    for name in ("known.txt", "missing.txt"):
+        with pytest.raises(InvalidList, match=name):
+            read(tmp_path / name)
+
+
+def test_the_day_itself_still_counts():
+    known = Known("a", "why", date(2026, 5, 1), "known.txt:1")
+    assert not known.has_expired(date(2026, 5, 1))
+    assert known.has_expired(date(2026, 5, 2))
+    assert not Known("a", "why", None, "known.txt:1").has_expired(date(9999, 1, 1))
+
+
+def test_unknown_ids_and_expired_lines_are_problems():
+    listed = [Known("a", "why", None, "known.txt:1"), Known("b", "why", date(2026, 1, 1), "known.txt:2"),
+              Known("c", "why", date(2026, 1, 1), "known.txt:3")]
+    assert problems(listed, {"a", "b"}, date(2026, 1, 2)) == [
+        "known.txt:3: no claim has the id 'c': take the line out, or mend it",
+        "known.txt:2: b expired on 2026-01-01: mend the claim, or give it a new day",
+    ]
+    assert problems(listed, {"a", "b", "c"}, date(2026, 1, 1)) == []
+
+
+def test_all_claims_and_checks_of_the_package_are_known():
+    ids = shipped_ids()
+    assert {"linear-mse", "question-network-500-epochs", "path: tanh", "crowd: 64 seeds", "independence: given rows"} <= ids
+    assert len(ids) > 100
