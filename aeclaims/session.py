@@ -108,6 +108,10 @@ class Session:
             seeds = self.seeds(claim)
             for experiment in claim.trains:
                 self.planned[experiment] = max(seeds, self.planned.get(experiment, seeds), key=len)
+        if self.settings.backend == "reference" and self._processes() > 1 and can_copy_processes():
+            from aeclaims.backends import reference
+
+            reference.compile_ahead(self.planned.items(), self.settings.dtype)
 
     def close(self) -> None:
         """End what is still being trained."""

@@ -10,7 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from aeclaims import processors
-from aeclaims.experiment import Bernoulli, Beta, Experiment, Given, Redundant, Rows, Uniform, require
+from aeclaims.experiment import (
+    Bernoulli,
+    Beta,
+    Experiment,
+    Given,
+    Initialisation,
+    Redundant,
+    Rows,
+    Uniform,
+    require,
+)
 
 Array = npt.NDArray[np.floating[Any]]
 
@@ -84,24 +94,12 @@ class Start:
         return _rows(self.experiment.rows, self.experiment.n_rows, self.seeds, self.dtype)
 
     def parameters(self) -> Parameters:
-        """The initial parameters of each affine layer.
+        """The initial parameters of each affine layer, read-only.
 
         pytorch: weights and biases U(-1/sqrt(inputs), 1/sqrt(inputs)), torch.nn.Linear's default.
         glorot: weights U(-sqrt(6/(inputs + outputs)), ...), biases zero (Glorot and Bengio 2010; Keras' default).
         """
-        widths = self.experiment.model.widths
-        shapes = list(zip(widths[1:], widths[:-1], strict=True))
-        drawn = [Affine(np.empty((len(self.seeds), *shape), self.dtype), np.zeros((len(self.seeds), shape[0]), self.dtype))
-                 for shape in shapes]
-        for index, seed in enumerate(self.seeds):
-            generator = _generator(seed, PARAMETERS)
-            for layer, (outputs, inputs) in zip(drawn, shapes, strict=True):
-                if self.experiment.initialisation == "glorot":
-                    layer.weight[index] = _symmetric(generator, np.sqrt(6 / (inputs + outputs)), (outputs, inputs))
-                else:
-                    layer.weight[index] = _symmetric(generator, 1 / np.sqrt(inputs), (outputs, inputs))
-                    layer.bias[index] = _symmetric(generator, 1 / np.sqrt(inputs), (outputs,))
-        return tuple(drawn)
+        return _parameters(self.experiment.model.widths, self.experiment.initialisation, self.seeds, self.dtype)
 
     def order(self, epoch: int) -> npt.NDArray[np.uint32]:
         """The order in which an epoch (from 0) visits the rows: (N,) for all seeds, or (S, N) where they share rows.
@@ -122,10 +120,6 @@ def _generator(seed: int, *stream: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=stream)))
 
 
-def _symmetric(generator: np.random.Generator, bound: float, shape: tuple[int, ...]) -> Array:
-    return (2 * generator.random(shape, np.float32) - 1) * np.float32(bound)
-
-
 # A floor is computed on the rows that a training has just used: the last drawn population is kept for it.
 @lru_cache(maxsize=1)
 def _rows(spec: Rows, count: int, seeds: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -140,6 +134,31 @@ def _rows(spec: Rows, count: int, seeds: tuple[int, ...], dtype: np.dtype[Any]) 
         processors.each(draw, range(len(seeds)))
     rows.flags.writeable = False
     return rows
+
+
+# Whether a training has changed them is looked at when it is done.
+@lru_cache(maxsize=4)
+def _parameters(
+    widths: tuple[int, ...], initialisation: Initialisation, seeds: tuple[int, ...], dtype: np.dtype[Any],
+) -> Parameters:
+    shapes = list(zip(widths[1:], widths[:-1], strict=True))
+    if initialisation == "glorot":
+        counts = [(outputs * inputs, 0) for outputs, inputs in shapes]
+        bounds = [np.sqrt(6 / (inputs + outputs)) for outputs, inputs in shapes]
+    else:
+        counts = [(outputs * inputs, outputs) for outputs, inputs in shapes]
+        bounds = [1 / np.sqrt(inputs) for _, inputs in shapes]
+    # A seed's numbers in one draw, layer by layer, the weight before the bias.
+    drawn = np.stack([_generator(seed, PARAMETERS).random(sum(map(sum, counts)), np.float32) for seed in seeds])
+    parts = iter(np.split(drawn, np.cumsum([count for pair in counts for count in pair])[:-1], axis=1))
+
+    def scaled(bound: float, shape: tuple[int, ...]) -> Array:
+        values: Array = ((2 * next(parts) - 1) * np.float32(bound)).astype(dtype)
+        values = values.reshape(len(seeds), *shape) if values.size else np.zeros((len(seeds), *shape), dtype)
+        values.flags.writeable = False
+        return values
+
+    return tuple(Affine(scaled(bound, shape), scaled(bound, shape[:1])) for bound, shape in zip(bounds, shapes, strict=True))
 
 
 def _draw(spec: Uniform | Bernoulli | Beta | Redundant, generator: np.random.Generator, count: int) -> Array:

@@ -5,7 +5,13 @@ seed, or as many at once as a vector has lanes. The loop is entered for a few ep
 progress is shown and Ctrl-C is heard.
 """
 
+import multiprocessing
+import signal
+import warnings
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
@@ -31,10 +37,38 @@ ROWS_PER_ENTRY = 1_000_000
 MOST_PARAMETERS_IN_LANES = 256
 # Bytes between what different threads write, so that they share no line of the cache.
 GAP = 64
+# Copies of this process that compile the loop for rows in lanes (False) or for seeds in lanes (True); see `compile_ahead`.
+COMPILING: dict[bool, BaseProcess] = {}
+
+
+def compile_ahead(trainings: Iterable[tuple[Experiment, Sequence[int]]], dtype: str) -> None:
+    """Have what these trainings need compiled side by side: what the first needs by itself, the rest in a copy of this process.
+
+    Compiled for rows and for seeds in lanes the loop takes 3 s each, on one processor; Numba's cache hands over the code.
+    """
+    if processors.count() < 2 or COMPILING:
+        return
+    kinds: dict[bool, tuple[Experiment, Start]] = {}
+    for experiment, seeds in trainings:
+        start = Start(experiment, tuple(seeds), np.dtype(dtype))
+        kinds.setdefault(_has_seeds_in_lanes(experiment, start), (replace(experiment, epochs=1), start))
+    for kind, (experiment, start) in list(kinds.items())[1:]:
+        process = multiprocessing.get_context("fork").Process(target=_compile, args=(experiment, start), daemon=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of copies of processes with threads: here none trains yet
+            process.start()
+        COMPILING[kind] = process
+
+
+def _compile(experiment: Experiment, start: Start) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
+    train(experiment, replace(start, experiment=experiment))
 
 
 def train(experiment: Experiment, start: Start) -> Run:
     """Train every seed of `start`, on all processors that this process may use."""
+    if (compiling := COMPILING.pop(_has_seeds_in_lanes(experiment, start), None)) is not None:
+        compiling.join()
     population = Population(experiment, start)
     chunk = max(1, ROWS_PER_ENTRY // experiment.n_rows)
     entries = [slice(begin, min(begin + chunk, experiment.epochs)) for begin in range(0, experiment.epochs, chunk)]
@@ -93,6 +127,10 @@ def _crews(experiment: Experiment, start: Start) -> list[list[int]]:
     if len(crews[-1]) <= lanes // 2:
         crews += [[seed] for seed in crews.pop()]
     return [crew + crew[-1:] * (lanes - len(crew)) if len(crew) > 1 else crew for crew in crews]
+
+
+def _has_seeds_in_lanes(experiment: Experiment, start: Start) -> bool:
+    return len(_crews(experiment, start)[0]) > 1
 
 
 class Crew:

@@ -60,6 +60,8 @@ def test_log_loss_is_never_below_the_entropy_of_its_rows(rows, optimizer, hidden
 @example(rows=Uniform(features=2), optimizer=Adam(lr=1e-4), epochs=20, **LITERAL)
 # Targets of 1e-23: Newton's steps gain e times less each, and its curvature vanishes.
 @example(rows=Beta(0.0546875, 0.125, features=3), optimizer=Adam(lr=0.25), epochs=1, n_rows=3, batch_size=1)
+# Ten targets next to 1 and seven coefficients: after 100 steps each still gains 1e-11.
+@example(rows=Beta(3.0, 0.05, features=6), optimizer=Adam(lr=0.25), epochs=1, n_rows=10, batch_size=1)
 def test_an_affine_model_with_a_sigmoid_is_never_below_its_class_floor(rows, optimizer, epochs, n_rows, batch_size):
     run = train(Experiment(rows=rows, model=affine(rows.features, rows.features, output=SIGMOID), loss="bce",
                            optimizer=optimizer, epochs=epochs, n_rows=n_rows, batch_size=batch_size),

@@ -1,6 +1,8 @@
 """Trainings that are begun before they are asked for: by whom, what comes back, and how they end."""
 
 import os
+import subprocess
+import sys
 import time
 import warnings
 
@@ -152,3 +154,23 @@ def test_a_thread_of_this_process_trains_where_there_is_one_only(ahead):
 
     assert isinstance(ahead(noted, [FIRST], processes=1).take(FIRST, SEEDS), Run)
     assert processes == [os.getpid()]
+
+
+def test_the_reference_compiles_for_rows_and_for_seeds_in_lanes_side_by_side(tmp_path):
+    """In a process of its own: this one has long compiled both."""
+    program = """
+from aeclaims import Adam, Experiment, Uniform, affine, processors, train
+from aeclaims.backends import kernel, reference
+processors.limit(2)
+narrow, wide = (Experiment(rows=Uniform(features=d), model=affine(d, d), loss="mse", optimizer=Adam(), epochs=1, n_rows=9)
+                for d in (2, 20))
+reference.compile_ahead([(narrow, range(16)), (wide, range(2))], "float32")
+assert list(reference.COMPILING) == [False]
+train(wide, seeds=range(2), backend="reference")
+assert not reference.COMPILING
+loaded = kernel.train_epochs.stats
+print(sum(loaded.cache_hits.values()), sum(loaded.cache_misses.values()))
+"""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "0"], "the copy compiled it, and this process loads it"
