@@ -7,6 +7,7 @@ from typing import Literal
 import pytest
 
 from aeclaims.experiment import Experiment
+from aeclaims.formats import FORMATS
 from aeclaims.judge import Share
 from aeclaims.run import Run
 
@@ -14,6 +15,7 @@ Kind = Literal["theorem", "observation"]
 Finding = Literal["holds", "holds for a share", "holds where", "does not hold"]
 Train = Callable[[Experiment], Run]
 
+FULL, ALL = ("float32", "float64"), tuple(FORMATS)
 SOURCE = "Cross Validated question 441750"
 
 
@@ -30,6 +32,7 @@ class Claim:
     reference_seeds: what the claim takes on the reference by default, where its judges need no more; few where a
     replica is costly.    source: whose sentence it is.    is_rung: whether it judges a rung of the ladder, not the backend
     under test.
+    formats: those in which it can be judged: with products rounded to bfloat16 or float16 only what has bounds of its own is.
     needs_adam: why it is about Adam, so that with an optimizer of the user's own it is not exercised; empty where it is not.
     """
 
@@ -46,6 +49,7 @@ class Claim:
     source: str = SOURCE
     is_rung: bool = False
     needs_adam: str = ""
+    formats: tuple[str, ...] = FULL
 
     def __post_init__(self) -> None:
         if (self.finding == "holds") == bool(self.nuance):
@@ -64,17 +68,18 @@ class Claim:
 def claim(
     id: str, *, where: str, says: str, kind: Kind, shares: tuple[Share, ...] = (), trains: Iterable[Experiment] = (),
     finding: Finding = "holds", nuance: str = "", least_seeds: int = 2, reference_seeds: int = 256, needs_adam: str = "",
+    formats: tuple[str, ...] = FULL,
 ) -> pytest.MarkDecorator:
     """Mark a test as the judge of a claim: `pytest -m claims` selects it, and the report carries this record."""
     return pytest.mark.claims(Claim(id, where, says, kind, shares, tuple(trains), finding, nuance, least_seeds, reference_seeds,
-                                    needs_adam=needs_adam))
+                                    needs_adam=needs_adam, formats=formats))
 
 
 def conformance(
     id: str, *, says: str, where: str, seeds: int = 8, trains: Iterable[Experiment] = (), is_rung: bool = False,
-    needs_adam: str = "",
+    needs_adam: str = "", formats: tuple[str, ...] = FULL,
 ) -> pytest.MarkDecorator:
     """Mark a test as a check of the stack itself: `pytest -m conformance` selects it; it is judged and reported as a claim is."""
     return pytest.mark.conformance(
         Claim(id, where, says, "theorem", trains=tuple(trains), least_seeds=seeds, reference_seeds=seeds, source="conformance",
-              is_rung=is_rung, needs_adam=needs_adam))
+              is_rung=is_rung, needs_adam=needs_adam, formats=formats))

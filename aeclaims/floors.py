@@ -9,7 +9,9 @@ import numpy.typing as npt
 import scipy
 
 from aeclaims import processors
-from aeclaims.experiment import Bernoulli, Beta, Uniform
+from aeclaims.experiment import Bernoulli, Beta, Loss, Uniform
+from aeclaims.formats import Format
+from aeclaims.run import Run, activate
 from aeclaims.start import Array, Start
 
 Double = npt.NDArray[np.float64]
@@ -203,3 +205,52 @@ def rounding(dtype: np.dtype[Any] | type, scale: Any = 1.0) -> Any:
     square), and the mean of a minibatch, summed over lanes and then across them, at most 24 more: 32 u in all.
     """
     return 16 * np.finfo(dtype).eps * scale
+
+
+def format_floor(rows: Array, loss: Loss, format: Format) -> Double:
+    """The least loss of outputs that are numbers of a format, on each seed's rows, whatever the model.
+
+    MSE: the mean square distance of the rows to the numbers next to them. BCE, of probabilities or on logits: convex in each, so
+    that the least is at one of the two numbers around x, or around its logit; 0 where x is 0 or 1. It exceeds the entropy by
+    KL(x || p).
+    rows: (S, N, D), for BCE in [0, 1].    Returns: (S,).    Raises OutOfRange as `row_entropy` does.
+    """
+    if loss != "mse":
+        _check_range(rows)
+
+    def of_seed(x: Double) -> float:
+        if loss == "mse":
+            return float(np.mean((x - format.nearest(x)) ** 2))
+        if loss == "bce":
+            costs = [-scipy.special.xlogy(x, p) - scipy.special.xlog1py(1 - x, -p) for p in format.around(x)]
+        else:
+            inside = np.clip(x, 1e-300, 1 - 2.0**-53)
+            costs = [np.logaddexp(0, z) - x * z for z in format.around(scipy.special.logit(inside))]
+        return float(np.mean(np.where((x == 0) | (x == 1), 0, np.minimum(*costs))))
+
+    return np.array(_of_each_seed(of_seed, rows))
+
+
+def rounding_mse(run: Run) -> Double:
+    """(S,): the MSE that roundings of products to the run's format come to by themselves, at its final parameters.
+
+    A rounding is off by a number that is uniform between plus and minus half the spacing there, variance spacing^2/12, and
+    roundings are independent (Wilkinson's model). Operands and results are rounded, sums are not:
+    Var(W h) = W^2 Var(h) + h^2 Var(W) + Var(result); an activation passes errors on at most as they are. Returned is the mean
+    variance of the outputs. A float32 or float64 training of targets that its outputs can meet ends some times above it, because
+    steps of less than half a spacing are lost.
+    """
+    format, model = run.start.format, run.experiment.model
+
+    def variance(values: Array) -> Double:
+        return np.asarray(format.spacing(np.asarray(values, np.float64)) ** 2 / 12)
+
+    values = run.start.rows().astype(np.float64)
+    spread = variance(values)
+    for (weight, bias), activation in zip(run.parameters, model.activations, strict=True):
+        square, rounded = (np.swapaxes(np.asarray(w, np.float64), 1, 2) for w in (weight.astype(np.float64)**2, variance(weight)))
+        spread = spread @ square + values**2 @ rounded + variance(bias)[:, None]
+        values = values @ np.swapaxes(weight.astype(np.float64), 1, 2) + bias.astype(np.float64)[:, None]
+        spread = spread + variance(values)
+        values = activate(activation, values)
+    return np.asarray(spread.mean(axis=(1, 2)))

@@ -177,7 +177,7 @@ class Judge:
     ) -> None:
         """A backend against the reference, from the same start: each epoch loss, seed by seed.
 
-        |loss - reference| <= roundings * granted * eps * reference, eps of the training's dtype, in the first `epochs` (all,
+        |loss - reference| <= roundings * granted * eps * reference, eps of the training's format, in the first `epochs` (all,
         where None), as long as the reference's loss is above `above`. Says nothing where the run is the reference's own, nor
         where an optimizer of the user's own trained it: the reference trains Adam.
         """
@@ -190,7 +190,7 @@ class Judge:
             return
         deviation = np.where(is_compared, np.abs(seen - expected) / expected, 0.0)
         self.measure(worst_deviation=max(float(deviation.max()), self.measured.get("worst_deviation", 0.0)))
-        self.every(deviation, at_most=roundings * self.granted * np.finfo(run.start.dtype).eps, because=because, seeds=run.seeds,
+        self.every(deviation, at_most=roundings * self.granted * run.start.format.eps, because=because, seeds=run.seeds,
                    what="relative deviation of epoch losses from the reference")
 
     def is_adams(self, what: str, *, is_the_claim: bool = False) -> bool:

@@ -42,8 +42,10 @@ def _json_path(text: str) -> Path:
 
 
 def _dtype(text: str) -> str:
-    if text not in ("float32", "float64"):
-        raise argparse.ArgumentTypeError(f"{text!r}: give float32 or float64")
+    from aeclaims.formats import FORMATS
+
+    if text not in FORMATS:
+        raise argparse.ArgumentTypeError(f"{text!r}: give one of {', '.join(FORMATS)}")
     return text
 
 
@@ -80,7 +82,7 @@ OPTIONS = (
     Option("device", "cpu", str, "where torch trains: cpu, cuda, cuda:1, ..."),
     Option("optimizer", None, _optimizer,
            "package.module:name[,lr=...]: an optimizer of your own in Adam's place, on the torch backends"),
-    Option("dtype", "float32", _dtype, "float32 or float64"),
+    Option("dtype", "float32", _dtype, "float32 or float64; bfloat16 or float16: parameters in float32, products in that"),
     Option("seeds", None, lambda text: _whole(1, text),
            "replicas of each claim (default: 256 on the reference; else the fewest with which every judge can fail)"),
     Option("scale", 1, lambda text: _whole(1, text), "times as many seeds as by default, for every claim"),

@@ -130,13 +130,13 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """A claim about what the backend lacks, or about Adam where another optimizer trains, is not exercised."""
+    """A claim about what the backend lacks, another optimizer than trains, or another format, is not exercised."""
     claim = _claim(pyfuncitem)
     if claim is None:
         return (yield)
     from aeclaims.backends import Lacking
 
-    if reason := _session(pyfuncitem.config).lacks_adam(claim):
+    if reason := _session(pyfuncitem.config).why_not(claim):
         pytest.skip(reason)
     try:
         return (yield)

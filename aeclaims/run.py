@@ -1,6 +1,6 @@
 """What training left behind: `Run`, the epoch losses and final parameters of every replica."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -85,7 +85,7 @@ class Run:
     def only(self, seeds: tuple[int, ...]) -> "Run":
         """The same run for some of its seeds, which do not depend on the others."""
         at = [self.seeds.index(seed) for seed in seeds]
-        return Run(Start(self.experiment, seeds, self.start.dtype), self.epoch_loss[:, at],
+        return Run(replace(self.start, seeds=seeds), self.epoch_loss[:, at],
                    tuple(Affine(w[at], b[at]) for w, b in self.parameters))
 
 

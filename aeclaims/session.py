@@ -87,10 +87,13 @@ class Session:
         """How the backend trains, where that is not as its name says."""
         return self._backend.note if self._backend else ""
 
-    def lacks_adam(self, claim: Claim) -> str:
-        """Why the claim is not exercised: another optimizer trains than the one that it is about; else empty."""
-        return f"{self.settings.optimizer} trains in Adam's place: {claim.needs_adam}" if (
-            self.settings.optimizer and claim.needs_adam) else ""
+    def why_not(self, claim: Claim) -> str:
+        """Why the claim is not exercised: its bounds are those of another optimizer, or another format; else empty."""
+        if self.settings.optimizer and claim.needs_adam:
+            return f"{self.settings.optimizer} trains in Adam's place: {claim.needs_adam}"
+        if self.settings.dtype not in claim.formats:
+            return f"its bounds are those of {' and '.join(claim.formats)}, not of products in {self.settings.dtype}"
+        return ""
 
     def seeds(self, claim: Claim) -> range:
         """The seeds of a claim: as many as asked for, else its own number on the reference, else the fewest that can fail."""
@@ -103,7 +106,7 @@ class Session:
     def plan(self, claims: Iterable[Claim]) -> None:
         """Have what these claims will train trained ahead, in their order, once the first of them asks for a run."""
         for claim in claims:
-            if self.lacks_adam(claim):
+            if self.why_not(claim):
                 continue
             seeds = self.seeds(claim)
             for experiment in claim.trains:

@@ -9,13 +9,19 @@ import numpy.typing as npt
 
 from aeclaims import backends
 from aeclaims.experiment import Adam, Experiment
+from aeclaims.formats import FORMATS, REDUCED
 from aeclaims.run import Double, Run, activate
-from aeclaims.start import Start
+from aeclaims.start import Start, checked
 
 # How much further off the path a sound stack may be than the reference in float32 is, by rounding errors of its own: sums in
 # another order, another exp. Measured over the set-ups of conformance/paths.py, 8 seeds, in both dtypes: torch, torch-eager and
 # torch-loop need 2.9, JAX in float64 5.1.
 TIMES = 16
+# The same where products are rounded to bfloat16 or float16, once each, and all else is computed in float32: torch-eager needs
+# 0.3, and 0.8 of gradients (24 set-ups, 5 seeds).
+TIMES_REDUCED = 4
+# Bounds above this on a relative deviation say nothing.
+SAYS_NOTHING = 0.5
 # Roundings that are granted beside those that grow along the path: a loss is computed in as many operations.
 ROUNDINGS = 4
 SINGLE = float(np.finfo(np.float32).eps)
@@ -32,7 +38,11 @@ class Stack:
 
     def train(self, experiment: Experiment, seeds: Sequence[int] | None = None) -> Run:
         """The run of these seeds, or the check's own; trained once, however many checks look at it."""
-        return self._trained(Start(experiment, tuple(self.seeds if seeds is None else seeds), np.dtype(self.dtype)))
+        return self._trained(self.start(experiment, seeds))
+
+    def start(self, experiment: Experiment, seeds: Sequence[int] | None = None) -> Start:
+        """The start of these seeds, or the check's own, in the format under test."""
+        return checked(experiment, self.seeds if seeds is None else seeds, self.dtype)
 
     def _trained(self, start: Start) -> Run:
         if start not in self.known:
@@ -46,7 +56,17 @@ class Stack:
     @property
     def eps(self) -> float:
         """What one rounding may be off, relative to the number, times what the backend's record grants it."""
-        return float(np.finfo(self.dtype).eps) * self.backend.granted(self.dtype)
+        return FORMATS[self.dtype].eps * self.backend.granted(self.dtype)
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether products are rounded to less than float32 while parameters are not."""
+        return self.dtype in REDUCED
+
+    @property
+    def times(self) -> int:
+        """How much further off the path than the reference's own rounding takes it a sound stack may be."""
+        return TIMES_REDUCED if self.is_reduced else TIMES
 
     def truth(self, experiment: Experiment, seeds: Sequence[int] | None = None) -> Run:
         """The reference's run in float64: what there is to agree with."""
@@ -64,24 +84,31 @@ class Stack:
             return _reference(experiment, seeds, dtype)
         if dtype not in self.backend.dtypes:
             raise backends.Lacking(f"how far rounding errors grow is not known: {self.backend.name} has no {dtype}")
-        return self._trained(Start(experiment, seeds, np.dtype(dtype)))
+        return self._trained(checked(experiment, seeds, dtype))
 
     def allowed_losses(self, experiment: Experiment) -> Double:
         """(E, 1): how far an epoch loss may be from the truth, relative to it.
 
-        TIMES (g + ROUNDINGS) eps: g is how far the reference in float32 is, in float32's eps, at the worst of the seeds and of
-        the epochs so far. Rounding errors are proportional to eps as long as they are small, in every dtype.
+        TIMES (g + ROUNDINGS + s) eps: g is how far the reference in float32 is, in its eps, at the worst of the seeds and of
+        the epochs so far. Rounding errors are proportional to eps as long as they are small, in every dtype. s is for outputs
+        that are rounded to less than float32: off by e they move a mean square L by at most 2 e sqrt(L) + e^2 (Cauchy and
+        Schwarz), and e is eps times the rows' own size. Infinite where that would say nothing.
         """
         off = relative(self._walked(experiment, self.seeds, "float32").epoch_loss, self.truth(experiment).epoch_loss)
         clear = np.vstack([np.ones((1, len(self.seeds)), bool), self.clear_of_kinks(experiment)[:-1]])
-        grown = np.maximum.accumulate(np.where(clear, off, 0).max(axis=1)) / SINGLE
-        return np.where(clear, TIMES * (grown[:, None] + ROUNDINGS) * self.eps, np.inf)
+        grown = np.maximum.accumulate(np.where(clear, off, 0).max(axis=1))[:, None] / SINGLE
+        if not self.is_reduced:
+            return np.where(clear, self.times * (grown + ROUNDINGS) * self.eps, np.inf)
+        truth = self.truth(experiment)
+        outputs = np.sqrt(np.mean(np.square(truth.start.rows()))) / np.sqrt(truth.epoch_loss)
+        allowed = self.times * (grown + ROUNDINGS + 2 * outputs + self.eps * outputs**2) * self.eps
+        return np.where(clear & (allowed < SAYS_NOTHING), allowed, np.inf)
 
     def allowed_parameters(self, experiment: Experiment) -> list[Double]:
         """For each layer's weight and bias, (S,): how far it may be from the truth, relative to its largest, in the same way."""
         clear = self.clear_of_kinks(experiment)[-1]
         rounded = deviations(self._walked(experiment, self.seeds, "float32"), self.truth(experiment))
-        return [np.where(clear, TIMES * (np.where(clear, off, 0).max() / SINGLE + ROUNDINGS) * self.eps, np.inf)
+        return [np.where(clear, self.times * (np.where(clear, off, 0).max() / SINGLE + ROUNDINGS) * self.eps, np.inf)
                 for _, off in rounded]
 
     def clear_of_kinks(self, experiment: Experiment) -> npt.NDArray[np.bool_]:
@@ -101,7 +128,7 @@ class Stack:
     @property
     def margin(self) -> float:
         """How near to a kink is too near, relative to the sizes of what is added up: errors that a path has grown fourfold."""
-        return 4 * TIMES * ROUNDINGS * self.eps
+        return 4 * self.times * ROUNDINGS * self.eps
 
 
 @lru_cache(maxsize=256)

@@ -21,6 +21,7 @@ from aeclaims.experiment import (
     Uniform,
     require,
 )
+from aeclaims.formats import FORMATS, REDUCED, Format
 
 Array = npt.NDArray[np.floating[Any]]
 
@@ -63,9 +64,19 @@ def check_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
         checked = np.dtype(dtype)
     except TypeError:
         checked = None
-    require(checked in (np.float32, np.float64), "dtype", dtype, "give float32 or float64")
+    require(checked in (np.float32, np.float64), "dtype", dtype, f"give one of {', '.join(FORMATS)}")
     assert checked is not None
     return checked
+
+
+def checked(experiment: Experiment, seeds: Iterable[int], dtype: npt.DTypeLike) -> "Start":
+    """The start of a training in `dtype`; raises InvalidExperiment as `check_seeds` and `check_dtype` do.
+
+    In bfloat16 and float16 it is products that are rounded: rows and parameters are float32.
+    """
+    if dtype in REDUCED:
+        return Start(experiment, check_seeds(seeds), SINGLE, str(dtype))
+    return Start(experiment, check_seeds(seeds), check_dtype(dtype))
 
 
 @dataclass(frozen=True)
@@ -74,15 +85,23 @@ class Start:
 
     Drawn numbers are float32 values also where `dtype` is float64, so that a float64 training shadows a float32 one
     from the very same start. Given rows are only rounded to `dtype`.
+    products: the format that products are rounded to where it is not `dtype`: bfloat16 or float16.
     """
 
     experiment: Experiment
     seeds: tuple[int, ...]
     dtype: np.dtype[Any] = SINGLE
+    products: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seeds", check_seeds(self.seeds))
         object.__setattr__(self, "dtype", check_dtype(self.dtype))
+        require(self.products in ("", *REDUCED), "products", self.products, f"give one of {', '.join(REDUCED)}, or nothing")
+
+    @property
+    def format(self) -> Format:
+        """The coarsest format that numbers are rounded to on the way."""
+        return FORMATS[self.products or self.dtype.name]
 
     @property
     def has_shared_rows(self) -> bool:

@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from aeclaims.backends.record import DTYPES, Backend, InvalidBackend, Lacking, Tolerance, Train, UnknownBackend
 from aeclaims.experiment import Adam, Experiment
+from aeclaims.formats import REDUCED
 from aeclaims.own_optimizer import InvalidOptimizer, OwnOptimizer
 from aeclaims.run import InvalidRun, Run
-from aeclaims.start import Start, check_dtype, check_seeds
+from aeclaims.start import Start, checked
 
 __all__ = ["BACKENDS", "DTYPES", "GROUP", "LADDER", "Backend", "InvalidBackend", "Lacking", "Tolerance", "Train",
            "UnknownBackend", "check_name", "get", "rung", "train", "train_from"]
@@ -48,11 +49,12 @@ def _torch(name: str, module: str, device: str, own: OwnOptimizer | None = None,
         raise UnknownBackend(f"device {device!r}: {name} captures CUDA graphs; give 'cuda', or the backend torch or torch-eager")
     # Apple's GPUs have no double precision.
     lacks = {"float64": "Apple's GPUs have no double precision"} if torch.device(device).type == "mps" else {}
+    reduced = tuple(format for format in REDUCED if _can_round_products(device, format))
     stock = partial(train, device=device, **settings)
     if own is None:
-        return Backend(name, stock, device, lacks, is_torch=True)
+        return Backend(name, stock, device, lacks, is_torch=True, reduced=reduced)
     trains, note = _with_own(name, stock, device, own)
-    return Backend(name, trains, device, lacks, is_torch=True, optimizer=str(own), note=note)
+    return Backend(name, trains, device, lacks, is_torch=True, reduced=reduced, optimizer=str(own), note=note)
 
 
 def _with_own(name: str, stock: Callable[..., Run], device: str, own: OwnOptimizer) -> tuple[Train, str]:
@@ -79,6 +81,18 @@ def _with_own(name: str, stock: Callable[..., Run], device: str, own: OwnOptimiz
 
 def _by_optimizer(of_adam: Train, others: Train, experiment: Experiment, start: Start) -> Run:
     return (of_adam if isinstance(experiment.optimizer, Adam) else others)(experiment, start)
+
+
+def _can_round_products(device: str, format: str) -> bool:
+    import torch
+
+    try:
+        with torch.autocast(torch.device(device).type, getattr(torch, format)):
+            product = torch.nn.functional.linear(*(torch.ones(1, 1, device=device, requires_grad=True) for _ in range(2)))
+        product.sum().backward()  # type: ignore[no-untyped-call]
+    except (RuntimeError, NotImplementedError, UserWarning):
+        return False
+    return bool(product.dtype == getattr(torch, format))
 
 
 def _torch_devices() -> list[str]:
@@ -194,18 +208,18 @@ def train(
 ) -> Run:
     """Train `experiment` once for each of `seeds`, all together.
 
-    backend: torch, torch-eager, torch-loop, reference, package.module:name, or a Backend.    dtype: float32 or float64.
+    backend: torch, torch-eager, torch-loop, reference, package.module:name, or a Backend.    dtype: float32 or float64, or
+    bfloat16 or float16, which products are then rounded to.
     Returns a Run.    Raises InvalidExperiment (seeds, dtype), UnknownBackend, Lacking, and InvalidRun where the backend hands
     back something else than a run of this start.
     """
-    start = Start(experiment, check_seeds(seeds), check_dtype(dtype))
-    return train_from(start, backend if isinstance(backend, Backend) else get(backend, device))
+    return train_from(checked(experiment, seeds, dtype), backend if isinstance(backend, Backend) else get(backend, device))
 
 
 def train_from(start: Start, backend: Backend) -> Run:
     """Train from a start; what `train` raises, where the backend's part of it fails."""
-    if start.dtype.name not in backend.dtypes:
-        raise UnknownBackend(f"dtype {start.dtype.name!r}: {backend.name} on {backend.device} has "
+    if start.format.name not in backend.dtypes:
+        raise UnknownBackend(f"dtype {start.format.name!r}: {backend.name} on {backend.device} has "
                              f"{' and '.join(backend.dtypes)} only")
     backend.check(start.experiment, start.dtype)
     try:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aeclaims.experiment import SGD, Experiment, Given
+from aeclaims.formats import FORMATS, REDUCED
 from aeclaims.run import Run
 from aeclaims.start import Start
 
@@ -53,6 +54,7 @@ class Backend:
     tolerances: by dtype, where conformance needs more than rounding errors of that dtype explain.
     is_deterministic: whether two trainings from one start are equal to the last bit.
     is_torch: whether torch trains on that device: then torch itself is checked there, too.
+    reduced: which of bfloat16 and float16 it rounds products to, where a start's `products` names it.
     optimizer: the user's own, which trains in Adam's place; empty where there is none.
     note: how it trains, where that is not as its name says; a line of the report.
     Raises InvalidBackend, which names the field.
@@ -65,6 +67,7 @@ class Backend:
     tolerances: Mapping[str, Tolerance] = field(default_factory=dict)
     is_deterministic: bool = True
     is_torch: bool = False
+    reduced: tuple[str, ...] = ()
     optimizer: str = ""
     note: str = ""
 
@@ -74,23 +77,25 @@ class Backend:
         _require(isinstance(self.device, str) and bool(self.device), "Backend.device", self.device, "give a name, such as 'cpu'")
         for flag in ("is_deterministic", "is_torch"):
             _require(isinstance(getattr(self, flag), bool), f"Backend.{flag}", getattr(self, flag), "give True or False")
+        _require(isinstance(self.reduced, tuple) and set(self.reduced) <= set(REDUCED), "Backend.reduced", self.reduced,
+                 f"give a tuple of some of {', '.join(REDUCED)}")
         for where, value in (("lacks", self.lacks), ("tolerances", self.tolerances)):
             _require(isinstance(value, Mapping), f"Backend.{where}", value, "give a dictionary")
         for what, reason in self.lacks.items():
             _require(what in LACKABLE, "Backend.lacks", what, f"give names of {', '.join(LACKABLE)}")
             _require(isinstance(reason, str) and bool(reason.strip()), f"Backend.lacks[{what!r}]", reason, "give the reason")
         for dtype, tolerance in self.tolerances.items():
-            _require(dtype in DTYPES, "Backend.tolerances", dtype, f"give one of {', '.join(DTYPES)}")
+            _require(dtype in FORMATS, "Backend.tolerances", dtype, f"give one of {', '.join(FORMATS)}")
             _require(isinstance(tolerance, Tolerance), f"Backend.tolerances[{dtype!r}]", tolerance, "give a Tolerance")
 
     @property
     def dtypes(self) -> tuple[str, ...]:
         """Those that it has."""
-        return tuple(dtype for dtype in DTYPES if dtype not in self.lacks)
+        return (*(dtype for dtype in DTYPES if dtype not in self.lacks), *self.reduced)
 
-    def granted(self, dtype: npt.DTypeLike) -> float:
+    def granted(self, dtype: str) -> float:
         """How many times the usual rounding errors of that dtype are granted."""
-        tolerance = self.tolerances.get(np.dtype(dtype).name)
+        tolerance = self.tolerances.get(dtype)
         return tolerance.times if tolerance else 1.0
 
     def check(self, experiment: Experiment, dtype: npt.DTypeLike) -> None:

@@ -1,5 +1,7 @@
 """The torch-loop backend: one seed at a time, the way people write a training loop. Slow and obvious."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ from aeclaims.experiment import Adam, Experiment
 from aeclaims.progress import progress
 from aeclaims.run import Run
 from aeclaims.start import Start
+
+LossOf = Callable[[torch.Tensor], torch.Tensor]
 
 
 def train(
@@ -26,7 +30,7 @@ def train(
         for seed in range(len(start.seeds)):
             network = torch_parts.network(experiment.model, device, dtype)
             torch_parts.load(network, initial, seed)
-            criterion = torch_parts.LOSSES[experiment.loss]()
+            loss_of = partial(mean_loss, network, torch_parts.LOSSES[experiment.loss](), start, device)
             optimizer = torch_parts.optimizer(experiment, list(network.parameters()), own)
             dataset = TensorDataset(torch_parts.tensor(rows[seed if len(rows) > 1 else 0]).to(device))
             for epoch in range(experiment.epochs):
@@ -37,12 +41,12 @@ def train(
                 losses = []
                 for (batch,) in loader:
                     if is_closed:
-                        losses.append(closed_step(experiment, network, optimizer, batch))
+                        losses.append(closed_step(experiment, loss_of, optimizer, batch))
                         continue
                     if experiment.clear_gradients:
                         optimizer.zero_grad()
-                    loss = criterion(network(batch), batch)
-                    loss.backward()
+                    loss = loss_of(batch)
+                    loss.backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
                     losses.append(loss.item())
                 epoch_loss[epoch, seed] = np.mean(losses)
@@ -52,15 +56,22 @@ def train(
     return Run(start, epoch_loss, torch_parts.collect(stacked))
 
 
-def closed_step(experiment: Experiment, network: nn.Sequential, optimizer: Any, batch: torch.Tensor) -> float:
+def mean_loss(network: nn.Sequential, criterion: nn.Module, start: Start, device: str, batch: torch.Tensor) -> torch.Tensor:
+    """The loss of a minibatch, (B, D)."""
+    with torch_parts.rounded_products(start, device):
+        output = network(batch)
+    loss: torch.Tensor = criterion(output.to(batch.dtype), batch)
+    return loss
+
+
+def closed_step(experiment: Experiment, loss_of: LossOf, optimizer: Any, batch: torch.Tensor) -> float:
     """A step of an optimizer that asks for the loss as often as it likes; returns the loss before it."""
-    criterion = torch_parts.LOSSES[experiment.loss]()
     losses = []
 
     def closure() -> torch.Tensor:
         if experiment.clear_gradients:
             optimizer.zero_grad()
-        loss: torch.Tensor = criterion(network(batch), batch)
+        loss = loss_of(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         losses.append(loss.item())
         return loss

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from aeclaims.experiment import Activation, Adam, Experiment, Model
-from aeclaims.start import Affine, Array, Parameters
+from aeclaims.start import Affine, Array, Parameters, Start
 
 # Of parameters and a learning rate: what trains in Adam's place.
 Factory = Callable[[list[nn.Parameter], float], Any]
@@ -85,6 +85,15 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+def rounded_products(start: Start, device: str) -> torch.autocast:
+    """Where products are to be rounded to bfloat16 or float16, torch does so on its own; losses are taken outside, in float32.
+
+    Nothing is kept of one step for the next: a weight that was rounded for it would be an old one.
+    """
+    return torch.autocast(torch.device(device).type, getattr(torch, start.products or "bfloat16"),
+                          enabled=bool(start.products), cache_enabled=False)
 
 
 @contextmanager

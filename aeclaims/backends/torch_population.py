@@ -40,7 +40,7 @@ def train(
     epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
     with conditions(experiment, start, device):
         population = Population(experiment, start, device=device, compiler=compiler or "inductor", own=own,
-                                is_compiled=bool(compiler) or (is_compiled and _pays(experiment, device)))
+                                is_compiled=bool(compiler) or (is_compiled and _pays(start, device)))
         with progress("torch" if is_compiled else "torch-eager", experiment.epochs) as advance:
             for epoch in range(experiment.epochs):
                 epoch_loss[epoch] = population.train_epoch(start.order(epoch))
@@ -48,10 +48,11 @@ def train(
     return Run(start, epoch_loss, population.collect())
 
 
-def _pays(experiment: Experiment, device: str) -> bool:
-    """Whether compiling makes a training of that many steps shorter."""
+def _pays(start: Start, device: str) -> bool:
+    """Whether compiling makes a training of that many steps shorter; with rounded products it was not tried."""
+    experiment = start.experiment
     steps = experiment.n_rows // experiment.batch_size * experiment.epochs
-    return torch.device(device).type == "cpu" and steps >= COMPILING_PAYS_FROM_STEPS
+    return torch.device(device).type == "cpu" and not start.products and steps >= COMPILING_PAYS_FROM_STEPS
 
 
 @contextmanager
@@ -81,7 +82,8 @@ class Population:
         criterion = torch_parts.LOSSES[experiment.loss]()
 
         def loss(parameters: Mapping[str, torch.Tensor], batch: torch.Tensor) -> torch.Tensor:
-            output = functional_call(skeleton, dict(parameters), (batch,))
+            with torch_parts.rounded_products(start, device):
+                output = functional_call(skeleton, dict(parameters), (batch,)).to(batch.dtype)
             # A mean does not ask for the order: compiled, it is summed as it lies in memory.
             mean: torch.Tensor = criterion(output.mT, batch.mT) if is_compiled else criterion(output, batch)
             return mean

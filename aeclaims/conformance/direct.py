@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aeclaims.backends import Lacking
+from aeclaims.formats import FORMATS
 from aeclaims.judge import ALPHA, Judge
 from aeclaims.stack import Stack
 
@@ -35,7 +36,7 @@ def under_test(stack: Stack) -> Torch:
         raise Lacking(f"backend {stack.backend.name} does not train with torch")
     import torch
 
-    return Torch(torch, stack.backend.device, getattr(torch, stack.dtype), float(np.finfo(stack.dtype).eps))
+    return Torch(torch, stack.backend.device, getattr(torch, stack.dtype), FORMATS[stack.dtype].eps)
 
 
 @contextmanager
@@ -49,7 +50,7 @@ def seeded(torch: Torch, seed: int) -> Iterator[None]:
 
 def host(values: Any) -> Any:
     """A tensor's numbers, in float64."""
-    return np.asarray(values.detach().cpu().numpy(), np.float64)
+    return np.asarray(values.detach().double().cpu().numpy())
 
 
 def number(judge: Judge, value: float, *, what: str, because: str, at_least: float = -np.inf, at_most: float = np.inf) -> None:

@@ -1,14 +1,17 @@
 """The backend walks the reference's path: gradients, losses and parameters, from the very same start."""
 
 import dataclasses
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
 from aeclaims.backends import Lacking
-from aeclaims.claim import conformance
+from aeclaims.claim import ALL, conformance
 from aeclaims.conformance.paths import CROWD, LONG, SETUPS
 from aeclaims.experiment import SGD, Adam, Experiment
 from aeclaims.judge import ClaimFailed, Judge
+from aeclaims.run import Double
 from aeclaims.stack import Stack, deviations, relative
 
 AFTER = (1, 10, 200)
@@ -23,7 +26,7 @@ def setups(kind: str, says: str, experiments: dict[str, Experiment], seeds: int 
         return "the reference's path is Adam's" if kind != "gradient" and isinstance(experiment.optimizer, Adam) else ""
 
     checks = [pytest.param(experiment, id=name, marks=conformance(f"{kind}: {name}", says=says, where="paths.py", seeds=seeds,
-                                                                  needs_adam=needs_adam(experiment)))
+                                                                  needs_adam=needs_adam(experiment), formats=ALL))
               for name, experiment in experiments.items()]
     return pytest.mark.parametrize("experiment", checks)
 
@@ -52,11 +55,11 @@ def judge_gradients(stack: Stack, judge: Judge, experiment: Experiment) -> None:
     """The gradient of each layer at the start, on all rows: what one step of SGD at rate 1 takes away."""
     once = dataclasses.replace(experiment, epochs=1, batch_size=experiment.n_rows, optimizer=SGD(lr=1.0))
     seen, exact = stack.train(once), stack.truth(once)
-    judge.every(relative(seen.epoch_loss, exact.epoch_loss), at_most=stack.allowed_losses(once), because=WHY_PATH,
-                seeds=stack.seeds, what="loss of step 1, relative deviation from the reference")
+    within(judge, relative(seen.epoch_loss, exact.epoch_loss), stack.allowed_losses(once), because=WHY_PATH,
+           seeds=stack.seeds, what="loss of step 1, relative deviation from the reference")
     for (name, off), allowed in reversed(list(zip(deviations(seen, exact), stack.allowed_parameters(once), strict=True))):
-        judge.every(off, at_most=allowed, because=WHY_GRADIENT, seeds=stack.seeds,
-                    what=f"gradient of the {name} in step 1, relative to the largest parameter")
+        within(judge, off, allowed, because=WHY_GRADIENT, seeds=stack.seeds,
+               what=f"gradient of the {name} in step 1, relative to the largest parameter")
 
 
 def judge_path(stack: Stack, judge: Judge, experiment: Experiment) -> None:
@@ -70,14 +73,24 @@ def judge_path(stack: Stack, judge: Judge, experiment: Experiment) -> None:
             raise located(stack, experiment, failure, count) from None
 
 
+def within(judge: Judge, off: Double, allowed: Double, *, because: str, seeds: Sequence[int], what: str) -> None:
+    """Deviations within their bounds, where there is any: too near to a kink, or rounded too coarsely, there is none."""
+    if np.isinf(allowed).all():
+        judge.not_exercised.append(f"{what}: rounding errors leave no bound that says something")
+        return
+    judge.every(off, at_most=allowed, because=because, seeds=seeds, what=what)
+
+
 def judge_part(stack: Stack, judge: Judge, experiment: Experiment) -> None:
     """Losses of all epochs, and the parameters after them."""
     seen, exact = stack.train(experiment), stack.truth(experiment)
     off = relative(seen.epoch_loss, exact.epoch_loss)
     judge.measure(loss_of_allowed=max(float((off / stack.allowed_losses(experiment)).max()),
                                       judge.measured.get("loss_of_allowed", 0.0)))
-    judge.every(off, at_most=stack.allowed_losses(experiment), because=WHY_PATH, seeds=stack.seeds,
-                what="relative deviation of epoch losses from the reference")
+    within(judge, off, stack.allowed_losses(experiment), because=WHY_PATH, seeds=stack.seeds,
+           what="relative deviation of epoch losses from the reference")
+    if stack.is_reduced:  # a rounded gradient next to 0 may have the other sign, which Adam takes for a full step
+        return
     clear = stack.clear_of_kinks(experiment)[-1]
     judge.measure(seeds_compared_to_the_end=int(clear.sum()))
     for (name, off), allowed in zip(deviations(seen, exact), stack.allowed_parameters(experiment), strict=True):

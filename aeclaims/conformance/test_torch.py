@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import scipy
 
-from aeclaims.claim import conformance
+from aeclaims.claim import ALL, conformance
 from aeclaims.conformance.direct import Torch, close, host, number, seeded, under_test
 from aeclaims.judge import Judge
 from aeclaims.stack import Stack
@@ -118,7 +118,7 @@ def test_nan_stays_visible(stack: Stack, judge: Judge) -> None:
         number(judge, float(is_visible), at_least=1, what=f"whether {name} shows it", because="a diverged replica must be seen")
 
 
-@conformance("products", says="products of matrices are rounded as the dtype rounds", where="torch", seeds=1)
+@conformance("products", says="products of matrices are rounded as the dtype rounds", where="torch", seeds=1, formats=ALL)
 def test_products_are_rounded_as_the_dtype_rounds(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     random = np.random.default_rng(0)

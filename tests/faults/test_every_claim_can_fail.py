@@ -17,6 +17,7 @@ from aeclaims.claims import (
     test_beyond,
     test_bottlenecks,
     test_complicate,
+    test_formats,
     test_linear,
     test_listing,
     test_logits,
@@ -176,6 +177,7 @@ FAULTS = [
     (test_listing.test_without_clearing_gradients_no_seed_gets_there, [gradients_cleared_after_all]),
     (test_beyond.test_the_closed_form_equals_quadrature_and_what_the_stack_cannot_undercut, [running_minimum, all_nan]),
     (test_beyond.test_what_bce_costs_above_the_entropy_is_the_divergence, [running_minimum, one_seed_a_little_off]),
+    (test_formats.test_mse_ends_where_the_unit_round_off_says, [untrained, reduced_precision, all_nan, running_minimum]),
     (test_beyond.test_the_sigmoid_model_ends_on_the_class_floor_of_its_rows, [untrained, biases_lost]),
 ]  # fmt: skip
 CASES = [(claim, fault) for claim, faults in FAULTS for fault in faults]
@@ -248,7 +250,7 @@ def test_what_is_judged_with_any_optimizer_holds_and_can_fail(claim, faults):
 
 # Here too little is trained for any optimizer to show a difference, or SGD trains.
 WITHOUT_ADAM = {"entropy-floor-beta", "excess-is-divergence", "features-independent", "listing-sgd", "listing-signs",
-                "sigmoid-bce-uniform-any"}
+                "rounding-floor", "sigmoid-bce-uniform-any"}
 
 
 @pytest.mark.parametrize("claim", [claim for claim, _ in WITH_ANY_OPTIMIZER], ids=lambda claim: claim.__name__)
