@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Generator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +99,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Under pytest-xdist a usage error in a worker ends in tracebacks: what was asked for is looked at before there are any."""
+    given = any(session.config.getoption(f"claims_{name}") is not None for name in ("backend", "device", "dtype", "optimizer"))
+    if given and session.config.getoption("numprocesses", None) and not hasattr(session.config, "workerinput"):
+        with _usage_errors():
+            _session(session.config).check_backend()
+
+
+@contextmanager
+def _usage_errors() -> Generator[None]:
+    from aeclaims.backends import UnknownBackend
+    from aeclaims.own_optimizer import InvalidOptimizer
+
+    try:
+        yield
+    except UnknownBackend as error:
+        raise pytest.UsageError(f"--claims-backend, --claims-device, --claims-dtype: {error}") from None
+    except InvalidOptimizer as error:
+        raise pytest.UsageError(f"--claims-optimizer: {error}") from None
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """A backend, device, optimizer or dtype that is not there is a usage error before anything is trained.
 
@@ -109,16 +131,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         raise pytest.UsageError("--claims-ladder: no rung is selected; give -m conformance, and no -k that leaves them out")
     if not has_claims or session.config.option.collectonly:
         return
-    from aeclaims.backends import UnknownBackend
-    from aeclaims.own_optimizer import InvalidOptimizer
-
-    try:
+    with _usage_errors():
         _session(session.config).check_backend()
         _session(session.config).plan(claim for item in session.items if (claim := _claim(item)))
-    except UnknownBackend as error:
-        raise pytest.UsageError(f"--claims-backend, --claims-device, --claims-dtype: {error}") from None
-    except InvalidOptimizer as error:
-        raise pytest.UsageError(f"--claims-optimizer: {error}") from None
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:

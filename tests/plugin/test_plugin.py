@@ -379,3 +379,11 @@ def test_the_help_shows_every_default(pytester):
         if option.default is not None and option.default is not False:
             entry = shown.partition(f"--claims-{option.name}=")[2].partition("--claims-")[0]
             assert f"(default: {option.default})" in " ".join(entry.split()), option.name
+
+
+def test_under_xdist_too_a_device_that_is_not_there_is_a_usage_error(pytester):
+    pytest.importorskip("xdist")
+    result = pytester.runpytest_subprocess("--pyargs", "aeclaims", "-m", "claims", "-n", "2", "--claims-device", "abacus")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --claims-backend, --claims-device, --claims-dtype: device 'abacus'*"])
+    assert "INTERNALERROR" not in result.stdout.str()
