@@ -113,12 +113,13 @@ class Start:
         return _rows(self.experiment.rows, self.experiment.n_rows, self.seeds, self.dtype)
 
     def parameters(self) -> Parameters:
-        """The initial parameters of each affine layer, read-only.
+        """The initial parameters of each affine layer, the caller's own to write to.
 
         pytorch: weights and biases U(-1/sqrt(inputs), 1/sqrt(inputs)), torch.nn.Linear's default.
         glorot: weights U(-sqrt(6/(inputs + outputs)), ...), biases zero (Glorot and Bengio 2010; Keras' default).
         """
-        return _parameters(self.experiment.model.widths, self.experiment.initialisation, self.seeds, self.dtype)
+        drawn = _parameters(self.experiment.model.widths, self.experiment.initialisation, self.seeds, self.dtype)
+        return tuple(Affine(weight.copy(), bias.copy()) for weight, bias in drawn)
 
     def order(self, epoch: int) -> npt.NDArray[np.uint32]:
         """The order in which an epoch (from 0) visits the rows: (N,) for all seeds, or (S, N) where they share rows.
@@ -174,7 +175,6 @@ def _parameters(
     def scaled(bound: float, shape: tuple[int, ...]) -> Array:
         values: Array = ((2 * next(parts) - 1) * np.float32(bound)).astype(dtype)
         values = values.reshape(len(seeds), *shape) if values.size else np.zeros((len(seeds), *shape), dtype)
-        values.flags.writeable = False
         return values
 
     return tuple(Affine(scaled(bound, shape), scaled(bound, shape[:1])) for bound, shape in zip(bounds, shapes, strict=True))

@@ -81,3 +81,9 @@ def test_the_start_of_seed_0_is_what_it_was():
     np.testing.assert_allclose(start.rows()[0, 0], [0.802237868309021, 0.9429374933242798, 0.005482971668243408], rtol=0, atol=0)
     np.testing.assert_allclose(start.parameters()[0].bias[0], [-0.5485524535179138, -0.08879668265581131], rtol=0, atol=0)
     assert start.order(0)[:4].tolist() == [64, 97, 36, 56]
+
+
+def test_initial_parameters_are_the_callers_own():
+    start = Start(BASE, (0, 1))
+    start.parameters()[0].weight[:] = 7
+    assert (np.abs(start.parameters()[0].weight) < 1).all()
