@@ -174,8 +174,7 @@ def _parameters(
 
     def scaled(bound: float, shape: tuple[int, ...]) -> Array:
         values: Array = ((2 * next(parts) - 1) * np.float32(bound)).astype(dtype)
-        values = values.reshape(len(seeds), *shape) if values.size else np.zeros((len(seeds), *shape), dtype)
-        return values
+        return values.reshape(len(seeds), *shape) if values.size else np.zeros((len(seeds), *shape), dtype)
 
     return tuple(Affine(scaled(bound, shape), scaled(bound, shape[:1])) for bound, shape in zip(bounds, shapes, strict=True))
 

@@ -103,8 +103,8 @@ def test_a_fault_of_the_optimizers_moments_is_told_from_one_of_gradients(monkeyp
 
     stock = torch_parts.optimizer
 
-    def faulty(experiment, parameters, **settings):
-        optimizer = stock(experiment, parameters, **settings)
+    def faulty(experiment, parameters, *own, **settings):
+        optimizer = stock(experiment, parameters, *own, **settings)
         for group in optimizer.param_groups:
             group.update({"betas": (0.9, 0.99)} if "betas" in group else {})
         return optimizer
