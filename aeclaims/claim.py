@@ -29,7 +29,7 @@ class Claim:
     least_seeds: how many it takes at least, where its judges look at some of them only.
     reference_seeds: what the claim takes on the reference by default, where its judges need no more; few where a
     replica is costly.    source: whose sentence it is.    is_rung: whether it judges a rung of the ladder, not the backend
-    under test.
+    under test.    is_quick: whether it is of the quick profile: what finds most faults soonest.
     """
 
     id: str
@@ -44,6 +44,7 @@ class Claim:
     reference_seeds: int = 256
     source: str = SOURCE
     is_rung: bool = False
+    is_quick: bool = False
 
     def __post_init__(self) -> None:
         if (self.finding == "holds") == bool(self.nuance):
@@ -62,14 +63,20 @@ class Claim:
 def claim(
     id: str, *, where: str, says: str, kind: Kind, shares: tuple[Share, ...] = (), trains: Iterable[Experiment] = (),
     finding: Finding = "holds", nuance: str = "", least_seeds: int = 2, reference_seeds: int = 256,
+    is_quick: bool = False,
 ) -> pytest.MarkDecorator:
     """Mark a test as the judge of a claim: `pytest -m claims` selects it, and the report carries this record."""
-    return pytest.mark.claims(Claim(id, where, says, kind, shares, tuple(trains), finding, nuance, least_seeds, reference_seeds))
+    return pytest.mark.claims(Claim(id, where, says, kind, shares, tuple(trains), finding, nuance, least_seeds, reference_seeds,
+                                    is_quick=is_quick))
 
 
 def conformance(
     id: str, *, says: str, where: str, seeds: int = 8, trains: Iterable[Experiment] = (), is_rung: bool = False,
+    is_quick: bool = False,
 ) -> pytest.MarkDecorator:
-    """Mark a test as a check of the stack itself: `pytest -m conformance` selects it; it is judged and reported as a claim is."""
+    """Mark a test as a check of the stack itself: `pytest -m conformance` selects it; it is judged and reported as a claim is.
+
+    One that is quick is selected by `pytest -m claims --claims-quick`, too.
+    """
     return pytest.mark.conformance(Claim(id, where, says, "theorem", trains=tuple(trains), least_seeds=seeds,
-                                         reference_seeds=seeds, source="conformance", is_rung=is_rung))
+                                         reference_seeds=seeds, source="conformance", is_rung=is_rung, is_quick=is_quick))

@@ -35,6 +35,8 @@ class Settings:
     seed_base: int
     processes: int | None
     ladder: bool
+    quick: bool
+    selftest: bool
     xfails: dict[str, Known] | None
     json: Path | None
 

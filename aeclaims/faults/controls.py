@@ -46,8 +46,6 @@ CONTROLS = (
           trained()),
     Fault("control.adam_on_lists", "Adam on lists of tensors", SOUND, "none, or other roundings",
           replaced(passing(foreach=True), "torch.optim.Adam.__init__"), trained()),
-    Fault("control.adam_fused", "Adam as one kernel", SOUND, "other roundings", replaced(passing(fused=True),
-          "torch.optim.Adam.__init__"), trained()),
     Fault("control.products_in_float64", "layers in float64, then rounded", SOUND, "other roundings", replaced(in_float64,
           LINEAR), trained()),
     Fault("control.products_in_two_sums", "products are added up in two halves, the second first", SOUND, "other roundings",

@@ -72,6 +72,6 @@ FAULTS = (
     Fault("fwd.relu_leaks", "ReLU lets 1e-4 of negative numbers through", "reasoning: ReLU and leaky ReLU share a kernel",
           "dead units live on", replaced(lambda stock: lambda x, inplace=False: functional.leaky_relu(x, 1e-4),
                                          "torch.nn.functional.relu"), trained(hidden(RELU))),
-    Fault("fwd.last_bias_dropped", "the bias of the last layer is not added", "DeepCrime WRB; a fused kernel without its epilogue",
+    Fault("fwd.last_bias_dropped", "the bias of the last layer is not added", "DeepCrime WRB; a kernel without its epilogue",
           "an affine model learns it by the other layers", populations(without_last_bias), trained()),
 )  # fmt: skip

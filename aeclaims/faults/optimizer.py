@@ -171,6 +171,8 @@ FAULTS = (
     Fault("opt.foreach_last_skipped", "Adam on lists of tensors leaves the last one out", "chunks off by one; ColossalAI PR633",
           "as opt.last_param_not_updated, where torch takes lists (on GPUs)", replaced(
               without_last, "torch.optim.adam._multi_tensor_adam"), on_small("foreach")),
+    Fault("opt.fused_strided", "Adam is one kernel, which takes parameters for contiguous", "torch 2.13.0's own, on a CPU",
+          "parameters in strided memory go astray", replaced(passing(fused=True), "torch.optim.Adam.__init__"), called(strided)),
     Fault("opt.fused_eps", "fused Adam takes an eps of 1e-3", "arguments of a fused kernel in another order",
           "a slow tail, on GPUs", replaced(passing(eps=1e-3), "torch.optim.adam._fused_adam"), on_small("fused")),
 )  # fmt: skip
