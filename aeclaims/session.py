@@ -35,10 +35,10 @@ class Settings:
     seed_base: int
     processes: int | None
     ladder: bool
-    quick: bool
-    selftest: bool
     xfails: dict[str, Known] | None
     json: Path | None
+    quick: bool = False
+    selftest: bool = False
 
     def command(self, claim: Claim, node: str, seeds: int, seed_base: int) -> str:
         """The command that judges one claim, or check, again, on these seeds."""

@@ -8,10 +8,10 @@ import pytest
 
 from aeclaims import processors
 from aeclaims.faults import CONTROLS, Fault
+from aeclaims.selftest import children
 from aeclaims.selftest.children import Children, Outcome
 
 FOLDER = Path(__file__).parent
-OUTCOME = pytest.StashKey[tuple[Fault, Outcome]]()
 
 
 class SelfTest:
@@ -25,30 +25,30 @@ class SelfTest:
         config.option.markexpr = "selftest"
         self.processes: int = config.getoption("claims_processes") or processors.count()
         self.faults: list[dict[str, Any]] = []
+        self.children: Children | None = None
 
     def pytest_report_collectionfinish(self, items: list[pytest.Item]) -> str:
         """What is about to be done."""
         return f"self-test of the suite: {len(items)} stacks, {self.processes} at a time"
 
-    @pytest.fixture(scope="session")
-    def children(self, request: pytest.FixtureRequest) -> Any:
-        """The processes that judge what was selected."""
-        ids = [item.callspec.params["fault"].id for item in request.session.items]  # type: ignore[attr-defined]
-        children = Children(ids, processes=self.processes)
-        yield children
-        children.close()
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Begin with all of them: each test waits for its own."""
+        if session.testsfailed == 0 and not session.config.option.collectonly:
+            ids = [item.callspec.params["fault"].id for item in session.items]  # type: ignore[attr-defined]
+            self.children = Children(ids, processes=self.processes, seconds=children.SECONDS)
 
-    @pytest.fixture
-    def outcome(self, children: Children, request: pytest.FixtureRequest, fault: Fault) -> Outcome:
-        """What became of the fault of this test; kept for the matrix."""
-        found = children.outcomes[fault.id].result()
-        request.node.stash[OUTCOME] = fault, found
+    def outcome(self, fault: Fault) -> Outcome:
+        """What became of a fault; kept for the matrix."""
+        assert self.children is not None
+        found = self.children.outcomes[fault.id].result()
+        self.faults.append(row(fault, found))
         return found
 
-    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
-        """Keep what became of it."""
-        if OUTCOME in item.stash:
-            self.faults.append(row(*item.stash[OUTCOME]))
+    def pytest_sessionfinish(self) -> None:
+        """End what still runs."""
+        if self.children is not None:
+            self.children.close()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The matrix."""

@@ -4,8 +4,16 @@ import pytest
 
 from aeclaims.faults import CONTROLS, FAULTS, Fault
 from aeclaims.selftest.children import Outcome
+from aeclaims.selftest.mode import SelfTest
 
 pytestmark = pytest.mark.selftest
+
+
+@pytest.fixture
+def outcome(fault: Fault, pytestconfig: pytest.Config) -> Outcome:
+    mode = pytestconfig.pluginmanager.get_plugin("aeclaims-selftest")
+    assert isinstance(mode, SelfTest)
+    return mode.outcome(fault)
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
