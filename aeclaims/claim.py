@@ -31,7 +31,7 @@ class Claim:
     least_seeds: how many it takes at least, where its judges look at some of them only.
     reference_seeds: what the claim takes on the reference by default, where its judges need no more; few where a
     replica is costly.    source: whose sentence it is.    is_rung: whether it judges a rung of the ladder, not the backend
-    under test.
+    under test.    is_quick: whether it is of the quick profile: what finds most faults soonest.
     formats: those in which it can be judged: with products rounded to bfloat16 or float16 only what has bounds of its own is.
     needs_adam: why it is about Adam, so that with an optimizer of the user's own it is not exercised; empty where it is not.
     """
@@ -48,6 +48,7 @@ class Claim:
     reference_seeds: int = 256
     source: str = SOURCE
     is_rung: bool = False
+    is_quick: bool = False
     needs_adam: str = ""
     formats: tuple[str, ...] = FULL
 
@@ -67,19 +68,22 @@ class Claim:
 
 def claim(
     id: str, *, where: str, says: str, kind: Kind, shares: tuple[Share, ...] = (), trains: Iterable[Experiment] = (),
-    finding: Finding = "holds", nuance: str = "", least_seeds: int = 2, reference_seeds: int = 256, needs_adam: str = "",
-    formats: tuple[str, ...] = FULL,
+    finding: Finding = "holds", nuance: str = "", least_seeds: int = 2, reference_seeds: int = 256, is_quick: bool = False,
+    needs_adam: str = "", formats: tuple[str, ...] = FULL,
 ) -> pytest.MarkDecorator:
     """Mark a test as the judge of a claim: `pytest -m claims` selects it, and the report carries this record."""
     return pytest.mark.claims(Claim(id, where, says, kind, shares, tuple(trains), finding, nuance, least_seeds, reference_seeds,
-                                    needs_adam=needs_adam, formats=formats))
+                                    is_quick=is_quick, needs_adam=needs_adam, formats=formats))
 
 
 def conformance(
     id: str, *, says: str, where: str, seeds: int = 8, trains: Iterable[Experiment] = (), is_rung: bool = False,
-    needs_adam: str = "", formats: tuple[str, ...] = FULL,
+    is_quick: bool = False, needs_adam: str = "", formats: tuple[str, ...] = FULL,
 ) -> pytest.MarkDecorator:
-    """Mark a test as a check of the stack itself: `pytest -m conformance` selects it; it is judged and reported as a claim is."""
+    """Mark a test as a check of the stack itself: `pytest -m conformance` selects it; it is judged and reported as a claim is.
+
+    One that is quick is selected by `pytest -m claims --claims-quick`, too.
+    """
     return pytest.mark.conformance(
         Claim(id, where, says, "theorem", trains=tuple(trains), least_seeds=seeds, reference_seeds=seeds, source="conformance",
-              is_rung=is_rung, needs_adam=needs_adam, formats=formats))
+              is_rung=is_rung, is_quick=is_quick, needs_adam=needs_adam, formats=formats))

@@ -90,6 +90,8 @@ OPTIONS = (
     Option("processes", None, lambda text: _whole(1, text),
            "processes that train on a CPU while claims are judged (default: as many as there are processors; 1: pytest's own)"),
     Option("ladder", False, bool, "with -m conformance: judge torch-loop, torch-eager, compilers and CUDA graphs, in that order"),
+    Option("quick", False, bool, "with -m claims: only what finds most faults soonest, in 15 s; conformance checks among it"),
+    Option("selftest", False, bool, "judge the suite: which faults of aeclaims.faults it kills, by what, how soon; -k selects"),
     Option("xfails", None, _xfails, "known failures: a file with lines `id  # reason  expires=2027-01-01`; strict"),
     Option("json", None, _json_path, "write what was judged to this file"),
 )

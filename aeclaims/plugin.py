@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -45,10 +46,16 @@ def pytest_configure(config: pytest.Config) -> None:
         # How an optimizer of one's own is trained is to be said, and is no failure; -W on the command line has its way.
         config.addinivalue_line("filterwarnings", "default:torch could not compile the training step:RuntimeWarning")
     config.stash[RESULTS], config.stash[WORKERS_IDS] = [], set()
-    if config.getoption("claims_ladder") and config.getoption("claims_backend") is not None:
-        raise pytest.UsageError("--claims-ladder chooses the backends itself: leave --claims-backend out")
-    if config.getoption("claims_ladder") and config.getoption("claims_optimizer") is not None:
-        raise pytest.UsageError("--claims-ladder compares with the reference, which trains Adam: leave --claims-optimizer out")
+    config.addinivalue_line("markers", "selftest: judges the suite itself, with --claims-selftest")
+    for mode in ("ladder", "selftest"):
+        if config.getoption(f"claims_{mode}") and config.getoption("claims_backend") is not None:
+            raise pytest.UsageError(f"--claims-{mode} chooses the backends itself: leave --claims-backend out")
+        if config.getoption(f"claims_{mode}") and config.getoption("claims_optimizer") is not None:
+            raise pytest.UsageError(f"--claims-{mode} walks the reference's path, which is Adam's: leave --claims-optimizer out")
+    if config.getoption("claims_selftest"):
+        from aeclaims.selftest.mode import SelfTest
+
+        config.pluginmanager.register(SelfTest(config), "aeclaims-selftest")
     config.pluginmanager.register(_Results(config.stash[RESULTS]), "aeclaims-results")
 
 
@@ -81,18 +88,28 @@ def _claim(item: pytest.Item) -> "Claim | None":
     return marker.args[0] if marker else None
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The self-test's own tests cost torch's import, and are of use in its mode only."""
+    is_selftest = collection_path.parent.name == "aeclaims" and collection_path.name == "selftest"
+    return True if is_selftest and not config.getoption("claims_selftest") else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Known failures are marked; left out are slow claims unless -m asks for them by that name, and rungs or all others."""
+    """Known failures are marked; left out are slow claims unless -m asks for them by that name, rungs or all others, and all
+    that is not quick where only that is asked for: then `-m claims` means quick checks of conformance, too.
+    """
     claims = [(item, claim) for item in items if (claim := _claim(item))]
     config.stash[IDS] = {claim.id for _, claim in claims}
     for item, claim in claims:
         known = (config.getoption("claims_xfails") or {}).get(claim.id)
         if known is not None and not known.has_expired(date.today()):
             item.add_marker(pytest.mark.xfail(strict=True, reason=f"{known.reason} ({known.place})"))
+        if claim.is_quick and config.getoption("claims_quick"):
+            item.add_marker(pytest.mark.claims(claim))
     is_slow_named, has_ladder = "slow" in config.option.markexpr, config.getoption("claims_ladder")
     out = {item for item, claim in claims if (item.get_closest_marker("slow") and not is_slow_named)
-           or claim.is_rung != has_ladder}
+           or claim.is_rung != has_ladder or (config.getoption("claims_quick") and not claim.is_quick)}
     if out:
         config.hook.pytest_deselected(items=list(out))
         items[:] = [item for item in items if item not in out]
@@ -213,7 +230,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     from aeclaims.session import write_whole
 
-    write_whole(path, json.dumps(_session(session.config).document(results), indent=2) + "\n")
+    document, mode = _session(session.config).document(results), session.config.pluginmanager.get_plugin("aeclaims-selftest")
+    write_whole(path, json.dumps(document | ({"faults": mode.faults} if mode else {}), indent=2) + "\n")
 
 
 def _check_known_failures(session: pytest.Session, results: list[dict[str, Any]]) -> None:

@@ -39,6 +39,8 @@ class Settings:
     ladder: bool
     xfails: dict[str, Known] | None
     json: Path | None
+    quick: bool = False
+    selftest: bool = False
 
     def command(self, claim: Claim, node: str, seeds: int, seed_base: int) -> str:
         """The command that judges one claim, or check, again, on these seeds."""

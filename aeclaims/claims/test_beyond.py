@@ -56,7 +56,7 @@ def _quadrature(a: float, b: float) -> float:
     return float(scipy.integrate.quad(entropy, 0, 1, epsabs=1e-10, limit=400)[0])
 
 
-@claim("excess-is-divergence", where="beyond the answer", kind="theorem",
+@claim("excess-is-divergence", where="beyond the answer", kind="theorem", is_quick=True,
        says="BCE minus entropy is the divergence KL(rows || reconstruction), whatever the rows: zero at perfect reconstruction")
 def test_what_bce_costs_above_the_entropy_is_the_divergence(train: Train, judge: Judge) -> None:
     worst = 0.0

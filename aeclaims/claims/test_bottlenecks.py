@@ -79,7 +79,7 @@ RANKS = {(rank, code): Experiment(rows=Redundant(rank, features=3), model=affine
          for rank in (1, 2, 3) for code in (1, 2, 3)}
 
 
-@claim("bottleneck-floor-reached", where="beyond the answer", kind="observation", shares=(ALMOST_ALL,),
+@claim("bottleneck-floor-reached", where="beyond the answer", kind="observation", shares=(ALMOST_ALL,), is_quick=True,
        trains=RANKS.values(),
        says="affine autoencoders end on the eigenvalue floor, for every rank and code size; on zero exactly when K >= rank")
 def test_affine_autoencoders_end_on_the_eigenvalue_floor(train: Train, reference: Train, judge: Judge) -> None:
@@ -98,7 +98,7 @@ def test_affine_autoencoders_end_on_the_eigenvalue_floor(train: Train, reference
 
 
 
-@claim("features-independent", where="answer, section Bottlenecks", kind="theorem",
+@claim("features-independent", where="answer, section Bottlenecks", kind="theorem", is_quick=True,
        says="the features of the rows are independent: one tells nothing of another")
 def test_one_feature_tells_nothing_of_another(train: Train, judge: Judge) -> None:
     chances = []

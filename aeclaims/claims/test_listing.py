@@ -97,7 +97,7 @@ def test_weight_decay_moves_the_floor_to_where_theory_puts_it(train: Train, judg
                 because="decay pulls each direction from 1 to 1 - 6 w D")
 
 
-@claim("listing-signs", where="listing below the answer, rows that are commented out", kind="theorem",
+@claim("listing-signs", where="listing below the answer, rows that are commented out", kind="theorem", is_quick=True,
        says="signs of centred uniform numbers, negatives set to 0, are Bernoulli(1/2)")
 def test_signs_of_centred_uniform_rows_are_fair_bits(train: Train, judge: Judge) -> None:
     rows = train(Experiment(rows=Uniform(features=10), model=affine(10, 10), loss="mse", optimizer=Adam(), epochs=1,

@@ -1,14 +1,14 @@
 """The backend walks the reference's path: gradients, losses and parameters, from the very same start."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 import pytest
 
 from aeclaims.backends import Lacking
 from aeclaims.claim import ALL, conformance
-from aeclaims.conformance.paths import CROWD, LONG, SETUPS
+from aeclaims.conformance.paths import CROWD, LONG, QUICK, SETUPS
 from aeclaims.experiment import SGD, Adam, Experiment
 from aeclaims.judge import ClaimFailed, Judge
 from aeclaims.run import Double
@@ -20,28 +20,31 @@ WHY_PATH = ("rounding errors move a path by as many eps as they move the referen
 WHY_GRADIENT = "after one step of SGD at rate 1 a parameter has moved by its gradient; rounding errors as along a path"
 
 
-def setups(kind: str, says: str, experiments: dict[str, Experiment], seeds: int = 5) -> pytest.MarkDecorator:
+def setups(
+    kind: str, says: str, experiments: dict[str, Experiment], seeds: int = 5, quick: Container[str] = (),
+) -> pytest.MarkDecorator:
     """Each set-up as a check of its own."""
     def needs_adam(experiment: Experiment) -> str:
         return "the reference's path is Adam's" if kind != "gradient" and isinstance(experiment.optimizer, Adam) else ""
 
     checks = [pytest.param(experiment, id=name, marks=conformance(f"{kind}: {name}", says=says, where="paths.py", seeds=seeds,
-                                                                  needs_adam=needs_adam(experiment), formats=ALL))
+                                                                  is_quick=name in quick, needs_adam=needs_adam(experiment),
+                                                                  formats=ALL))
               for name, experiment in experiments.items()]
     return pytest.mark.parametrize("experiment", checks)
 
 
-@setups("gradient", "gradients are those of the reference", SETUPS)
+@setups("gradient", "gradients are those of the reference", SETUPS, quick=SETUPS)
 def test_gradients_are_the_references(experiment: Experiment, stack: Stack, judge: Judge) -> None:
     judge_gradients(stack, judge, experiment)
 
 
-@setups("path", "losses and parameters after 1, 10 and 200 steps are those of the reference", SETUPS)
+@setups("path", "losses and parameters after 1, 10 and 200 steps are those of the reference", SETUPS, quick=QUICK)
 def test_the_first_200_steps_are_the_references(experiment: Experiment, stack: Stack, judge: Judge) -> None:
     judge_path(stack, judge, experiment)
 
 
-@setups("crowd", "each of 64 seeds walks the reference's path", {"64 seeds": CROWD}, seeds=64)
+@setups("crowd", "each of 64 seeds walks the reference's path", {"64 seeds": CROWD}, seeds=64, quick=["64 seeds"])
 def test_64_seeds_walk_the_references_path(experiment: Experiment, stack: Stack, judge: Judge) -> None:
     judge_path(stack, judge, experiment)
 

@@ -13,6 +13,8 @@ from aeclaims.start import Affine, Array, Parameters, Start
 
 CROWDS = {name: SETUPS[name] for name in ("tanh and sigmoid, widths 3 to 7", "a short last minibatch", "given rows",
                                           "BCE of probabilities, bits", "SGD")}
+# The one that --claims-quick looks at: an order for each replica, and a short last minibatch.
+QUICK = "given rows"
 WHY_ALONE = "a seed is the same replica alone or among others; sums in another order are off by rounding errors, as along a path"
 WHY_BITS = "replicas share nothing: what changes one is not seen by another, to the last bit"
 
@@ -20,7 +22,8 @@ WHY_BITS = "replicas share nothing: what changes one is not seen by another, to 
 def crowds(kind: str, says: str) -> pytest.MarkDecorator:
     """Each crowd as a check of its own."""
     return pytest.mark.parametrize("experiment", [
-        pytest.param(experiment, id=name, marks=conformance(f"{kind}: {name}", says=says, where="paths.py", seeds=5, formats=ALL))
+        pytest.param(experiment, id=name, marks=conformance(f"{kind}: {name}", says=says, where="paths.py", seeds=5,
+                                                            is_quick=name == QUICK, formats=ALL))
         for name, experiment in CROWDS.items()])
 
 

@@ -16,7 +16,7 @@ COUNT = 2**20
 BITS = {"float32": 24, "float64": 53}
 
 
-@conformance("torch.rand", says="uniform on [0, 1), without ties, repeats or gaps", where="torch", seeds=1)
+@conformance("torch.rand", says="uniform on [0, 1), without ties, repeats or gaps", where="torch", seeds=1, is_quick=True)
 def test_uniform_numbers_are_uniform(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     with seeded(torch, stack.seeds[0]):
@@ -34,27 +34,31 @@ def test_uniform_numbers_are_uniform(stack: Stack, judge: Judge) -> None:
            what="numbers that repeat the one before", because=f"n pairs of 2^{BITS[stack.dtype]} values. {WHY_P}")
 
 
-@conformance("torch.rand, slices and calls", says="slices, calls and seeds differ; a seed repeats", where="torch", seeds=1)
+@conformance("torch.rand, slices and calls", says="slices, calls and seeds differ; a seed repeats",
+             where="torch", seeds=1, is_quick=True)
 def test_slices_calls_and_seeds_differ_and_a_seed_repeats(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
 
-    def draw(seed: int, calls: int = 1) -> list[Any]:
+    def draw(name: str, seed: int, calls: int = 1) -> list[Any]:
         with seeded(torch, seed):
-            return [host(torch.module.rand(4, 3, 2, 5, 16, dtype=torch.dtype, device=torch.device)) for _ in range(calls)]
+            function = getattr(torch.module, name)
+            return [host(function(4, 3, 2, 5, 16, dtype=torch.dtype, device=torch.device)) for _ in range(calls)]
 
-    first, second = draw(1, calls=2)
-    for axis in range(4):
-        slices = [part.tobytes() for part in np.moveaxis(first, axis, 0)]
-        number(judge, len(slices) - len(set(slices)), at_most=0, what=f"equal slices along axis {axis}",
-               because="hundreds of numbers do not repeat by chance")
-    for name, other in (("call", second), ("seed", draw(2)[0])):
-        number(judge, float((first == other).mean()), at_most=0.01, what=f"share of numbers that the next {name} repeats",
-               because="another call, or another seed, draws other numbers")
-    number(judge, float((first != draw(1)[0]).sum()), at_most=0, what="numbers that a seed does not repeat",
-           because="a seed stands for a sequence")
+    for name in ("rand", "randn"):
+        first, second = draw(name, 1, calls=2)
+        for axis in range(4):
+            slices = [part.tobytes() for part in np.moveaxis(first, axis, 0)]
+            number(judge, len(slices) - len(set(slices)), at_most=0, what=f"equal slices of torch.{name} along axis {axis}",
+                   because="hundreds of numbers do not repeat by chance")
+        for which, other in (("call", second), ("seed", draw(name, 2)[0])):
+            number(judge, float((first == other).mean()), at_most=0.01,
+                   what=f"share of numbers of torch.{name} that the next {which} repeats",
+                   because="another call, or another seed, draws other numbers")
+        number(judge, float((first != draw(name, 1)[0]).sum()), at_most=0, because="a seed stands for a sequence",
+               what=f"numbers of torch.{name} that a seed does not repeat")
 
 
-@conformance("torch.randn", says="standard normal numbers", where="torch", seeds=1)
+@conformance("torch.randn", says="standard normal numbers", where="torch", seeds=1, is_quick=True)
 def test_normal_numbers_are_normal(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     with seeded(torch, stack.seeds[0]):
@@ -63,7 +67,7 @@ def test_normal_numbers_are_normal(stack: Stack, judge: Judge) -> None:
            because=WHY_P)
 
 
-@conformance("torch.bernoulli", says="each is 1 with the probability that was asked for", where="torch", seeds=1)
+@conformance("torch.bernoulli", says="each is 1 with the probability that was asked for", where="torch", seeds=1, is_quick=True)
 def test_bernoulli_numbers_have_their_share(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     for seed, p in enumerate((0.5, 0.1)):
@@ -76,16 +80,19 @@ def test_bernoulli_numbers_have_their_share(stack: Stack, judge: Judge) -> None:
                what=f"p-value of the share at p = {p}", because=WHY_P)
 
 
-@conformance("torch.randperm", says="each row once, every order alike, another in each call", where="torch", seeds=1)
+@conformance("torch.randperm", says="each row once, every order alike, another in each call",
+             where="torch", seeds=1, is_quick=True)
 def test_permutations_hold_each_row_once_and_are_uniform(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     with seeded(torch, stack.seeds[0]):
         long = [host(torch.module.randperm(3000, device=torch.device)) for _ in range(3)]
         short = np.array([host(torch.module.randperm(8, device=torch.device)) for _ in range(4000)]).astype(int)
-    for order in long:
-        number(judge, 3000 - len(np.unique(order)), at_most=0, what="rows that are missed", because="a permutation has them all")
     number(judge, float(sum((a == b).mean() for a, b in pairwise(long)) / 2), at_most=0.02,
            what="share of rows in the same place in the next call", because="by chance 1 in 3,000 is")
+    for order in long:
+        number(judge, 3000 - len(np.unique(order)), at_most=0, what="rows that are missed", because="a permutation has them all")
+        number(judge, float((np.diff(order) == 1).mean()), at_most=0.02, what="share of rows that follow the one they followed",
+               because="by chance 1 in 3,000 does")
     counts = np.array([np.bincount(short[:, place], minlength=8) for place in range(8)])
     expected = len(short) / 8
     statistic = float(((counts - expected) ** 2 / expected).sum()) * 7 / 8
@@ -93,18 +100,21 @@ def test_permutations_hold_each_row_once_and_are_uniform(stack: Stack, judge: Ju
            because=f"chi-square with 7 x 7 degrees of freedom. {WHY_P}")
 
 
-@conformance("nn.Linear", says="weights and biases start uniform within 1/sqrt(inputs) of 0", where="torch", seeds=1)
+@conformance("nn.Linear", says="weights and biases start uniform within 1/sqrt(inputs) of 0",
+             where="torch", seeds=1, is_quick=True)
 def test_layers_start_as_documented(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     for inputs, outputs in ((2, 512), (100, 100), (10, 5000)):
         with seeded(torch, inputs):
             one, other = (_layer(torch, inputs, outputs) for _ in range(2))
         bound = 1 / np.sqrt(inputs)
-        for name, values in zip(("weights", "biases"), one, strict=True):
-            number(judge, float(np.abs(values).max()), at_most=bound * (1 + torch.eps),
-                   what=f"largest of the {name}, {inputs} inputs", because="Kaiming's uniform initialisation with a = sqrt(5)")
-            number(judge, scipy.stats.kstest(values.ravel(), "uniform", (-bound, 2 * bound)).pvalue, at_least=LEAST_P,
-                   what=f"p-value of the {name}, {inputs} inputs", because=WHY_P)
+        for name, values, others in zip(("weights", "biases"), one, other, strict=True):
+            both = np.concatenate([values.ravel(), others.ravel()])
+            number(judge, float(np.abs(both).max()), at_most=bound * (1 + torch.eps),
+                   what=f"largest of the {name} of two layers, {inputs} inputs",
+                   because="Kaiming's uniform initialisation with a = sqrt(5)")
+            number(judge, scipy.stats.kstest(both, "uniform", (-bound, 2 * bound)).pvalue, at_least=LEAST_P,
+                   what=f"p-value of the {name} of two layers, {inputs} inputs", because=WHY_P)
         number(judge, float((one[0] == other[0]).mean()), at_most=0.01, what="share of weights that the next layer repeats",
                because="each layer draws its own")
 
@@ -114,7 +124,7 @@ def _layer(torch: Torch, inputs: int, outputs: int) -> tuple[Any, Any]:
     return host(layer.weight), host(layer.bias)
 
 
-@conformance("DataLoader", says="each row once an epoch, with its target; shuffled anew", where="torch", seeds=1)
+@conformance("DataLoader", says="each row once an epoch, with its target; shuffled anew", where="torch", seeds=1, is_quick=True)
 def test_a_loader_visits_each_row_once_and_shuffles_anew(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     rows = torch.tensor(np.arange(1000.0))

@@ -1,5 +1,6 @@
 """torch's own functions against float64: losses and activations at their extremes, NaN, and products of matrices."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ TARGETS = np.array([0, 1e-6, 0.25, 0.5, 0.75, 1 - 2.0**-20, 1])
 WHY_FEW = "a few operations, each of which rounds once: 8 roundings of the largest number that is added"
 
 
-@conformance("BCEWithLogitsLoss", says="value and gradient at extreme logits and targets", where="torch", seeds=1)
+@conformance("BCEWithLogitsLoss", says="value and gradient at extreme logits and targets", where="torch", seeds=1, is_quick=True)
 def test_log_loss_on_logits(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     z, x = _rounded(torch, *np.meshgrid(LOGITS, TARGETS))
@@ -30,7 +31,8 @@ def test_log_loss_on_logits(stack: Stack, judge: Judge) -> None:
     judge_mean(torch, judge, torch.module.nn.BCEWithLogitsLoss(), lambda z, x: np.logaddexp(0, z) - x * z, "BCE on logits")
 
 
-@conformance("BCELoss", says="value and gradient of probabilities, its logarithms held at -100", where="torch", seeds=1)
+@conformance("BCELoss", says="value and gradient of probabilities, its logarithms held at -100",
+             where="torch", seeds=1, is_quick=True)
 def test_log_loss_of_probabilities(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     probabilities = np.array([0, 1e-37, 1e-20, 4e-5, 1e-3, 0.25, 0.5, 0.9, 1 - 2.0**-20, 1])
@@ -59,7 +61,8 @@ def judge_mean(torch: Torch, judge: Judge, loss: Any, truth: Callable[[Any, Any]
                because="a mean over n numbers weighs each with 1/n; here its slope is below 10")
 
 
-@conformance("MSELoss", says="the mean over all axes of squares, row by row, and its gradient", where="torch", seeds=1)
+@conformance("MSELoss", says="the mean over all axes of squares, row by row, and its gradient",
+             where="torch", seeds=1, is_quick=True)
 def test_squared_error(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     random = np.random.default_rng(0)
@@ -75,9 +78,15 @@ def test_squared_error(stack: Stack, judge: Judge) -> None:
             expected = 2 * (y - x) / x.size
             close(judge, slope, expected, 8 * torch.eps * np.abs(expected) + torch.eps * np.abs(x) / x.size,
                   what=f"gradient of MSE of {shape}, off by", because="2 (y - x) / n")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.module.nn.MSELoss()(torch.tensor(random.random((3, 1))), torch.tensor(random.random(3)))
+    number(judge, len(caught), at_least=1, what="warnings of outputs (3, 1) and targets (3,)",
+           because="they are broadcast to nine differences, of which three were meant")
 
 
-@conformance("activations", says="ReLU, leaky ReLU with its slope, tanh, sigmoid: forward and backward", where="torch", seeds=1)
+@conformance("activations", says="ReLU, leaky ReLU with its slope, tanh, sigmoid: forward and backward",
+             where="torch", seeds=1, is_quick=True)
 def test_activations(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     nn = torch.module.nn
@@ -97,13 +106,17 @@ def test_activations(stack: Stack, judge: Judge) -> None:
         close(judge, host(given.grad), expected, 8 * torch.eps, what=f"derivative of {name}, off by", because=WHY_FEW)
 
 
-@conformance("NaN", says="NaN and infinity stay visible in means, maxima, losses and a training step", where="torch", seeds=1)
+@conformance("NaN", says="NaN and infinity stay visible in means, maxima, losses and a training step",
+             where="torch", seeds=1, is_quick=True)
 def test_nan_stays_visible(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     bad = torch.tensor([0.5, np.nan, 0.25, np.inf])
     seen = {
         "isnan": torch.module.isnan(bad).tolist() == [False, True, False, False],
         "isfinite": torch.module.isfinite(bad).tolist() == [True, False, True, False],
+        "isinf": torch.module.isinf(bad).tolist() == [False, False, False, True],
+        "the method isnan": bad.isnan().tolist() == [False, True, False, False],
+        "the method isfinite": bad.isfinite().tolist() == [True, False, True, False],
         "mean": np.isnan(float(bad.mean())), "max": np.isnan(float(bad.max())), "sum": np.isnan(float(bad.sum())),
         "a comparison": not bool(bad[1] < 1) and not bool(bad[1] >= 1),
         "MSE": np.isnan(float(torch.module.nn.MSELoss()(bad[:3], torch.tensor([0.0, 0.0, 0.0])))),
@@ -118,7 +131,8 @@ def test_nan_stays_visible(stack: Stack, judge: Judge) -> None:
         number(judge, float(is_visible), at_least=1, what=f"whether {name} shows it", because="a diverged replica must be seen")
 
 
-@conformance("products", says="products of matrices are rounded as the dtype rounds", where="torch", seeds=1, formats=ALL)
+@conformance("products", says="products of matrices are rounded as the dtype rounds", where="torch", seeds=1, is_quick=True,
+             formats=ALL)
 def test_products_are_rounded_as_the_dtype_rounds(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     random = np.random.default_rng(0)

@@ -1,0 +1,23 @@
+"""Faults that the suite must catch, by id; and controls, on which it must hold."""
+
+from aeclaims.faults import (
+    backward,
+    controls,
+    data,
+    engine,
+    forward,
+    init,
+    loop,
+    loss,
+    measuring,
+    numerics,
+    optimizer,
+    suite,
+)
+from aeclaims.faults.record import Fault
+
+__all__ = ["CONTROLS", "FAULTS", "Fault"]
+
+FAMILIES = (data, init, forward, loss, backward, optimizer, loop, numerics, engine, measuring, suite)
+FAULTS: dict[str, Fault] = {fault.id: fault for family in FAMILIES for fault in family.FAULTS}
+CONTROLS: dict[str, Fault] = {control.id: control for control in controls.CONTROLS}

@@ -1,0 +1,69 @@
+"""Faults of measuring: what is read off a training is not what happened."""
+
+from typing import Any
+
+import torch
+
+from aeclaims.faults.patches import both, replaced, returning
+from aeclaims.faults.probes import called, short, trained
+from aeclaims.faults.record import Fault
+
+ITEM = "torch.Tensor.item"
+bad = called(lambda: [check(torch.tensor([0.5, float("nan"), float("inf")])) for check in (torch.isnan, torch.isfinite)])
+
+
+def running_minimum() -> Any:
+    """Of losses, the least since the training began; other numbers as they are."""
+    least: list[float] = []
+
+    def item(stock: Any) -> Any:
+        def read(self: Any) -> Any:
+            if self.grad_fn is None:
+                return stock(self)
+            least[:] = [min([stock(self), *least])]
+            return least[0]
+
+        return read
+
+    def begin(stock: Any) -> Any:
+        def network(*args: Any) -> Any:
+            least.clear()
+            return stock(*args)
+
+        return network
+
+    return both(replaced(item, ITEM), replaced(begin, "aeclaims.backends.torch_parts.network"))
+
+
+def off_once(stock: Any) -> Any:
+    """Every 100th loss that is read is that of the call before."""
+    calls, last = 0, 0.0
+
+    def read(self: Any) -> Any:
+        nonlocal calls, last
+        value = stock(self)
+        if self.grad_fn is None:
+            return value
+        calls, before, last = calls + 1, last, value
+        return before if calls % 100 == 0 else value
+
+    return read
+
+
+FAULTS = (
+    Fault("meas.item_running_min", "losses read by item() are the least so far", "numalogic#53, deepinv PR73 class",
+          "curves never rise, and go below the floor", running_minimum(), trained(short(batch_size=4)), backend="torch-loop"),
+    Fault("meas.item_half", "item() goes through float16", "reasoning: a log of few bits", "losses quantised to 1e-3",
+          replaced(lambda stock: lambda self: stock(self.half()) if self.is_floating_point() else stock(self), ITEM), trained(),
+          backend="torch-loop"),
+    Fault("meas.item_stale", "one loss in 100 is that of the step before", "a copy that is not waited for; #114844 class",
+          "curves hardly change", replaced(off_once, ITEM), trained(short(epochs=40)), backend="torch-loop"),
+    Fault("meas.isnan_blind", "isnan and isfinite see nothing", "-ffast-math; kernels of Metal", "guards never fire",
+          both(replaced(returning(lambda seen: seen & False), "torch.isnan"),
+               replaced(returning(lambda seen: seen | True), "torch.isfinite")), bad),
+    Fault("meas.isfinite_blind", "isfinite sees nothing", "-ffast-math", "guards never fire",
+          replaced(returning(lambda seen: seen | True), "torch.isfinite"), bad),
+    Fault("meas.isnan_method_blind", "the method isnan sees nothing, the function does", "-ffast-math in one file",
+          "guards never fire", replaced(returning(lambda seen: seen & False), "torch.Tensor.isnan"),
+          called(lambda: torch.tensor([float("nan")]).isnan())),
+)  # fmt: skip

@@ -1,0 +1,61 @@
+"""What shows that a fault is in: a short training, or a call of what it changes; in numbers that are compared bit for bit."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from aeclaims import backends
+from aeclaims.experiment import TANH, Adam, Experiment, Uniform, affine, layers
+
+# From the name of a backend to numbers.
+Probe = Callable[[str], Iterable[Any]]
+
+# Minibatches of 16, 16 and 8 rows.
+SHORT = Experiment(rows=Uniform(features=3), model=affine(3, 3, 3), loss="mse", optimizer=Adam(lr=3e-3), epochs=4, n_rows=40,
+                   batch_size=16)
+
+
+def short(**changes: Any) -> Experiment:
+    """The short training, changed."""
+    return replace(SHORT, **changes)
+
+
+def hidden(activation: Any = TANH) -> Experiment:
+    """With an activation between its layers."""
+    return short(model=layers(3, 4, 3, hidden=activation))
+
+
+def trained(experiment: Experiment = SHORT, seeds: Iterable[int] = (0, 1, 2)) -> Probe:
+    """Losses and parameters of a training."""
+    def probe(backend: str) -> Iterable[Any]:
+        run = backends.train(experiment, seeds=seeds, backend=backend)
+        return [run.epoch_loss, *(values for layer in run.parameters for values in layer)]
+
+    return probe
+
+
+def called(function: Callable[[], Any]) -> Probe:
+    """What a call returns, a tensor or several, from generators that begin at a seed."""
+    def probe(backend: str) -> Iterable[Any]:
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            found = function()
+        return [values.detach().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+                for values in (found if isinstance(found, tuple | list) else [found])]
+
+    return probe
+
+
+def with_slope(function: Callable[..., Any], *values: Any) -> Probe:
+    """What a function makes of numbers, and the gradient of its sum by the first."""
+    def call() -> Any:
+        tensors = [torch.tensor(numbers) for numbers in values]
+        tensors[0].requires_grad_()
+        result = function(*tensors)
+        result.sum().backward()
+        return result, tensors[0].grad
+
+    return called(call)

@@ -1,0 +1,81 @@
+"""What a fault says of itself, and how it is put in: `Fault`."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from unittest import mock
+
+import numpy as np
+import torch
+
+from aeclaims import floors, start
+from aeclaims.claims import setups
+from aeclaims.faults.probes import Probe
+
+Inject = Callable[[], AbstractContextManager[None]]
+# What is kept of earlier trainings, and computed by parts that a fault may change. The reference's runs, which conformance
+# keeps, are not among them: but for rows, which are drawn anew, no fault changes what the reference trains.
+KEPT = (start._rows, floors.epoch_entropy, setups.class_floor)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way in which training goes wrong in silence; or, as a control, another way in which it goes right.
+
+    id: its family, a dot, its name; or H and a number for faults of a suite like this one.
+    does: what is wrong.    origin: where it was met: a published issue (numbers alone are pytorch/pytorch's), an operator of
+    DeepCrime (ISSTA 2021), a case of TrainCheck (OSDI 2025), or reasoning.    expected: the effect to be expected.
+    change: the context in which it is in.    shows: what it changes, for whoever wants to see that it does.
+    backend: under which one it is to be met.    options: with which options of pytest besides.
+    equivalent: where no check could tell, the proof of it.
+    """
+
+    id: str
+    does: str
+    origin: str
+    expected: str
+    change: Inject
+    shows: Probe
+    backend: str = "torch-eager"
+    options: tuple[str, ...] = ()
+    equivalent: str = ""
+
+    @property
+    def layer(self) -> str:
+        """The family: data, init, fwd, ..., or suite."""
+        return self.id.partition(".")[0] if "." in self.id else "suite"
+
+    @contextmanager
+    def inject(self) -> Iterator[None]:
+        """The fault is in, and nothing computed without it is served; afterwards all is as it was, also after an error."""
+        with ExitStack() as stack:
+            stack.callback(_forget)
+            if self.backend == "torch":
+                stack.enter_context(nothing_compiled())
+            stack.enter_context(self.change())
+            _forget()
+            yield
+
+    def fingerprint(self) -> bytes:
+        """All bits of what it shows."""
+        return b"".join(np.ascontiguousarray(values).tobytes() for values in self.shows(self.backend))
+
+
+def _forget() -> None:
+    for function in KEPT:
+        function.cache_clear()
+
+
+@contextmanager
+def nothing_compiled() -> Iterator[None]:
+    """No program from before is taken over, here or from a disk; none from within is left behind."""
+    from torch._inductor import config
+
+    from aeclaims.backends.torch_compiled import PROGRAMS
+
+    with mock.patch.dict(PROGRAMS, clear=True), config.patch(force_disable_caches=True):
+        torch.compiler.reset()
+        try:
+            yield
+        finally:
+            torch.compiler.reset()

@@ -1,0 +1,217 @@
+"""Faults of a suite like this one: what its backends report, what its runs and judges make of it, what its programs keep."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from aeclaims import floors
+from aeclaims.experiment import Adam
+from aeclaims.faults.patches import POPULATION, both, replaced, returning
+from aeclaims.faults.probes import called, short, trained
+from aeclaims.faults.record import Fault, Inject
+from aeclaims.judge import ClaimFailed, Judge, Share
+from aeclaims.run import Run
+from aeclaims.start import Start
+
+REACHED, REPEATING = "aeclaims.run.Run.reached", "aeclaims.backends.torch_compiled.CompiledSteps._repeating"
+START = Start(short(), (0, 1, 2))
+Reduce = Callable[[Any, Any], Any]
+
+
+def history(reduce: Reduce) -> Inject:
+    """An epoch's loss is made otherwise of the losses (M, S) of its minibatches and their sizes (M,)."""
+    def steps(stock: Any) -> Any:
+        def eager_steps(self: Any, batches: Any) -> Any:
+            losses = stock(self, batches)
+            self.seen += [(loss, batch.shape[1]) for loss, batch in zip(losses, batches, strict=True)]
+            return losses
+
+        return eager_steps
+
+    def epoch(stock: Any) -> Any:
+        def whole(self: Any, rows: Any) -> Any:
+            self.seen = []
+            stock(self, rows)
+            losses, sizes = zip(*self.seen, strict=True)
+            return reduce(torch.stack(losses).double(), torch.tensor(sizes, dtype=torch.float64)[:, None])
+
+        return whole
+
+    return both(replaced(steps, f"{POPULATION}.eager_steps"), replaced(epoch, f"{POPULATION}.epoch"))
+
+
+def added_in_half(losses: Any, sizes: Any) -> Any:
+    total = torch.zeros_like(losses[0]).half()
+    for loss in losses:
+        total += loss.half()
+    return total.double() / len(losses)
+
+
+def logged_late(stock: Any) -> Any:
+    def step(self: Any, batch: Any) -> Any:
+        stock(self, batch)
+        return self.losses(self.parameters, batch).detach()
+
+    return step
+
+
+def without_last_epoch(stock: Any) -> Any:
+    """The last epoch is not trained: it is reported as the one before."""
+    def epoch(self: Any, order: Any) -> Any:
+        self.epochs_trained = getattr(self, "epochs_trained", 0) + 1
+        if 1 < self.epochs_trained == self.experiment.epochs:
+            return self.reported
+        self.reported = stock(self, order)
+        return self.reported
+
+    return epoch
+
+
+def reached(is_below: Callable[[Any, float], Any], late: int = 0) -> Any:
+    def first(self: Any, bound: float) -> Any:
+        below = is_below(self.epoch_loss, bound)
+        return np.where(below.any(axis=0), below.argmax(axis=0) + 1 + late, 0)
+
+    return lambda stock: first
+
+
+def epochs_to(bound: float) -> Any:
+    """When three made-up replicas get below a bound: one at once exactly on it, one never, one that is NaN."""
+    losses = np.array([[0.5, 2.0, np.nan], [0.25, 2.0, np.nan], [0.25, 2.0, np.nan], [0.25, 2.0, np.nan]])
+    return called(lambda: Run(START, losses, START.parameters()).reached(bound))
+
+
+def rejected(function: Callable[[Judge], None]) -> Any:
+    """Whether a judge rejects."""
+    def judged() -> Any:
+        try:
+            function(Judge())
+        except ClaimFailed:
+            return 1
+        return 0
+
+    return called(judged)
+
+
+def inclusive(stock: Any) -> Any:
+    """A share's judge that mistakes P(X < k) for P(X <= k): one hit is not counted."""
+    return lambda self, hits, *rest, **kwargs: stock(self, np.asarray(hits) & (np.cumsum(hits) > 1), *rest, **kwargs)
+
+
+def first_minibatch_only(stock: Any) -> Any:
+    def repeating(self: Any, program: Any) -> Any:
+        repeat, first = stock(self, program), None
+
+        def stale(batches: Any) -> Any:
+            nonlocal first
+            first = batches[0] if first is None and batches else first
+            return repeat([first for _ in batches])
+
+        return stale
+
+    return repeating
+
+
+def rate_of_first(stock: Any) -> Any:
+    """Of all trainings that share a program, the learning rate of the first."""
+    rates: dict[int, list[Any]] = {}
+
+    def repeating(self: Any, program: Any) -> Any:
+        own = [group["lr"] for group in self.optimizer.param_groups]
+        for rate, known in zip(own, rates.setdefault(id(program.run), [rate.clone() for rate in own]), strict=True):
+            rate.copy_(known)
+        return stock(self, program)
+
+    return repeating
+
+
+def count_of_first(stock: Any) -> Any:
+    """The count of steps is that of the second repeated step, for ever."""
+    def repeating(self: Any, program: Any) -> Any:
+        repeat, calls = stock(self, program), 0
+
+        def stuck(batches: Any) -> Any:
+            nonlocal calls
+            losses = []
+            for batch in batches:
+                counts = [state["step"] for state in self.optimizer.state.values() if "step" in state]
+                before = [count.clone() for count in counts]
+                losses += repeat([batch])
+                calls += 1
+                for count, value in zip(counts, before, strict=True):
+                    count.copy_(count if calls == 1 else value)
+            return losses
+
+        return stuck
+
+    return repeating
+
+
+def repeated() -> Any:
+    """What two populations of different rates hand to one program, in two steps each; nothing is compiled."""
+    from aeclaims.backends.torch_compiled import CompiledSteps, Program, _layout
+    from aeclaims.backends.torch_population import Population
+
+    seen: list[Any] = []
+
+    def program(given: Any) -> Any:
+        seen.extend(float(values.double().sum()) for values in given)
+        given[1].add_(1)
+        return (given[0].sum(),)
+
+    for lr in (1e-3, 3e-3):
+        population = Population(short(optimizer=Adam(lr=lr)), START, device="cpu")
+        steps = CompiledSteps(population)
+        batches = [torch.full((3, 16, 3), float(value)) for value in (1, 2, 3)]
+        steps.first(batches[0])
+        count = next(iter(population.optimizer.state.values()))["step"]
+        tensors = steps._tensors()
+        places = (None, next(at for at, own in enumerate(tensors) if own is count), len(tensors) - 1)
+        arguments = [batches[0], *(tensors[place] for place in places[1:])]
+        steps._repeating(Program(program, places, tuple(map(_layout, arguments))))(batches[1:])
+        steps._repeating(Program(program, places, tuple(map(_layout, arguments))))(batches[1:])
+    return seen
+
+
+OTHERS = "aeclaims.floors.row_entropy"
+FAULTS = (
+    Fault("H01", "epochs to a bound, at which a training could end, are one too many", "suites like this one",
+          "times one epoch longer", replaced(reached(lambda loss, bound: loss < bound, late=1), REACHED), epochs_to(0.3)),
+    Fault("H02", "the history keeps the least minibatch loss of an epoch", "numalogic#53 class", "curves below the floor",
+          history(lambda losses, sizes: losses.amin(dim=0)), trained()),
+    Fault("H02-last", "the history keeps the last minibatch's loss of an epoch", "deepinv PR73 class",
+          "noisier curves, a little lower", history(lambda losses, sizes: losses[-1]), trained()),
+    Fault("H03", "the short last minibatch weighs by its rows", "suites like this one", "under 1 % of a loss",
+          history(lambda losses, sizes: (losses * sizes).sum(dim=0) / sizes.sum()), trained()),
+    Fault("H04", "the loss is logged after the update", "suites like this one", "curves one step early",
+          replaced(logged_late, f"{POPULATION}.step"), trained()),
+    Fault("H05", "each replica's history is reported under the next", "suites like this one", "no statistic sees it",
+          replaced(returning(lambda losses: np.roll(losses, 1)), f"{POPULATION}.train_epoch"), trained()),
+    Fault("H06", "a loss on the bound counts as below it", "< and <= confused",
+          "none, but for losses that end exactly on a bound",
+          replaced(reached(lambda loss, bound: loss <= bound), REACHED), epochs_to(0.25)),
+    Fault("H06-share", "a share's judge counts one hit too few", "P(X < k) for P(X <= k)",
+          "alarms a little more often than stated", replaced(inclusive, "aeclaims.judge.Judge.share"), rejected(
+              lambda judge: judge.share([True], Share(at_most=0.0000001), what="hits", because="", seeds=(0,)))),
+    Fault("H07", "a replica that is NaN counts as having got there", "not (loss >= bound) for loss < bound",
+          "replicas that diverge pass", replaced(reached(lambda loss, bound: ~(loss >= bound)), REACHED), epochs_to(0.3)),
+    Fault("H07-judge", "NaN lies within a judge's bounds", "not (value > bound) for value <= bound", "replicas that diverge pass",
+          replaced(lambda stock: lambda self, values, **kwargs: stock(self, np.nan_to_num(values), **kwargs),
+                   "aeclaims.judge.Judge.every"),
+          rejected(lambda judge: judge.every([np.nan], at_most=1.0, what="loss", because="", seeds=(0,)))),
+    Fault("H08", "compiled steps repeat with their first minibatch", "a captured graph without new inputs",
+          "a few rows learnt by heart", replaced(first_minibatch_only, REPEATING), called(repeated), backend="torch"),
+    Fault("H09", "trainings that share a program share the first one's learning rate", "a rate baked into a graph",
+          "all learning rates are alike", replaced(rate_of_first, REPEATING), called(repeated), backend="torch"),
+    Fault("H09-count", "compiled steps never count on", "a count of steps baked into a graph",
+          "steps three times too long, for ever", replaced(count_of_first, REPEATING), called(repeated), backend="torch"),
+    Fault("H12", "the last epoch is missing", "range() off by one", "one epoch less", replaced(without_last_epoch,
+          f"{POPULATION}.train_epoch"), trained()),
+    Fault("H13", "floors are computed on the rows of the next replica", "suites like this one", "floors off by 1e-3",
+          replaced(lambda stock: lambda rows: stock(np.roll(rows, 1, axis=0)), OTHERS),
+          called(lambda: floors.entropy(START.rows()))),
+    Fault("H14", "an epoch's losses are added up in float16", "suites like this one", "losses quantised to 1e-3",
+          history(added_in_half), trained()),
+)  # fmt: skip

@@ -1,0 +1,69 @@
+"""--claims-selftest as pytest sees it: what is collected, what is kept of each fault, the matrix at the end."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aeclaims import processors
+from aeclaims.faults import CONTROLS, Fault
+from aeclaims.selftest import children
+from aeclaims.selftest.children import Children, Outcome
+
+FOLDER = Path(__file__).parent
+
+
+class SelfTest:
+    """The plugin of this mode."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        """Have pytest collect the faults, and nothing else."""
+        if config.getoption("numprocesses", None):
+            raise pytest.UsageError("--claims-selftest judges several faults at a time itself: give --claims-processes, not -n")
+        config.args[:] = [str(FOLDER)]
+        config.option.markexpr = "selftest"
+        self.processes: int = config.getoption("claims_processes") or processors.count()
+        self.faults: list[dict[str, Any]] = []
+        self.children: Children | None = None
+
+    def pytest_report_collectionfinish(self, items: list[pytest.Item]) -> str:
+        """What is about to be done."""
+        return f"self-test of the suite: {len(items)} stacks, {self.processes} at a time"
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Begin with all of them: each test waits for its own."""
+        if session.testsfailed == 0 and not session.config.option.collectonly:
+            ids = [item.callspec.params["fault"].id for item in session.items]  # type: ignore[attr-defined]
+            self.children = Children(ids, processes=self.processes, seconds=children.SECONDS)
+
+    def outcome(self, fault: Fault) -> Outcome:
+        """What became of a fault; kept for the matrix."""
+        assert self.children is not None
+        found = self.children.outcomes[fault.id].result()
+        self.faults.append(row(fault, found))
+        return found
+
+    def pytest_sessionfinish(self) -> None:
+        """End what still runs."""
+        if self.children is not None:
+            self.children.close()
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """The matrix."""
+        from aeclaims.report.kills import print_matrix
+
+        if self.faults:
+            print_matrix(terminalreporter, self.faults)
+
+
+def row(fault: Fault, outcome: Outcome) -> dict[str, Any]:
+    """A row of the matrix, as the JSON has it."""
+    is_killed = outcome.killer is not None
+    if fault.id in CONTROLS:
+        verdict = "false alarm" if is_killed else "green"
+    else:
+        verdict = "killed" if is_killed else "equivalent" if fault.equivalent else "survived"
+    said = {name: getattr(fault, name) for name in ("id", "layer", "does", "origin", "expected", "backend", "equivalent")}
+    return {**said, "verdict": verdict, **asdict(outcome), "killer": outcome.killer._asdict() if outcome.killer else None}

@@ -1,0 +1,31 @@
+"""The suite kills each fault, and none of the sound stacks: what `pytest --claims-selftest` collects."""
+
+import pytest
+
+from aeclaims.faults import CONTROLS, FAULTS, Fault
+from aeclaims.selftest.children import Outcome
+from aeclaims.selftest.mode import SelfTest
+
+pytestmark = pytest.mark.selftest
+
+
+@pytest.fixture
+def outcome(fault: Fault, pytestconfig: pytest.Config) -> Outcome:
+    mode = pytestconfig.pluginmanager.get_plugin("aeclaims-selftest")
+    assert isinstance(mode, SelfTest)
+    return mode.outcome(fault)
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_the_suite_kills_the_fault(fault: Fault, outcome: Outcome) -> None:
+    if fault.equivalent and outcome.killer:
+        pytest.fail(f"{fault.id} is said to be equivalent ({fault.equivalent}), but {outcome.killer.id} failed", pytrace=False)
+    if not fault.equivalent and not outcome.killer:
+        which = "all" if outcome.is_complete else "as many as there was time for"
+        pytest.fail(f"{fault.id} survives {outcome.judged} checks, {which}: {fault.does}", pytrace=False)
+
+
+@pytest.mark.parametrize("fault", CONTROLS.values(), ids=CONTROLS)
+def test_the_suite_holds_on_the_sound_stack(fault: Fault, outcome: Outcome) -> None:
+    if outcome.killer:
+        pytest.fail(f"{fault.id} is sound, but {outcome.killer.id} failed: {outcome.killer.because}", pytrace=False)

@@ -1,0 +1,81 @@
+"""Each fault changes what it is about, and leaves nothing behind; the list holds what it must."""
+
+import ast
+import inspect
+import math
+
+import pytest
+import torch
+
+from aeclaims import faults
+from aeclaims.faults import CONTROLS, FAULTS
+from aeclaims.faults.record import KEPT
+
+# Sound stacks that do just the same are no less sound: here they may be equal to the last bit.
+SAME = {"control.adam_on_lists", "control.squares_of_differences", "control.other_seeds", "control.stock_loop",
+        "control.stock_compiled"}  # fmt: skip
+SUITES = {f"H{number:02}" for number in (*range(1, 10), 12, 13, 14)}
+
+
+@pytest.mark.parametrize("fault", [*FAULTS.values(), *CONTROLS.values()], ids=lambda fault: fault.id)
+def test_it_changes_what_it_is_about_and_leaves_nothing_behind(fault):
+    before = fault.fingerprint()
+    assert fault.fingerprint() == before, "what it shows is not the same twice"
+    with fault.inject():
+        during = fault.fingerprint()
+    assert (during != before) or fault.id in SAME
+    assert fault.fingerprint() == before
+    with pytest.raises(ArithmeticError), fault.inject():
+        math.sqrt(2) / 0
+    assert fault.fingerprint() == before
+
+
+def test_ids_are_unique_and_records_say_something():
+    listed = [fault.id for family in faults.FAMILIES for fault in family.FAULTS]
+    assert len(listed) == len(set(listed)) == len(FAULTS)
+    for fault in FAULTS.values():
+        assert all((fault.does, fault.origin, fault.expected))
+
+
+def test_there_are_at_least_87_and_all_of_a_suites_own():
+    assert len(FAULTS) >= 87
+    assert set(FAULTS) >= SUITES
+
+
+def test_a_family_is_named_by_its_faults():
+    names = {"init": {"init"}, "suite": {"suite"}, "forward": {"fwd"}, "backward": {"bwd"}, "optimizer": {"opt"},
+             "numerics": {"num"}, "measuring": {"meas"}}  # fmt: skip
+    for family in faults.FAMILIES:
+        name = family.__name__.rpartition(".")[2]
+        assert {fault.layer for fault in family.FAULTS} == names.get(name, {name})
+
+
+def test_nothing_that_was_computed_before_is_served_within():
+    for function in KEPT:
+        assert hasattr(function, "cache_clear")
+    fault = FAULTS["H13"]
+    with fault.inject():
+        assert all(function.cache_info().currsize == 0 for function in KEPT)
+        fault.fingerprint()
+    assert all(function.cache_info().currsize == 0 for function in KEPT)
+
+
+def test_programs_of_before_are_not_taken_over_and_come_back():
+    from aeclaims.backends.torch_compiled import PROGRAMS
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PROGRAMS, "known", "a program")
+        with FAULTS["H08"].inject():
+            assert "known" not in PROGRAMS
+            assert torch._inductor.config.force_disable_caches
+            PROGRAMS["faulty"] = "another"
+        assert PROGRAMS["known"] == "a program"
+        assert "faulty" not in PROGRAMS
+
+
+def test_no_fault_reaches_for_the_tests():
+    for family in (*faults.FAMILIES, faults.controls):
+        for node in ast.walk(ast.parse(inspect.getsource(family))):
+            if isinstance(node, ast.ImportFrom | ast.Import):
+                names = [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+                assert not any((name or "").startswith(("tests", "_pytest")) for name in names)
