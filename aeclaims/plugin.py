@@ -1,37 +1,26 @@
-"""pytest's hooks and fixtures: the markers, what is selected, the verdicts and their table."""
+"""pytest's hooks: the markers, what is selected, the verdicts and their table."""
 
 import json
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from aeclaims.options import OPTIONS, declare
+from aeclaims.fixtures import JUDGE, RUNS, SESSION, claim_of, judge, reference, session_of, stack, train
+from aeclaims.options import declare
 
-# Loading this module must cost nothing where no claim runs: everything heavier than pytest is imported where needed.
-if TYPE_CHECKING:
-    from aeclaims.claim import Claim
-    from aeclaims.experiment import Experiment
-    from aeclaims.judge import Judge
-    from aeclaims.run import Run
-    from aeclaims.session import Session
-    from aeclaims.stack import Stack
-
-# --------------------------------------------------------------------------------------------- hooks
+__all__ = ["judge", "reference", "stack", "train"]  # pytest finds fixtures where it finds hooks
 
 # Of one claim, the longest, kept for the report: property tests train hundreds.
 MOST_TRAININGS = 20
-SESSION = pytest.StashKey["Session"]()
 RESULTS = pytest.StashKey[list[dict[str, Any]]]()
-JUDGE = pytest.StashKey["Judge"]()
 # What is wrong with the list of known failures; the ids that were collected, here and by pytest-xdist's workers.
 PROBLEMS = pytest.StashKey[list[str]]()
 IDS: pytest.StashKey[set[str]] = pytest.StashKey()
 WORKERS_IDS: pytest.StashKey[set[str]] = pytest.StashKey()
-RUNS = pytest.StashKey[dict["Experiment", "Run"]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -70,24 +59,6 @@ class _Results:
             self.results.append(report.aeclaims)
 
 
-def _session(config: pytest.Config) -> "Session":
-    if SESSION not in config.stash:
-        from aeclaims.session import Session, Settings
-
-        values = {}
-        for option in OPTIONS:
-            name = option.name.replace("-", "_")
-            given = config.getoption(f"claims_{name}")
-            values[name] = option.default if given is None else given
-        config.stash[SESSION] = Session(Settings(**values))
-    return config.stash[SESSION]
-
-
-def _claim(item: pytest.Item) -> "Claim | None":
-    marker = item.get_closest_marker("claims") or item.get_closest_marker("conformance")
-    return marker.args[0] if marker else None
-
-
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """The self-test's own tests cost torch's import, and are of use in its mode only."""
     is_selftest = collection_path.parent.name == "aeclaims" and collection_path.name == "selftest"
@@ -99,7 +70,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Known failures are marked; left out are slow claims unless -m asks for them by that name, rungs or all others, and all
     that is not quick where only that is asked for: then `-m claims` means quick checks of conformance, too.
     """
-    claims = [(item, claim) for item in items if (claim := _claim(item))]
+    claims = [(item, claim) for item in items if (claim := claim_of(item))]
     config.stash[IDS] = {claim.id for _, claim in claims}
     for item, claim in claims:
         known = (config.getoption("claims_xfails") or {}).get(claim.id)
@@ -121,7 +92,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     given = any(session.config.getoption(f"claims_{name}") is not None for name in ("backend", "device", "dtype", "optimizer"))
     if given and session.config.getoption("numprocesses", None) and not hasattr(session.config, "workerinput"):
         with _usage_errors():
-            _session(session.config).check_backend()
+            session_of(session.config).check_backend()
 
 
 @contextmanager
@@ -143,32 +114,32 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
     First, so that the header, which pytest prints when collection has finished, can say how the backend trains.
     """
-    has_claims = any(_claim(item) for item in session.items)
+    has_claims = any(claim_of(item) for item in session.items)
     if session.config.getoption("claims_ladder") and not has_claims:
         raise pytest.UsageError("--claims-ladder: no rung is selected; give -m conformance, and no -k that leaves them out")
     if not has_claims or session.config.option.collectonly:
         return
     with _usage_errors():
-        _session(session.config).check_backend()
-        _session(session.config).plan(claim for item in session.items if (claim := _claim(item)))
+        session_of(session.config).check_backend()
+        session_of(session.config).plan(claim for item in session.items if (claim := claim_of(item)))
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
-    if not any(_claim(item) for item in items):
+    if not any(claim_of(item) for item in items):
         return []
-    session = _session(config)
+    session = session_of(config)
     return [session.header(), *[session.note] * bool(session.note)]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     """A claim about what the backend lacks, another optimizer than trains, or another format, is not exercised."""
-    claim = _claim(pyfuncitem)
+    claim = claim_of(pyfuncitem)
     if claim is None:
         return (yield)
     from aeclaims.backends import Lacking
 
-    if reason := _session(pyfuncitem.config).why_not(claim):
+    if reason := session_of(pyfuncitem.config).why_not(claim):
         pytest.skip(reason)
     try:
         return (yield)
@@ -181,13 +152,13 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None],
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    claim = _claim(item)
+    claim = claim_of(item)
     if claim is not None and (report.when == "call" or (report.when == "setup" and not report.passed)):
         from aeclaims.report.result import settle
 
         # A plain dictionary on the report travels from pytest-xdist's workers as well.
         report.aeclaims = settle(  # type: ignore[attr-defined]
-            claim, _session(item.config), item.stash.get(JUDGE, None), report,
+            claim, session_of(item.config), item.stash.get(JUDGE, None), report,
             None if call.excinfo is None else call.excinfo.value, _node(item), _trainings(item))
     return report
 
@@ -230,7 +201,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     from aeclaims.session import write_whole
 
-    document, mode = _session(session.config).document(results), session.config.pluginmanager.get_plugin("aeclaims-selftest")
+    document, mode = session_of(session.config).document(results), session.config.pluginmanager.get_plugin("aeclaims-selftest")
     write_whole(path, json.dumps(document | ({"faults": mode.faults} if mode else {}), indent=2) + "\n")
 
 
@@ -263,68 +234,3 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"the first rung that leaves the reference: {left[0] if left else 'none of those exercised'}")
     for problem in config.stash.get(PROBLEMS, []):
         terminalreporter.write_line(f"known failures: {problem}", red=True)
-
-
-# ------------------------------------------------------------------------------------------ fixtures
-
-
-@pytest.fixture
-def judge(request: pytest.FixtureRequest) -> "Judge":
-    """Judges the claim; keeps what it measured for the report."""
-    from aeclaims.judge import Judge
-
-    granted = 1.0
-    if _claim(request.node) is not None:
-        session = _session(request.config)
-        granted = session.backend.granted(session.settings.dtype)
-    own = request.config.getoption("claims_optimizer")
-    judge = request.node.stash[JUDGE] = Judge(granted, "" if own is None else str(own))
-    return judge
-
-
-@pytest.fixture
-def train(request: pytest.FixtureRequest) -> "Callable[[Experiment], Run]":
-    """train(experiment): the backend under test trains it, on the claim's seeds; once for all claims that look at it."""
-    return _trainer(request, "train")
-
-
-@pytest.fixture
-def reference(request: pytest.FixtureRequest) -> "Callable[[Experiment], Run]":
-    """reference(experiment): the reference's run from the same start."""
-    return _trainer(request, "reference")
-
-
-@pytest.fixture
-def stack(request: pytest.FixtureRequest) -> "Stack":
-    """The backend under test, for checks that train it from starts of their own."""
-    from aeclaims.stack import Stack
-
-    session = _session(request.config)
-    claim = _claim(request.node)
-    if claim is None:
-        raise _not_a_claim(request, "stack")
-    return Stack(session.backend, session.settings.dtype, tuple(session.seeds(claim)), session.trained)
-
-
-def _not_a_claim(request: pytest.FixtureRequest, fixture: str) -> pytest.UsageError:
-    return pytest.UsageError(f"{request.node.nodeid} uses the fixture {fixture!r}, which is for claims: "
-                             "mark the test with aeclaims.claim.claim(...)")
-
-
-def _trainer(request: pytest.FixtureRequest, which: str) -> "Callable[[Experiment], Run]":
-    claim, session = _claim(request.node), _session(request.config)
-    if claim is None:
-        raise _not_a_claim(request, which)
-
-    def trained(experiment: "Experiment") -> "Run":
-        # On a terminal a long training shows its progress, which pytest would otherwise swallow.
-        capture = request.config.pluginmanager.getplugin("capturemanager")
-        reporter = request.config.pluginmanager.getplugin("terminalreporter")
-        is_shown = capture is not None and reporter is not None and reporter.isatty
-        with capture.global_and_fixture_disabled() if is_shown else nullcontext():
-            run: Run = getattr(session, which)(experiment, session.seeds(claim))
-        if which == "train":
-            request.node.stash.setdefault(RUNS, {}).setdefault(experiment, run)
-        return run
-
-    return trained

@@ -110,7 +110,7 @@ WRONG = {
     "list": ('BACKEND = Backend("mine", train, lacks=["tanh"])',
              "Backend.lacks = ['tanh']: give a dictionary"),
     "dtype": ('BACKEND = Backend("mine", train, tolerances={"half": 3})',
-              "Backend.tolerances = 'half': give one of float32"),
+              "Backend.tolerances = 'half': give one of float64, float32"),
     "tolerance": ('BACKEND = Backend("mine", train, tolerances={"float32": 3})',
                   "Backend.tolerances['float32'] = 3: give a Tolerance"),
     "evidence": ('from aeclaims import Tolerance\nBACKEND = Tolerance(3, "")', "Tolerance.evidence = '': say what was measured"),

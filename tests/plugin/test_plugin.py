@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aeclaims import plugin
+from aeclaims import options
 
 CLAIM = """
     from aeclaims.claim import claim
@@ -262,7 +262,7 @@ WRONG = [
     (("--claims-backend", "mine:absent"), "no attribute 'absent'"),
     (("--claims-device", "cuda:9", "--claims-backend", "torch"), "device 'cuda:9': torch cannot use it"),
     (("--claims-device", "cuda"), "the reference runs on the CPU only"),
-    (("--claims-dtype", "float16"), "'float16': give float32 or float64"),
+    (("--claims-dtype", "float8"), "'float8': give one of float64, float32, bfloat16, float16"),
     (("--claims-seeds", "0"), "'0': give a whole number of at least 1"),
     (("--claims-seeds", "many"), "'many': give a whole number of at least 1"),
     (("--claims-seed-base", "-1"), "'-1': give a whole number of at least 0"),
@@ -319,7 +319,7 @@ def test_loading_the_plugin_imports_neither_torch_nor_numba_nor_numpy(pytester):
 
 def test_the_readme_lists_every_option():
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    assert set(re.findall(r"--claims-[a-z-]+", readme)) == {f"--claims-{option.name}" for option in plugin.OPTIONS}
+    assert set(re.findall(r"--claims-[a-z-]+", readme)) == {f"--claims-{option.name}" for option in options.OPTIONS}
 
 
 def test_the_json_may_be_read_like_any_other_file(claims, pytester):
@@ -375,7 +375,7 @@ def test_the_header_says_on_cuda_whether_products_are_rounded():
 
 def test_the_help_shows_every_default(pytester):
     shown = pytester.runpytest_subprocess("--help").stdout.str()
-    for option in plugin.OPTIONS:
+    for option in options.OPTIONS:
         if option.default is not None and option.default is not False:
             entry = shown.partition(f"--claims-{option.name}=")[2].partition("--claims-")[0]
             assert f"(default: {option.default})" in " ".join(entry.split()), option.name

@@ -130,6 +130,6 @@ def test_turning_the_features_turns_the_result(rows, hidden, loss, lr, data, n_r
     experiment = Experiment(rows=rows, model=layers(features, *hidden, features, hidden=TANH), loss=loss, optimizer=Adam(lr=lr),
                             epochs=3, n_rows=n_rows, batch_size=batch_size)
     straight = get("reference").train(experiment, Start(experiment, SEEDS, "float64"))
-    turned = get("reference").train(experiment, Turned(experiment, SEEDS, "float64", order))
+    turned = get("reference").train(experiment, Turned(experiment, SEEDS, "float64", order_of_features=order))
     np.testing.assert_allclose(turned.epoch_loss, straight.epoch_loss, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(turned.parameters[-1].bias, straight.parameters[-1].bias[:, list(order)], rtol=1e-6, atol=1e-9)

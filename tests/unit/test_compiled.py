@@ -128,8 +128,8 @@ def test_without_a_compiler_torch_says_so_and_trains_eagerly(parts, monkeypatch,
 
     # Nothing that was compiled before may be found.
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(inductor_config.cpp, "cxx", ("no-such-compiler",))
-    with pytest.warns(RuntimeWarning, match="could not compile.*trains eagerly"):
+    with inductor_config.patch({"cpp.cxx": ("no-such-compiler",)}), \
+            pytest.warns(RuntimeWarning, match="could not compile.*trains eagerly"):
         run = train(SMALL, seeds=range(3), backend="torch", dtype="float64")
     eager = train(SMALL, seeds=range(3), backend="torch-eager", dtype="float64")
     np.testing.assert_allclose(run.epoch_loss, eager.epoch_loss, rtol=1e-12)
