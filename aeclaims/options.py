@@ -93,9 +93,11 @@ OPTIONS = (
     Option("quick", False, bool, "with -m claims: only what finds most faults soonest, in 15 s; conformance checks among it"),
     Option("selftest", False, bool, "judge the suite: which faults of aeclaims.faults it kills, by what, how soon; -k selects"),
     Option("xfails", None, _xfails, "known failures: a file with lines `id  # reason  expires=2027-01-01`; strict"),
+    Option("false-alarms", None, lambda text: _whole(1, text),
+           "judge all that is selected on so many disjoint seed bases, and count what fails: on a sound stack nothing should"),
     Option("json", None, _json_path, "write what was judged to this file"),
 )
-METAVARS = {"json": "PATH", "xfails": "FILE"}
+METAVARS = {"json": "PATH", "false-alarms": "BASES", "xfails": "FILE"}
 
 
 def declare(group: pytest.OptionGroup) -> None:

@@ -45,6 +45,12 @@ def pytest_configure(config: pytest.Config) -> None:
         from aeclaims.selftest.mode import SelfTest
 
         config.pluginmanager.register(SelfTest(config), "aeclaims-selftest")
+    if config.getoption("claims_false_alarms"):
+        from aeclaims.alarms import FalseAlarms
+
+        if config.getoption("numprocesses", None):
+            raise pytest.UsageError("--claims-false-alarms counts in one process: leave pytest-xdist's -n out")
+        config.pluginmanager.register(FalseAlarms(config.getoption("claims_false_alarms")), "aeclaims-alarms")
     config.pluginmanager.register(_Results(config.stash[RESULTS]), "aeclaims-results")
 
 
@@ -165,7 +171,7 @@ def pytest_runtest_makereport(
 
 def _trainings(item: pytest.Item) -> list[dict[str, Any]]:
     """What the JSON keeps of a claim's trainings, where a JSON is asked for."""
-    if item.config.getoption("claims_json") is None or RUNS not in item.stash:
+    if item.config.getoption("claims_json") is None or item.config.getoption("claims_false_alarms") or RUNS not in item.stash:
         return []
     from aeclaims.report.curves import summary
 
@@ -201,8 +207,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     from aeclaims.session import write_whole
 
-    document, mode = session_of(session.config).document(results), session.config.pluginmanager.get_plugin("aeclaims-selftest")
-    write_whole(path, json.dumps(document | ({"faults": mode.faults} if mode else {}), indent=2) + "\n")
+    document, plugins = session_of(session.config).document(results), session.config.pluginmanager
+    if selftest := plugins.get_plugin("aeclaims-selftest"):
+        document["faults"] = selftest.faults
+    if alarms := plugins.get_plugin("aeclaims-alarms"):
+        document["false_alarms"] = alarms.found()
+    write_whole(path, json.dumps(document, indent=2) + "\n")
 
 
 def _check_known_failures(session: pytest.Session, results: list[dict[str, Any]]) -> None:

@@ -5,7 +5,7 @@ import shlex
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
@@ -39,6 +39,7 @@ class Settings:
     ladder: bool
     xfails: dict[str, Known] | None
     json: Path | None
+    false_alarms: int | None = None
     quick: bool = False
     selftest: bool = False
 
@@ -83,6 +84,10 @@ class Session:
     def check_backend(self) -> None:
         """Raise UnknownBackend or InvalidOptimizer now where the backend under test is not to be had."""
         _ = self.backend
+
+    def on_base(self, seed_base: int) -> "Session":
+        """A run of its own on other seeds, by the same backend, in this process: one that has trained is not to be copied."""
+        return Session(replace(self.settings, seed_base=seed_base, processes=1), _backend=self._backend)
 
     @property
     def note(self) -> str:

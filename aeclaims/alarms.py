@@ -1,0 +1,97 @@
+"""False alarms: everything that is selected judged on many disjoint seed bases, in one process, and what fails counted."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import scipy
+
+from aeclaims.fixtures import RUNS, SESSION, claim_of, session_of
+
+CONFIDENCE = 0.95
+
+
+class FalseAlarms:
+    """Runs the selected checks on one seed base after the other; each base is a run of its own, as a user would start it."""
+
+    def __init__(self, bases: int) -> None:
+        self.bases, self.done, self.stride, self.base = bases, 0, 0, 0
+        self.verdicts: dict[str, Counter[str]] = {}
+        self.failures: list[dict[str, Any]] = []
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """As pytest's own loop, once for each base."""
+        if session.testsfailed and not session.config.option.continue_on_collection_errors:
+            raise session.Interrupted(f"{session.testsfailed} errors during collection")
+        if session.config.option.collectonly or not session.items:
+            return True
+        claims = [claim for item in session.items if (claim := claim_of(item))]
+        first = session_of(session.config)
+        # One more: some checks put a stranger among the seeds.
+        self.stride = 1 + max((len(first.seeds(claim)) for claim in claims), default=0)
+        for count in range(self.bases):
+            self.base = first.settings.seed_base + count * self.stride
+            session.config.stash[SESSION] = first.on_base(self.base)
+            self._judge(session)
+            self.done += 1
+        return True
+
+    def _judge(self, session: pytest.Session) -> None:
+        for item, upcoming in zip(session.items, [*session.items[1:], None], strict=True):  # None: nothing stays set up
+            if RUNS in item.stash:
+                del item.stash[RUNS]
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=upcoming)
+            if session.shouldfail:
+                raise session.Failed(session.shouldfail)
+            if session.shouldstop:
+                raise session.Interrupted(session.shouldstop)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Counts, and keeps failures only: of a thousand bases all would be gigabytes."""
+        if not hasattr(report, "aeclaims"):
+            return
+        result: dict[str, Any] = report.aeclaims
+        del report.aeclaims
+        self.verdicts.setdefault(result["id"], Counter())[result["verdict"]] += 1
+        if result["verdict"] == "failed":
+            self.failures.append({"seed_base": self.base} | {key: result[key] for key in ("id", "because", "replay")})
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """The count, the bound that it puts on the rate, and what failed."""
+        print_alarms(terminalreporter, self.found())
+
+    def found(self) -> dict[str, Any]:
+        """What --claims-json has of it: of each check its verdicts, what failed where, and the bound on the rate."""
+        failed = len({failure["seed_base"] for failure in self.failures})
+        return {
+            "bases": self.done, "stride": self.stride, "bases_with_a_failure": failed, "failures": self.failures,
+            "rate_at_most": bound(failed, self.done), "confidence": CONFIDENCE, "verdicts": self.verdicts,
+        }  # fmt: skip
+
+
+def bound(failures: int, bases: int) -> float | None:
+    """The rate that bases fail with at most, with that confidence, by Clopper and Pearson; None where none was judged.
+
+    With no failure among n bases it is 1 - 0.05^(1/n), about 3/n: the rule of three.
+    """
+    if not bases:
+        return None
+    return float(scipy.stats.binomtest(failures, bases, alternative="less").proportion_ci(CONFIDENCE).high)
+
+
+def print_alarms(reporter: pytest.TerminalReporter, found: dict[str, Any]) -> None:
+    """The count, the bound that it puts on the rate, and what failed."""
+    reporter.section("false alarms", sep="=")
+    for failure in found["failures"]:
+        reporter.write_line(f"{failure['id']}, seeds from {failure['seed_base']}: {failure['because']}", red=True)
+    unseen = sorted(name for name, verdicts in found["verdicts"].items() if not verdicts["failed"] and not verdicts["held"])
+    if unseen:
+        reporter.write_line(f"never exercised: {', '.join(unseen)}")
+    if found["bases"]:
+        judged = sum(verdicts.total() for verdicts in found["verdicts"].values())
+        reporter.write_line(
+            f"{found['bases_with_a_failure']} of {found['bases']:,} seed bases with a failure, {judged:,} verdicts on "
+            f"{len(found['verdicts'])} checks; rate of false alarms at most {found['rate_at_most']:.2g}, with {CONFIDENCE:.0%} "
+            "confidence" + " (rule of three)" * (not found["failures"]))

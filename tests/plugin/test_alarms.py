@@ -1,0 +1,71 @@
+"""False alarms: what is selected is judged on many seed bases, and what fails is counted."""
+
+import json
+
+import pytest
+
+from aeclaims.alarms import bound
+
+CHECKS = """
+    from aeclaims import Adam, Experiment, Uniform, affine
+    from aeclaims.claim import claim
+
+    EXPERIMENT = Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=2, n_rows=40)
+
+    @claim("falls", where="nowhere", says="the loss falls", kind="theorem")
+    def test_the_loss_falls(train, judge):
+        run = train(EXPERIMENT)
+        judge.every(run.epoch_loss[1] - run.epoch_loss[0], at_most=0, seeds=run.seeds, what="change", because="it learns")
+
+    @claim("seldom", where="nowhere", says="no seed above 20 is drawn", kind="theorem")
+    def test_no_large_seed(train, judge):
+        run = train(EXPERIMENT)
+        judge.every(run.seeds, at_most=20, seeds=run.seeds, what="seed", because="the test says so")
+"""
+
+
+@pytest.fixture
+def alarms(pytester):
+    def run(*options):
+        pytester.makepyfile(CHECKS)
+        return pytester.runpytest_subprocess("-m", "claims", "--claims-backend", "reference", "--claims-seeds", "3",
+                                             "--claims-json", "out.json", *options)
+    return run
+
+
+def test_failures_are_counted_by_base_and_bound_the_rate(alarms, pytester):
+    result = alarms("--claims-false-alarms", "8", "-q")
+    result.assert_outcomes(passed=13, failed=3)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    found = json.loads((pytester.path / "out.json").read_text())["false_alarms"]
+    assert (found["bases"], found["stride"], found["bases_with_a_failure"]) == (8, 4, 3)
+    # Bases begin at 0, 4, ..., 28: from 20 on a base has a seed above 20.
+    assert [failure["seed_base"] for failure in found["failures"]] == [20, 24, 28]
+    assert all("--claims-seed-base 2" in failure["replay"] or "--claims-seed-base 3" in failure["replay"]
+               for failure in found["failures"])
+    assert found["verdicts"] == {"falls": {"held": 8}, "seldom": {"held": 5, "failed": 3}}
+    result.stdout.fnmatch_lines(["seldom, seeds from 20: *", "3 of 8 seed bases with a failure, 16 verdicts on 2 checks; "
+                                 "rate of false alarms at most 0.71, with 95% confidence"])
+
+
+def test_without_a_failure_the_rule_of_three_bounds_the_rate(alarms):
+    result = alarms("--claims-false-alarms", "30", "-q", "-k", "falls")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["0 of 30 seed bases with a failure, 30 verdicts on 1 checks; rate of false alarms at most "
+                                 "0.095, with 95% confidence (rule of three)"])
+    assert bound(0, 1000) == pytest.approx(3 / 1000, rel=5e-3)
+    assert bound(0, 0) is None
+
+
+def test_it_stops_where_pytest_is_told_to(alarms, pytester):
+    alarms("--claims-false-alarms", "8", "-x")
+    found = json.loads((pytester.path / "out.json").read_text())["false_alarms"]
+    assert found["bases"] == 5
+    assert len(found["failures"]) == 1
+
+
+def test_it_is_not_for_workers(alarms):
+    pytest.importorskip("xdist")
+    result = alarms("--claims-false-alarms", "8", "-n", "2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --claims-false-alarms counts in one process*"])
