@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -88,3 +88,104 @@ def console() -> "Console":
     from rich.console import Console
 
     return Console() if sys.stdout.isatty() else Console(width=WIDTH)
+
+
+@app.command("list")
+def list_claims() -> None:
+    """Show every claim: its id, whether it is a theorem or an observation, what was found, and its words."""
+    from rich import box
+    from rich.table import Table
+
+    from aeclaims.catalogue import entries
+
+    table = Table(box=box.SIMPLE, header_style="bold", pad_edge=False)
+    for name in ("claim", "kind", "finding"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("says")
+    found = entries()
+    for id, (claim, _, is_slow) in found.items():
+        table.add_row(id, claim.kind, claim.finding, claim.says + " (slow)" * is_slow)
+    console().print(table)
+    print(f"{len(found)} claims; aeclaims run CLAIM judges one")
+
+
+@app.command()
+def run(
+    claim: Annotated[str, typer.Argument(help="the id of a claim; aeclaims list shows them")],
+    seeds: Annotated[int | None, typer.Option(help="how many (default: 256 on the reference, else as few as can fail)")] = None,
+    seed_base: Annotated[int, typer.Option(help="the first seed; with --seeds 1, the one")] = 0,
+    backend: Annotated[str, typer.Option(help="what trains: reference, torch, ..., or package.module:name")] = "reference",
+    device: Annotated[str, typer.Option(help="where torch trains: cpu, cuda, ...")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="float32 or float64")] = "float32",
+    plot: Annotated[Path | None, typer.Option(help="draw the curves of the seeds: FILE.png or FILE.svg")] = None,
+) -> None:
+    """Judge one claim, on all its seeds or on one. Exit codes: 0 it held, 1 it failed or could not fail, 2 wrong usage."""
+    from aeclaims.catalogue import entries
+
+    known = entries()
+    if claim not in known:
+        from difflib import get_close_matches
+
+        near = get_close_matches(claim, known, 3, 0.4)
+        stop(f"run: no claim is called {claim!r}: " + (f"{', '.join(near)}? " if near else "") + "aeclaims list shows all")
+    if plot is not None:
+        _check_plot(plot)
+    from aeclaims import replay
+
+    options = [f"--claims-seed-base={seed_base}", f"--claims-backend={backend}", f"--claims-device={device}",
+               f"--claims-dtype={dtype}", *([f"--claims-seeds={seeds}"] if seeds is not None else [])]
+    code, result = replay.replay(known[claim], options)
+    if result is not None:
+        _show_curve(result)
+        if plot is not None:
+            print(f"drawn: {plot}" if replay.plot(result, plot) else "nothing to draw: no training of more than one epoch")
+    raise typer.Exit(code)
+
+
+def _check_plot(path: Path) -> None:
+    from importlib.util import find_spec
+
+    if path.suffix not in (".png", ".svg"):
+        stop(f"run: --plot {path}: give a file that ends in .png or .svg")
+    if not path.absolute().parent.is_dir():
+        stop(f"run: --plot {path}: there is no such folder")
+    if find_spec("matplotlib") is None:
+        stop("run: --plot takes matplotlib: pip install 'aeclaims[report]'")
+
+
+def _show_curve(result: dict[str, Any]) -> None:
+    """The first training of a claim, on a terminal."""
+    drawable = [training for training in result["trainings"] if len(training["epochs"]) > 1]
+    if not (sys.stdout.isatty() and drawable):
+        return
+    from aeclaims.report.terminal import curve
+
+    first = drawable[0]
+    floor = next(iter(first["floors"].values()), None)
+    losses = [[float("nan") if value is None else value for value in losses] for losses in first["curves"]]
+    print(first["experiment"], curve(first["epochs"], losses, floor), sep="\n")
+
+
+@app.command()
+def report(
+    source: Annotated[Path, typer.Argument(metavar="RUN.json", help="what --claims-json wrote")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="write a page to look at: FILE.html")] = None,
+) -> None:
+    """Show a run: as a table, or as one HTML file that needs no network."""
+    import json
+
+    from aeclaims.report.page import NoRun, render
+    from aeclaims.report.table import counts, table
+    from aeclaims.session import write_whole
+
+    try:
+        document = json.loads(source.read_text(encoding="utf-8"))
+        page = render(document)
+        if output is not None:
+            write_whole(output.absolute(), page)
+    except (OSError, ValueError, RecursionError) as error:
+        stop(f"report: {source}: {error if isinstance(error, NoRun | OSError) else f'this is no JSON ({error})'}")
+    if output is None:
+        console().print(table(document["claims"]))
+    for line in counts(document["claims"]):
+        print(line)
