@@ -78,8 +78,9 @@ OPTIONS = (
     Option("ladder", False, bool, "with -m conformance: judge torch-loop, torch-eager, compilers and CUDA graphs, in that order"),
     Option("xfails", None, _xfails, "known failures: a file with lines `id  # reason  expires=2027-01-01`; strict"),
     Option("json", None, _json_path, "write what was judged to this file"),
+    Option("report", None, _json_path, "write what was judged as a page to look at: one HTML file that needs no network"),
 )
-METAVARS = {"json": "PATH", "xfails": "FILE"}
+METAVARS = {"json": "PATH", "xfails": "FILE", "report": "FILE"}
 
 
 def declare(group: pytest.OptionGroup) -> None:

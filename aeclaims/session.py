@@ -37,6 +37,7 @@ class Settings:
     ladder: bool
     xfails: dict[str, Known] | None
     json: Path | None
+    report: Path | None = None
 
     def command(self, claim: Claim, node: str, seeds: int, seed_base: int) -> str:
         """The command that judges one claim, or check, again, on these seeds."""
