@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from aeclaims.experiment import affine as affine
     from aeclaims.experiment import layers as layers
     from aeclaims.experiment import leaky_relu as leaky_relu
+    from aeclaims.explaining import explain as explain
     from aeclaims.run import InvalidRun as InvalidRun
     from aeclaims.run import Run as Run
     from aeclaims.start import Affine as Affine
@@ -38,6 +39,7 @@ _HOMES = {
         "IDENTITY", "RELU", "SGD", "SIGMOID", "TANH", "Activation", "Adam", "Bernoulli", "Beta", "Experiment", "Given",
         "InvalidExperiment", "Model", "Redundant", "Uniform", "affine", "layers", "leaky_relu",
     ),
+    "aeclaims.explaining": ("explain",),
     "aeclaims.run": ("InvalidRun", "Run"),
     "aeclaims.start": ("Affine", "Start"),
 }  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from aeclaims import processors
+from aeclaims import logistic, processors
 from aeclaims.experiment import Bernoulli, Beta, Loss, Uniform
 from aeclaims.formats import Format
 from aeclaims.run import Run, activate
@@ -87,69 +87,22 @@ def class_floor(rows: Array) -> Double:
     rows: (S, N, D), in [0, 1].    Returns: (S,).    Raises OutOfRange as `row_entropy` does.
     """
     _check_range(rows)
-    return np.array(_of_each_seed(_class_floor, rows))
+    return np.array(_of_each_seed(logistic.floor, rows))
 
 
-# What float64 resolves in a loss of about 1.
-RESOLUTION = float(np.finfo(np.float64).eps)
-# What ten steps gain at least as long as they lead anywhere, in nats.
-STALLED = 1e-9
-# Newton's method begins on this many of the rows, where a step costs next to nothing, and ends on all.
-FEW_ROWS = 2_000
+def spectrum(rows: Array) -> Double:
+    """The eigenvalues of the covariance of each seed's rows, from the largest: (S, N, D) to (S, D).
 
+    Of fewer rows than features the N by N matrix of products has the same ones; the other D - N are 0.
+    """
+    def of_seed(own: Double) -> Double:
+        centred = own - own.mean(axis=0)
+        products = centred.T @ centred if len(own) >= own.shape[1] else centred @ centred.T
+        found = np.zeros(own.shape[1])
+        found[: len(products)] = np.linalg.eigvalsh(products / len(own))[::-1].clip(min=0)
+        return found
 
-def _class_floor(rows: Double) -> float:
-    # Columns of mean 0 and variance 1 keep the Hessian well conditioned, however little a feature varies; constant ones say
-    # nothing.
-    centred, deviation = rows - rows.mean(axis=0), rows.std(axis=0)
-    design = np.column_stack([centred[:, deviation > 0] / deviation[deviation > 0], np.ones(len(rows))])
-    return float(np.mean([_logistic_floor(design, targets) for targets in rows.T]))
-
-
-def _logistic_floor(design: Double, targets: Double) -> float:
-    if np.all((targets == 0) | (targets == 1)):
-        return 0.0
-    coefficients = np.zeros(design.shape[1])
-    coefficients[-1] = scipy.special.logit(np.clip(targets.mean(), 1e-12, 1 - 1e-12))
-    if len(targets) > 4 * FEW_ROWS:
-        begun, _ = _newton(design[:FEW_ROWS], targets[:FEW_ROWS], coefficients)
-        # A few rows may be separated where all are not: their coefficients are then too large to begin with.
-        coefficients = begun if np.abs(begun).max() < 100 else coefficients
-    return _newton(design, targets, coefficients)[1]
-
-
-def _newton(design: Double, targets: Double, coefficients: Double) -> tuple[Double, float]:
-    """The coefficients of the least mean of ln(1 + exp z) - x z, z = design coefficients, and that mean."""
-    def losses(z: Double) -> float:
-        return float(np.mean(np.maximum(z, 0) - targets * z + np.log1p(np.exp(-np.abs(z)))))
-
-    z = design @ coefficients
-    value = losses(z)
-    earlier = value
-    for step_number in range(100):
-        if step_number % 10 == 0:
-            earlier = value
-        p = scipy.special.expit(z)
-        slope = design.T @ (p - targets) / len(targets)
-        curvature = (design.T * (p * (1 - p))) @ design / len(targets)
-        # Columns that say nothing new are left out by the pseudo-inverse.
-        step = np.linalg.pinv(curvature, hermitian=True) @ slope
-        if slope @ step < RESOLUTION:
-            return coefficients, value
-        along, size = design @ step, 1.0
-        while (moved := losses(z - size * along)) > value:
-            size /= 2
-            if size < 1e-9:  # rounding hides what is left to gain
-                return coefficients, value
-        gained = value - moved
-        z, value, coefficients = z - size * along, moved, coefficients - size * step
-        # Targets next to 0 or 1 have their minimum far out, where curvature vanishes: each step gains e times less.
-        if gained < RESOLUTION:
-            return coefficients, value
-    # Where few rows are all but separated, curvature is rounded away and steps wander: of ten, some 1e-10 come.
-    if earlier - value < STALLED:
-        return coefficients, value
-    raise ArithmeticError("Newton's method found no minimum in 100 steps: are the targets numbers in [0, 1]?")
+    return np.array(_of_each_seed(of_seed, rows))
 
 
 def bottleneck_floor(rows: Array, code: int) -> Double:
@@ -166,14 +119,83 @@ def bottleneck_floor(rows: Array, code: int) -> Double:
     """
     if code < 1:
         raise ValueError(f"code = {code}: a bottleneck passes at least one number")
-    features = rows.shape[-1]
+    return np.asarray(spectrum(rows)[:, code:].sum(axis=1) / rows.shape[-1])
 
+
+def range_floor(rows: Array, loss: Loss, low: float, high: float) -> Double:
+    """The least loss of predictions confined to [low, high]: what an output that cannot leave it costs, entropy included.
+
+    MSE and BCE have one minimum each, at the target, so that the best confined prediction is the target clipped:
+
+        floor = mean loss(x, min(max(x, low), high)).
+
+    A ReLU output is confined to [0, inf), a tanh to [-1, 1]; a sigmoid whose values are read as logits, to [1/2, 0.7311].
+    rows: (S, N, D).    low, high: of predictions, which are probabilities for BCE.    Returns: (S,).
+    """
     def of_seed(own: Double) -> float:
-        centred = own - own.mean(axis=0)
-        eigenvalues = np.linalg.eigvalsh(centred.T @ centred / len(own))  # ascending
-        return float(eigenvalues[: max(0, features - code)].clip(min=0).sum() / features)
+        best = own.clip(low, high)
+        if loss == "mse":
+            return float(np.mean((own - best) ** 2))
+        return float(-np.mean(scipy.special.xlogy(own, best) + scipy.special.xlog1py(1 - own, -best)))
 
     return np.array(_of_each_seed(of_seed, rows))
+
+
+def row_class_entropy(targets: Array) -> Double:
+    """The entropy of each row's distribution over classes, the least that cross-entropy with soft targets can be on it.
+
+    CE(t, p) = -sum_c t_c ln p_c = H(t) + KL(t || p) >= H(t), summed over classes, as torch has it.
+    targets: (S, N, C), rows that sum to 1.    Returns: (S, N), in [0, ln C].
+    """
+    return np.array(_of_each_seed(lambda own: scipy.special.entr(own).sum(axis=-1), targets))
+
+
+def smoothing_floor(classes: int, smoothing: float) -> float:
+    """The floor of cross-entropy with smoothed labels, t = (1 - e) onehot + e/C, as torch.nn.CrossEntropyLoss makes them.
+
+    H = -a ln a - (C - 1) b ln b, a = 1 - e + e/C, b = e/C, in nats per row: 1.0148 at C = 1000, e = 0.1.
+    """
+    other = smoothing / classes
+    return float(scipy.special.entr(1 - smoothing + other) + (classes - 1) * scipy.special.entr(other))
+
+
+def softmax_twice_floor(classes: int, smoothing: float = 0.0) -> float:
+    """The least cross-entropy of labels where the logits are a softmax's output already, in nats per row.
+
+    Logits on the simplex are at best a at the label and (1 - a)/(C - 1) elsewhere; with hard labels a = 1, which costs
+    ln(e + C - 1) - 1: 1.4612 for ten classes.
+    """
+    label = 1 - smoothing + smoothing / classes
+
+    def loss(a: float) -> float:
+        other = (1 - a) / (classes - 1)
+        return float(np.logaddexp(a, np.log(classes - 1) + other) - label * a - (1 - label) * other)
+
+    return min(loss(1.0), float(scipy.optimize.minimize_scalar(loss, bounds=(1 / classes, 1), method="bounded").fun))
+
+
+def continuous_bernoulli(means: npt.ArrayLike) -> Double:
+    """The least mean of -ln p(x | c) over constants c, p the continuous Bernoulli and x targets of that mean.
+
+    p(x | c) = C(c) c^x (1 - c)^(1 - x), C(c) = 2 artanh(1 - 2c)/(1 - 2c) >= 2: BCE lacks ln C (Loaiza-Ganem and Cunningham
+    2019). With c = sigmoid(h), -ln p = ln((e^h - 1)/h) - h x, whose least mean is where 1/(1 - e^-h) - 1/h = mean. It is a
+    density: below 0 where targets agree, and -inf where all are 0 or all are 1.
+    means: any shape, in [0, 1].    Returns: the same shape.
+    """
+    mean = np.asarray(means, np.float64)
+    low, high = np.full(mean.shape, -1e9), np.full(mean.shape, 1e9)
+    for _ in range(100):  # by halves; the mean grows with h
+        middle = (low + high) / 2
+        flat = np.abs(middle) < 1e-4
+        h = np.where(flat, 1.0, middle)
+        is_below = np.where(flat, 0.5 + middle / 12, -1 / np.expm1(-h.clip(-700, 700)) - 1 / h) < mean
+        low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
+    size = np.abs(low)
+    tiny = size < 1e-4
+    safe = np.where(tiny, 1.0, size)
+    # ln((e^h - 1)/h) = |h| + ln((1 - e^-|h|)/|h|) for h > 0, without the |h| for h < 0.
+    partition = np.maximum(low, 0) + np.where(tiny, -size / 2, np.log(-np.expm1(-safe) / safe))
+    return np.where((mean <= 0) | (mean >= 1), -np.inf, partition - low * mean)
 
 
 @lru_cache(maxsize=8)

@@ -96,8 +96,9 @@ OPTIONS = (
     Option("false-alarms", None, lambda text: _whole(1, text),
            "judge all that is selected on so many disjoint seed bases, and count what fails: on a sound stack nothing should"),
     Option("json", None, _json_path, "write what was judged to this file"),
+    Option("report", None, _json_path, "write what was judged as a page to look at: one HTML file that needs no network"),
 )
-METAVARS = {"json": "PATH", "false-alarms": "BASES", "xfails": "FILE"}
+METAVARS = {"json": "PATH", "false-alarms": "BASES", "xfails": "FILE", "report": "FILE"}
 
 
 def declare(group: pytest.OptionGroup) -> None:

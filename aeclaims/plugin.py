@@ -170,14 +170,16 @@ def pytest_runtest_makereport(
 
 
 def _trainings(item: pytest.Item) -> list[dict[str, Any]]:
-    """What the JSON keeps of a claim's trainings, where a JSON is asked for."""
-    if item.config.getoption("claims_json") is None or item.config.getoption("claims_false_alarms") or RUNS not in item.stash:
+    """What the JSON and the page keep of a claim's trainings, where one of them is asked for."""
+    is_asked = any(item.config.getoption(f"claims_{where}") is not None for where in ("json", "report"))
+    if not is_asked or item.config.getoption("claims_false_alarms") or RUNS not in item.stash:
         return []
-    from aeclaims.report.curves import summary
+    from aeclaims.report.curves import MOST_OF_CLAIM, MOST_ON_PAGE, MOST_SEEDS, summary
 
     runs = list(item.stash[RUNS].values())
     longest = sorted(runs, key=lambda run: -run.experiment.epochs)[:MOST_TRAININGS]
-    return [summary(run) for run in runs if run in longest]
+    most_seeds = min(MOST_ON_PAGE, max(MOST_SEEDS, MOST_OF_CLAIM // len(longest))) if has_page else MOST_SEEDS
+    return [summary(run, most_seeds) for run in runs if run in longest]
 
 
 def _node(item: pytest.Item) -> str:
@@ -202,8 +204,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     _check_known_failures(session, results)
     if results and session.exitstatus == pytest.ExitCode.OK and all(r["verdict"] == "not exercised" for r in results):
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
-    path = session.config.getoption("claims_json")
-    if path is None or hasattr(session.config, "workerinput"):
+    path, page = session.config.getoption("claims_json"), session.config.getoption("claims_report")
+    if not (path or page) or hasattr(session.config, "workerinput"):
         return
     from aeclaims.session import write_whole
 
@@ -212,7 +214,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         document["faults"] = selftest.faults
     if alarms := plugins.get_plugin("aeclaims-alarms"):
         document["false_alarms"] = alarms.found()
-    write_whole(path, json.dumps(document, indent=2) + "\n")
+    if path:
+        write_whole(path, json.dumps(document, indent=2) + "\n")
+    if page:
+        from aeclaims.report.page import render
+
+        write_whole(page, render(document))
 
 
 def _check_known_failures(session: pytest.Session, results: list[dict[str, Any]]) -> None:

@@ -39,6 +39,7 @@ class Settings:
     ladder: bool
     xfails: dict[str, Known] | None
     json: Path | None
+    report: Path | None = None
     false_alarms: int | None = None
     quick: bool = False
     selftest: bool = False

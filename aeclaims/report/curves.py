@@ -11,28 +11,38 @@ from aeclaims.run import Double, Run
 # A picture is no wider than that, and the JSON of a thousand seeds stays small.
 MOST_EPOCHS = 60
 MOST_SEEDS = 24
+# A page shows more: so many of a training, and of all trainings of a claim.
+MOST_ON_PAGE, MOST_OF_CLAIM = 256, 1024
 QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
 
 
-def summary(run: Run) -> dict[str, Any]:
-    """The set-up in words, quantiles over all seeds at up to 60 epochs, and the single curves of the first 24 seeds."""
+def summary(run: Run, most_seeds: int = MOST_SEEDS) -> dict[str, Any]:
+    """The set-up in words, quantiles over all seeds at up to 60 epochs, and of the first seeds the single curves.
+
+    above, excess: how far each of those seeds' last epoch lies above the floor of its own rows.
+    """
     epochs = np.unique(np.geomspace(1, run.experiment.epochs, MOST_EPOCHS).round().astype(int))
     losses = run.epoch_loss[epochs - 1]
     with np.errstate(invalid="ignore"):
         quantiles = np.quantile(losses, QUANTILES, axis=1)
+        known = theory(run, most_seeds)
+        name, floor = next(iter(known.items()), ("", np.zeros(1)))
+        excess = losses[-1, :most_seeds] - floor
     return {"experiment": describe(run.experiment), "seeds": len(run.seeds), "epochs": epochs.tolist(),
             "quantiles": {f"{q:g}": _digits(values) for q, values in zip(QUANTILES, quantiles, strict=True)},
-            "floors": theory(run), "curves": [_digits(values) for values in losses.T[:MOST_SEEDS]]}
+            "floors": {name: float(own[:MOST_SEEDS].mean()) for name, own in known.items()},
+            "curves": [_digits(values) for values in losses.T[:most_seeds]], "above": f"last epoch above the {name}" if known else
+            "loss at the last epoch", "excess": [value for value in _digits(excess) if value is not None]}
 
 
-def theory(run: Run) -> dict[str, float]:
-    """The floors of a training that theory knows, on the mean of the first seeds' rows."""
-    experiment, some = run.experiment, run.only(run.seeds[:MOST_SEEDS])
+def theory(run: Run, most_seeds: int = MOST_SEEDS) -> dict[str, Double]:
+    """The floor of a training that theory knows, of each of the first seeds' own rows: (S,), by its name."""
+    experiment, some = run.experiment, run.only(run.seeds[:most_seeds])
     if experiment.loss != "mse":
-        return {"entropy": float(floors.entropy(some.start.rows()).mean())}
+        return {"entropy": np.broadcast_to(floors.entropy(some.start.rows()), len(some.seeds))}
     if all(activation.kind == "identity" for activation in experiment.model.activations):
         code = min(experiment.model.widths)
-        return {"bottleneck floor": float(floors.bottleneck_floor(some.start.rows(), code).mean())}
+        return {"bottleneck floor": np.broadcast_to(floors.bottleneck_floor(some.start.rows(), code), len(some.seeds))}
     return {}
 
 

@@ -3,10 +3,7 @@
 Besides the pages: their table, FOLDER/README.md; with --readme, the same table between the marks in that file.
 """
 
-import importlib
-import inspect
 import json
-import pkgutil
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -15,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-import aeclaims.claims
+from aeclaims.catalogue import entries
 from aeclaims.claim import SOURCE, Claim
 from aeclaims.report.table import number
 
@@ -30,15 +27,7 @@ class PagesDisagree(ValueError):
 
 def claims() -> dict[str, Claim]:
     """The records of all claims of the package, in the order of their files."""
-    found = {}
-    for module in pkgutil.iter_modules(aeclaims.claims.__path__):
-        if module.name.startswith("test_"):
-            members = vars(importlib.import_module(f"aeclaims.claims.{module.name}"))
-            for test in members.values():
-                for mark in getattr(test, "pytestmark", []) if inspect.isfunction(test) else []:
-                    if mark.name == "claims":
-                        found[mark.args[0].id] = mark.args[0]
-    return found
+    return {id: entry.claim for id, entry in entries().items()}
 
 
 def check(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -130,7 +119,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
         axis.set(xscale="log", yscale="log", xlabel="epoch", ylabel="epoch loss")
         axis.set_title(_wrapped(training["experiment"]), fontsize=6.5, loc="left")
         axis.legend(fontsize=7, loc="best")
-    figure.savefig(path, dpi=100, metadata={"Software": None})
+    figure.savefig(path, dpi=100, metadata={"Software": None} if path.suffix == ".png" else None)
     pyplot.close(figure)
 
 

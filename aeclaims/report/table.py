@@ -21,6 +21,14 @@ MOST_NUMBERS = 4
 
 def print_table(reporter: pytest.TerminalReporter, results: list[dict[str, Any]]) -> None:
     """Print the verdicts, and how many there are of each."""
+    reporter.section("claims", sep="=")
+    reporter.write_line(_render(table(results), reporter).rstrip("\n"))
+    for line in counts(results):
+        reporter.write_line(line)
+
+
+def table(results: list[dict[str, Any]]) -> Table:
+    """The verdicts as a table."""
     table = Table(box=box.SIMPLE, header_style="bold", pad_edge=False)
     table.add_column("claim", no_wrap=True)
     table.add_column("says", ratio=3)
@@ -36,17 +44,20 @@ def print_table(reporter: pytest.TerminalReporter, results: list[dict[str, Any]]
         says = result["says"] + (f": {result['finding']}" if result["finding"] != "holds" else "")
         table.add_row(result["id"], says, ", ".join(measured), number(result["floor"]),
                       f"[{COLOURS[verdict]}]{verdict}[/]", f"{result['seconds']:.1f}")
-    counts = Counter(result["verdict"] for result in results)
-    reporter.section("claims", sep="=")
-    reporter.write_line(_render(table, reporter).rstrip("\n"))
-    reporter.write_line(", ".join(f"{counts[v]} {v}" for v in Verdict if counts[v]) + f" of {len(results)} claims")
-    for note in dict.fromkeys(result["note"] for result in results if result["note"]):
-        reporter.write_line(note)
+    return table
+
+
+def counts(results: list[dict[str, Any]]) -> list[str]:
+    """How many there are of each verdict, and a line for what was left out or not exercised."""
+    found = Counter(result["verdict"] for result in results)
+    lines = [", ".join(f"{found[v]} {v}" for v in Verdict if found[v]) + f" of {len(results)} claims"]
+    lines += dict.fromkeys(result["note"] for result in results if result.get("note"))
     for result in results:
-        if result["verdict"] == Verdict.HELD and result["left_out"]:
-            reporter.write_line(f"held without what is Adam's: {result['id']}: {'; '.join(result['left_out'])}")
+        if result["verdict"] == Verdict.HELD and result.get("left_out"):
+            lines.append(f"held without what is Adam's: {result['id']}: {'; '.join(result['left_out'])}")
         if result["verdict"] == Verdict.NOT_EXERCISED:
-            reporter.write_line(f"not exercised: {result['id']}: {result['because']}")
+            lines.append(f"not exercised: {result['id']}: {result['because']}")
+    return lines
 
 
 def _render(table: Table, reporter: pytest.TerminalReporter) -> str:

@@ -93,3 +93,38 @@ def test_an_epochs_floor_weighs_rows_as_the_epoch_loss_does(is_shared):
             values = own[0 if is_shared else seed][order]
             minibatches = [values[begin : begin + 16].mean() for begin in range(0, 50, 16)]
             assert seen[epoch, seed] == pytest.approx(np.mean(minibatches), abs=1e-14)
+
+
+@pytest.mark.parametrize("mean", [0.01, 0.2, 0.49999, 0.5, 0.7, 0.999])
+def test_the_continuous_bernoulli_is_torchs(mean):
+    import torch
+
+    def cost(logit):
+        law = torch.distributions.ContinuousBernoulli(logits=torch.tensor(logit, dtype=torch.float64), validate_args=False)
+        return -law.log_prob(torch.tensor(mean, dtype=torch.float64)).item()
+
+    best = scipy.optimize.minimize_scalar(cost, bounds=(-30, 30), method="bounded", options={"xatol": 1e-9}).fun
+    if 0.05 < mean < 0.95:  # torch clamps its probabilities beyond
+        assert float(floors.continuous_bernoulli(mean)) == pytest.approx(best, abs=1e-8)
+    # The best constant is the density's own mean: its differential entropy, by quadrature, at most 0 on [0, 1].
+    assert float(floors.continuous_bernoulli(mean)) <= 1e-12
+    assert floors.continuous_bernoulli([0.0, 1.0]).tolist() == [-math.inf, -math.inf]
+
+
+def test_a_spectrum_of_fewer_rows_than_features_is_that_of_the_covariance():
+    rows = np.random.default_rng(3).random((1, 5, 12))
+    expected = np.linalg.eigvalsh(np.cov(rows[0].T, bias=True))[::-1].clip(0)
+    np.testing.assert_allclose(floors.spectrum(rows)[0], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("classes", "smoothing"), [(3, 0.9), (10, 0.0), (5, 0.5)])
+def test_the_floor_of_two_softmaxes_is_what_a_minimiser_finds(classes, smoothing):
+    target = np.full(classes, smoothing / classes)
+    target[0] += 1 - smoothing
+
+    def loss(logits):
+        z = scipy.special.softmax(logits)
+        return scipy.special.logsumexp(z) - target @ z
+
+    found = min(scipy.optimize.minimize(loss, start).fun for start in (np.eye(classes)[0], 40 * np.eye(classes)[0]))
+    assert floors.softmax_twice_floor(classes, smoothing) == pytest.approx(found, abs=1e-5)

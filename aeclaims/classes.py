@@ -1,0 +1,99 @@
+"""Targets of cross-entropy: labels, one-hot rows or soft ones, smoothed where that is asked for."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from aeclaims import floors
+from aeclaims.anatomy import ENTROPY, MEAN, OUTPUT, Advice, Level, Question, value
+from aeclaims.levels import placed
+from aeclaims.portrait import MOST_NUMBERS, Double, InvalidRows, Numbers, chunks, sample
+
+# A row of float16 probabilities sums to 1 no better than that.
+SLACK = 2e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """count: rows. classes: C. entropy: (n,), of each row looked at. shares: (C,), the mean target. is_hard: all one-hot."""
+
+    count: int
+    classes: int
+    entropy: Double
+    shares: Double
+    is_hard: bool
+
+    @property
+    def error(self) -> float:
+        """The standard error of the mean entropy, where some rows were not looked at."""
+        n = len(self.entropy)
+        return float(self.entropy.std(ddof=1) / np.sqrt(n) * np.sqrt(1 - n / self.count))
+
+
+def targets(question: Question, rows: Numbers) -> Targets:
+    """Targets from labels (N, 1) or from distributions (N, C), smoothed.
+
+    Raises InvalidRows where a label is no whole number of a class, or a row is no distribution.
+    """
+    if rows.shape[1] == 1:
+        return _labels(question, rows[:, 0])
+    classes, smoothing = rows.shape[1], question.smoothing
+    if question.n_classes not in (None, classes):
+        raise InvalidRows(f"{classes} columns for {question.n_classes} classes: give one column for each, or one of labels")
+    seen = sample(rows, max(2, MOST_NUMBERS // classes))
+    entropy, sums, is_hard = np.empty(len(seen)), np.zeros(classes), True
+    for begin, part in chunks(seen):
+        total = part.sum(axis=1)
+        is_distribution = (part >= 0).all(axis=1) & (np.abs(total - 1) <= SLACK)
+        if not is_distribution.all():
+            at = int(np.argmin(is_distribution))
+            raise InvalidRows(f"row {begin + at} is no distribution: from {part[at].min():g} to {part[at].max():g}, sum "
+                              f"{total[at]:g}; give probabilities of the classes that sum to 1, or one column of labels")
+        is_hard &= bool((part.max(axis=1) == 1).all())
+        smoothed = (1 - smoothing) * part / total[:, None] + smoothing / classes
+        sums += smoothed.sum(axis=0)
+        entropy[begin : begin + len(part)] = floors.row_class_entropy(smoothed[None])[0]
+    return Targets(len(rows), classes, entropy, sums / len(seen), is_hard)
+
+
+def _labels(question: Question, labels: Numbers) -> Targets:
+    if not (np.isfinite(labels).all() and (labels == np.floor(labels)).all() and labels.min() >= 0):
+        at = int(np.argmin(np.isfinite(labels) & (labels == np.floor(labels)) & (labels >= 0)))
+        raise InvalidRows(f"row {at}: {labels[at]} is no label; one column holds the numbers of classes, from 0")
+    classes = question.n_classes or max(2, int(labels.max()) + 1)
+    if labels.max() >= classes:
+        raise InvalidRows(f"row {int(labels.argmax())}: label {int(labels.max())} with {classes} classes, which count from 0")
+    if classes > MOST_NUMBERS:
+        raise InvalidRows(f"{classes:,} classes: is this column one of labels?")
+    shares = np.bincount(labels.astype(np.int64), minlength=classes) / len(labels)
+    floor = floors.smoothing_floor(classes, question.smoothing)
+    return Targets(len(labels), classes, np.full(len(labels), floor),
+                   (1 - question.smoothing) * shares + question.smoothing / classes, is_hard=True)
+
+
+def levels(question: Question, found: Targets) -> list[Level]:
+    """The levels of cross-entropy, in ascending order."""
+    note = "CE(t, p) = H(t) + KL(t || p): irreducible, whatever the model"
+    if found.is_hard:
+        note = f"labels smoothed by {question.smoothing:g}: irreducible, whatever the model" if question.smoothing else \
+               "hard labels have none: a certain and right prediction costs nothing"
+    mean = float(floors.row_class_entropy(found.shares[None, None])[0, 0])
+    scale = [Level(ENTROPY, float(found.entropy.mean()), note, True, found.error),
+             Level(MEAN, mean, "the shares of the classes, whatever the row")]
+    if question.output == "softmax" and found.is_hard:
+        scale.append(Level(OUTPUT, floors.softmax_twice_floor(found.classes, question.smoothing),
+                           "the loss applies a softmax itself: probabilities taken for logits reach no further", True))
+    return placed(question, scale)
+
+
+def advise(question: Question, found: Targets, scale: list[Level]) -> list[Advice]:
+    """What would lower the floor of cross-entropy, each with the floor that it would give."""
+    entropy, mean, advices = value(scale, ENTROPY), value(scale, MEAN), []
+    if question.output == "softmax":
+        advices.append(Advice("output: none, the loss applies the softmax itself", entropy, mean))
+    if entropy > 0:
+        advices.append(Advice("report: the loss less the entropy, KL(t || p)", 0.0, mean - entropy))
+    if question.smoothing and found.is_hard:
+        shares = (found.shares - question.smoothing / found.classes) / max(1 - question.smoothing, 1e-9)
+        advices.append(Advice("labels: not smoothed", 0.0, float(floors.row_class_entropy(shares.clip(0)[None, None])[0, 0])))
+    return advices

@@ -1,0 +1,191 @@
+"""The command line: aeclaims explain | list | run | report. Each command imports what it needs when it is called."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+                  help="Why can't this autoencoder reach zero loss? The claims of one answer, and the anatomy of your own loss.")
+
+# Logs have no width of their own.
+WIDTH = 110
+
+
+@app.callback()
+def main() -> None:
+    """Named, so that the help of one command stays apart from the others'."""
+
+
+def stop(message: str) -> NoReturn:
+    """One line on standard error, and exit code 2."""
+    print(f"aeclaims: {message}", file=sys.stderr)
+    raise typer.Exit(2)
+
+
+@app.command()
+def explain(
+    data: Annotated[str, typer.Argument(help="rows: .npy, .npz, .csv, .parquet, .pt, or - for CSV on standard input")],
+    loss: Annotated[str, typer.Option(help="mse, bce, bce_logits, vae_bce (summed over features) or cross_entropy")],
+    observed: Annotated[float | None, typer.Option(help="your loss as it stands: it is placed on the scale")] = None,
+    code: Annotated[int | None, typer.Option(help="the narrowest width of your model")] = None,
+    hidden: Annotated[str, typer.Option(help="widths of the hidden layers, such as 128,32,128")] = "",
+    activation: Annotated[str | None, typer.Option(help="of the hidden layers; identity: all are affine")] = None,
+    output: Annotated[str | None, typer.Option(help="the last activation: identity, sigmoid, relu, tanh, softmax")] = None,
+    smoothing: Annotated[float, typer.Option(help="label smoothing of cross_entropy")] = 0.0,
+    classes: Annotated[int | None, typer.Option(help="how many classes a column of labels has")] = None,
+    dtype: Annotated[str, typer.Option(help="what the loss is computed in: float64, float32, float16, bfloat16")] = "float32",
+    batch_size: Annotated[int, typer.Option(help="rows of a minibatch")] = 128,
+    key: Annotated[str | None, typer.Option(help="the array to take, where the file holds several")] = None,
+    train: Annotated[bool, typer.Option("--train", help="train a model of these widths on the rows, and show its path")] = False,
+    epochs: Annotated[int, typer.Option(help="with --train")] = 50,
+    lr: Annotated[float, typer.Option(help="with --train: Adam's learning rate")] = 1e-3,
+) -> None:
+    """Take the loss on your rows apart: entropy, bottleneck, class, and what is left for training to win."""
+    from dataclasses import replace
+
+    from aeclaims import explaining
+    from aeclaims.anatomy import Question
+    from aeclaims.data import InvalidData, read
+    from aeclaims.experiment import InvalidExperiment
+    from aeclaims.portrait import InvalidRows
+    from aeclaims.report.anatomy import show, show_path
+
+    try:
+        widths = _widths(hidden)
+        narrowest = min(widths) if widths and code is None else code
+        question = Question(loss, narrowest, observed, activation, output, smoothing, classes, dtype, batch_size)
+        rows = read(data, key)
+        run = None
+        if train:
+            question = replace(question, activation=activation or "identity")
+            run = explaining.trained(question, rows, hidden=widths, epochs=epochs, lr=lr)
+        anatomy = explaining.answer(question, rows, run)
+    except InvalidExperiment as error:
+        stop(f"explain: {error}")
+    except (InvalidData, InvalidRows) as error:
+        stop(f"explain: {data}: {error}")
+    show(console(), anatomy, "standard input" if data == "-" else Path(data).name)
+    if run is not None:
+        show_path(console(), anatomy, run)
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    from aeclaims.experiment import InvalidExperiment
+
+    try:
+        return tuple(int(width) for width in text.split(",") if width)
+    except ValueError:
+        raise InvalidExperiment(f"hidden = {text!r}: give widths such as 128,32,128") from None
+
+
+def console() -> "Console":
+    """A console as wide as the terminal; in a log, as wide as is good to read."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=WIDTH)
+
+
+@app.command("list")
+def list_claims() -> None:
+    """Show every claim: its id, whether it is a theorem or an observation, what was found, and its words."""
+    from rich import box
+    from rich.table import Table
+
+    from aeclaims.catalogue import entries
+
+    table = Table(box=box.SIMPLE, header_style="bold", pad_edge=False)
+    for name in ("claim", "kind", "finding"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("says")
+    found = entries()
+    for id, (claim, _, is_slow) in found.items():
+        table.add_row(id, claim.kind, claim.finding, claim.says + " (slow)" * is_slow)
+    console().print(table)
+    print(f"{len(found)} claims; aeclaims run CLAIM judges one")
+
+
+@app.command()
+def run(
+    claim: Annotated[str, typer.Argument(help="the id of a claim; aeclaims list shows them")],
+    seeds: Annotated[int | None, typer.Option(help="how many (default: 256 on the reference, else as few as can fail)")] = None,
+    seed_base: Annotated[int, typer.Option(help="the first seed; with --seeds 1, the one")] = 0,
+    backend: Annotated[str, typer.Option(help="what trains: reference, torch, ..., or package.module:name")] = "reference",
+    device: Annotated[str, typer.Option(help="where torch trains: cpu, cuda, ...")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="float32 or float64")] = "float32",
+    plot: Annotated[Path | None, typer.Option(help="draw the curves of the seeds: FILE.png or FILE.svg")] = None,
+) -> None:
+    """Judge one claim, on all its seeds or on one. Exit codes: 0 it held, 1 it failed or could not fail, 2 wrong usage."""
+    from aeclaims.catalogue import entries
+
+    known = entries()
+    if claim not in known:
+        from difflib import get_close_matches
+
+        near = get_close_matches(claim, known, 3, 0.4)
+        stop(f"run: no claim is called {claim!r}: " + (f"{', '.join(near)}? " if near else "") + "aeclaims list shows all")
+    if plot is not None:
+        _check_plot(plot)
+    from aeclaims import replay
+
+    options = [f"--claims-seed-base={seed_base}", f"--claims-backend={backend}", f"--claims-device={device}",
+               f"--claims-dtype={dtype}", *([f"--claims-seeds={seeds}"] if seeds is not None else [])]
+    code, result = replay.replay(known[claim], options)
+    if result is not None:
+        _show_curve(result)
+        if plot is not None:
+            print(f"drawn: {plot}" if replay.plot(result, plot) else "nothing to draw: no training of more than one epoch")
+    raise typer.Exit(code)
+
+
+def _check_plot(path: Path) -> None:
+    from importlib.util import find_spec
+
+    if path.suffix not in (".png", ".svg"):
+        stop(f"run: --plot {path}: give a file that ends in .png or .svg")
+    if not path.absolute().parent.is_dir():
+        stop(f"run: --plot {path}: there is no such folder")
+    if find_spec("matplotlib") is None:
+        stop("run: --plot takes matplotlib: pip install 'aeclaims[report]'")
+
+
+def _show_curve(result: dict[str, Any]) -> None:
+    """The first training of a claim, on a terminal."""
+    drawable = [training for training in result["trainings"] if len(training["epochs"]) > 1]
+    if not (sys.stdout.isatty() and drawable):
+        return
+    from aeclaims.report.terminal import curve
+
+    first = drawable[0]
+    floor = next(iter(first["floors"].values()), None)
+    losses = [[float("nan") if value is None else value for value in losses] for losses in first["curves"]]
+    print(first["experiment"], curve(first["epochs"], losses, floor), sep="\n")
+
+
+@app.command()
+def report(
+    source: Annotated[Path, typer.Argument(metavar="RUN.json", help="what --claims-json wrote")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="write a page to look at: FILE.html")] = None,
+) -> None:
+    """Show a run: as a table, or as one HTML file that needs no network."""
+    import json
+
+    from aeclaims.report.page import NoRun, render
+    from aeclaims.report.table import counts, table
+    from aeclaims.session import write_whole
+
+    try:
+        document = json.loads(source.read_text(encoding="utf-8"))
+        page = render(document)
+        if output is not None:
+            write_whole(output.absolute(), page)
+    except (OSError, ValueError, RecursionError) as error:
+        stop(f"report: {source}: {error if isinstance(error, NoRun | OSError) else f'this is no JSON ({error})'}")
+    if output is None:
+        console().print(table(document["claims"]))
+    for line in counts(document["claims"]):
+        print(line)

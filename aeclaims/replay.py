@@ -1,0 +1,41 @@
+"""Judging one claim again from the command line: pytest runs it, with nothing of the folder that one stands in."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aeclaims
+from aeclaims.catalogue import Entry
+from aeclaims.report.pages import draw, has_picture
+
+# What pytest's exit codes are for somebody who replays a claim: it held; it failed, or was not exercised; wrong usage.
+CODES = {pytest.ExitCode.OK: 0, pytest.ExitCode.USAGE_ERROR: 2, pytest.ExitCode.INTERRUPTED: 130}
+
+
+def replay(entry: Entry, options: list[str]) -> tuple[int, dict[str, Any] | None]:
+    """Judge a claim with these --claims-* options: the exit code, and its result where it came to one.
+
+    Neither a configuration nor a conftest.py of the folder takes part: the package's own folder is pytest's root.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.json"
+        code = pytest.main([
+            "--pyargs", entry.node, "-m", "claims and slow" if entry.is_slow else "claims", "-q", "--no-header",
+            "-p", "no:cacheprovider", "-p", "no:benchmark", "--noconftest", "-c", os.devnull,
+            "--rootdir", str(Path(aeclaims.__file__).parent),
+            "-W", "ignore::pytest.PytestAssertRewriteWarning", f"--claims-json={path}", *options])
+        document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"claims": []}
+    results = document["claims"]
+    return CODES.get(pytest.ExitCode(code), 1), results[0] if results else None
+
+
+def plot(result: dict[str, Any], path: Path) -> bool:
+    """Draw the curves of a result's trainings as PNG or SVG; False where it trained nothing of more than one epoch."""
+    if not has_picture(result):
+        return False
+    draw(result, path)
+    return True

@@ -1,0 +1,43 @@
+"""Curves on a terminal, in dots of Braille: two by four to a cell."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+WIDTH, HEIGHT = 64, 9
+# The bit of each dot in a cell of Braille, by row and column (Unicode 15, chapter 21.1).
+DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
+
+
+def curve(epochs: Sequence[float], losses: npt.ArrayLike, floor: float | None = None) -> str:
+    """Losses against the epoch, on a logarithmic axis, with the floor as a dotted line where it is above 0.
+
+    losses: (E,), or (S, E) for several seeds; what is not finite or not above 0 leaves a gap.
+    """
+    values = np.atleast_2d(np.asarray(losses, np.float64))
+    lines = values if floor is None or not floor > 0 else np.vstack([values, np.full(values.shape[1], floor)])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        heights = np.log(lines)
+    seen = heights[np.isfinite(heights)]
+    if not seen.size:
+        return "no finite loss above 0"
+    low, high = float(seen.min()), float(seen.max())
+    cells = np.zeros((HEIGHT, WIDTH), int)
+    across = np.asarray(epochs, np.float64)
+    for line, height in enumerate(heights):
+        # Between two epochs the curve is straight; the floor is every other dot.
+        steps = np.arange(0, 2 * WIDTH, 2 if line == len(values) else 1)
+        at = np.interp(steps, _scaled(across, 2 * WIDTH - 1), height)
+        for x, y in zip(steps[np.isfinite(at)], at[np.isfinite(at)], strict=True):
+            dot = round(float((high - y) / ((high - low) or 1.0) * (4 * HEIGHT - 1)))
+            cells[dot // 4, x // 2] |= DOTS[dot % 4, x % 2]
+    labels = {0: f"{np.exp(high):.3g}", HEIGHT - 1: f"{np.exp(low):.3g}"}
+    rows = [f"{labels.get(index, ''):>9} " + "".join(chr(0x2800 + int(cell)) for cell in row) for index, row in enumerate(cells)]
+    ends = f"{across[0]:g}", f"epoch {across[-1]:g}"
+    return "\n".join([*rows, " " * 10 + ends[0] + ends[1].rjust(WIDTH - len(ends[0]))])
+
+
+def _scaled(values: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.float64]:
+    low, high = values.min(), values.max()
+    return np.asarray((values - low) / ((high - low) or 1.0) * most)

@@ -1,0 +1,133 @@
+"""`aeclaims list` and `aeclaims run`, and the page that --claims-report writes, as their users meet them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aeclaims.catalogue import entries
+from tests.plugin.test_plugin import claims  # noqa: F401
+from tests.unit.test_page import Page
+
+HELD = ("run", "entropy-floor-beta", "--seeds", "3")
+# It trains for 200 epochs.
+DRAWN = ("run", "sigmoid-bce-uniform-plateau", "--seeds", "2")
+
+
+def command(*arguments, **settings):
+    environment = {**os.environ, "COLUMNS": "120"}
+    environment.pop("PYTEST_ADDOPTS", None)
+    return subprocess.run([sys.executable, "-m", "aeclaims", *arguments], capture_output=True, text=True, env=environment,
+                          **settings)
+
+
+def test_list_shows_every_claim():
+    done = command("list")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    for id, entry in entries().items():
+        (line,) = [line for line in done.stdout.splitlines() if line.split()[:1] == [id]]
+        assert entry.claim.kind in line
+        assert entry.claim.finding in line
+    assert "31 claims" in done.stdout
+
+
+def test_run_judges_a_claim_wherever_one_stands(tmp_path):
+    # Neither a broken configuration nor a broken conftest.py of the folder takes part.
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --nonsense\n")
+    (tmp_path / "conftest.py").write_text("raise RuntimeError")
+    done = command(*HELD, "--seed-base", "7", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "seeds: 3, from 7" in done.stdout
+    assert "1 held of 1 claims" in done.stdout
+    assert "warning" not in done.stdout
+    assert {path.name for path in tmp_path.iterdir()} == {"pytest.ini", "conftest.py"}
+
+
+def test_run_says_by_its_exit_code_that_a_claim_failed_or_could_not_fail(tmp_path):
+    (tmp_path / "mine.py").write_text("def idle(experiment, start):\n    raise RuntimeError('no device')\n")
+    failed = command(*HELD, "--backend", "mine:idle", cwd=tmp_path)
+    assert failed.returncode == 1
+    assert "no device" in failed.stdout
+    one_seed = command("run", "sigmoid-bce-bernoulli", "--seeds", "1")
+    assert one_seed.returncode == 1
+    assert "could not fail" in one_seed.stdout
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("run", "linear"), "no claim is called 'linear': linear-mse, linear-mse-deep"),
+    (("run", "qqqq"), "aeclaims list shows all"), (("run",), "Missing argument"), (("nonsense",), "No such command"),
+    ((*HELD[:2], "--seeds", "0"), "'0': give a whole number of at least 1"),
+    ((*HELD[:2], "--backend", "nope"), "backend 'nope': give one of"),
+    ((*HELD, "--dtype", "half"), "'half': give float32 or float64"), ((*HELD, "--plot", "no/a.png"), "there is no such folder"),
+    ((*HELD, "--device", "cuda"), "the reference runs on the CPU only"), ((*HELD, "--plot", "a.gif"), "ends in .png or .svg"),
+])  # fmt: skip
+def test_wrong_usage_is_said_and_has_exit_code_2(arguments, message):
+    done = command(*arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(("name", "begins"), [("a.png", b"\x89PNG"), ("a.svg", b"<?xml")])
+def test_run_draws_the_curves(tmp_path, name, begins):
+    pytest.importorskip("matplotlib", reason="the extra report is not installed")
+    done = command(*DRAWN, "--plot", str(tmp_path / name))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / name).read_bytes().startswith(begins)
+
+
+def test_on_a_terminal_run_draws_the_first_training():
+    pty = pytest.importorskip("pty", reason="no terminals to open here")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-m", "aeclaims", *DRAWN], stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 4096)
+        except OSError:  # how Linux says that the other side has closed
+            break
+        if not part:
+            break
+        shown += part
+    assert process.wait() == 0
+    assert "affine layers 2-2-2" in shown.decode()
+    assert "epoch 200" in shown.decode()
+
+
+def test_importing_the_package_and_its_help_costs_neither_torch_nor_numpy():
+    script = ("import sys, aeclaims; from typer.testing import CliRunner; from aeclaims.cli import app; "
+              "assert CliRunner().invoke(app, ['--help']).exit_code == 0; "
+              "print({'torch', 'numpy', 'scipy', 'numba', 'pytest', 'jinja2'} & set(sys.modules))")
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+# ----------------------------------------------------------------------------------- --claims-report
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_the_page_has_every_claim_with_the_curves_of_every_seed(claims, pytester, workers):  # noqa: F811
+    result = claims("--claims-report=out.html", "--claims-seeds", "40", *workers)
+    result.assert_outcomes(passed=1, failed=1)
+    page = Page((pytester.path / "out.html").read_text())
+    assert len(page.all("article")) == 2
+    assert "✗ failed" in page.text
+    assert "loss below -1" in page.text  # why it failed
+    labels = [canvas["aria-label"] for canvas in page.all("canvas", class_="curves")]
+    assert labels
+    assert all(label.startswith("Losses of 40 of 40 seeds over 3 epochs") for label in labels)
+    assert any("over 40 seeds: last epoch above the bottleneck floor" in canvas["aria-label"] for canvas in page.all("canvas"))
+
+
+def test_a_page_that_cannot_be_written_is_a_usage_error(claims):  # noqa: F811
+    result = claims("--claims-report=no/such/out.html")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "cannot be written" in result.stderr.str()
+
+
+def test_the_page_of_the_run_is_kept_beside_its_pictures():
+    pictures = Path(__file__).parents[2] / "docs" / "pictures"
+    assert {f"report-{name}.png" for name in ("light", "dark", "380")} <= {path.name for path in pictures.iterdir()}
