@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aeclaims.anatomy.explaining import explain as explain
     from aeclaims.backends import Backend as Backend
     from aeclaims.backends import Tolerance as Tolerance
     from aeclaims.backends import UnknownBackend as UnknownBackend
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from aeclaims.experiment import affine as affine
     from aeclaims.experiment import layers as layers
     from aeclaims.experiment import leaky_relu as leaky_relu
-    from aeclaims.explaining import explain as explain
     from aeclaims.run import InvalidRun as InvalidRun
     from aeclaims.run import Run as Run
     from aeclaims.start import Affine as Affine
@@ -39,7 +39,7 @@ _HOMES = {
         "IDENTITY", "RELU", "SGD", "SIGMOID", "TANH", "Activation", "Adam", "Bernoulli", "Beta", "Experiment", "Given",
         "InvalidExperiment", "Model", "Redundant", "Uniform", "affine", "layers", "leaky_relu",
     ),
-    "aeclaims.explaining": ("explain",),
+    "aeclaims.anatomy.explaining": ("explain",),
     "aeclaims.run": ("InvalidRun", "Run"),
     "aeclaims.start": ("Affine", "Start"),
 }  # fmt: skip

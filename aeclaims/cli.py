@@ -48,11 +48,11 @@ def explain(
     """Take the loss on your rows apart: entropy, bottleneck, class, and what is left for training to win."""
     from dataclasses import replace
 
-    from aeclaims import explaining
-    from aeclaims.anatomy import Question
+    from aeclaims.anatomy import explaining
+    from aeclaims.anatomy.portrait import InvalidRows
+    from aeclaims.anatomy.record import Question
     from aeclaims.data import InvalidData, read
     from aeclaims.experiment import InvalidExperiment
-    from aeclaims.portrait import InvalidRows
     from aeclaims.report.anatomy import show, show_path
 
     try:

@@ -178,7 +178,8 @@ def _trainings(item: pytest.Item) -> list[dict[str, Any]]:
 
     runs = list(item.stash[RUNS].values())
     longest = sorted(runs, key=lambda run: -run.experiment.epochs)[:MOST_TRAININGS]
-    most_seeds = min(MOST_ON_PAGE, max(MOST_SEEDS, MOST_OF_CLAIM // len(longest))) if has_page else MOST_SEEDS
+    most_seeds = min(MOST_ON_PAGE, max(MOST_SEEDS, MOST_OF_CLAIM // len(longest))) if (
+        item.config.getoption("claims_report")) else MOST_SEEDS
     return [summary(run, most_seeds) for run in runs if run in longest]
 
 

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from aeclaims.anatomy import OBSERVED, TRAINED, Anatomy, Level, figure
+from aeclaims.anatomy.record import OBSERVED, TRAINED, Anatomy, Level, figure
 from aeclaims.report.terminal import curve
 from aeclaims.run import Run
 

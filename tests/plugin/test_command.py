@@ -31,7 +31,7 @@ def test_list_shows_every_claim():
         (line,) = [line for line in done.stdout.splitlines() if line.split()[:1] == [id]]
         assert entry.claim.kind in line
         assert entry.claim.finding in line
-    assert "31 claims" in done.stdout
+    assert "32 claims" in done.stdout
 
 
 def test_run_judges_a_claim_wherever_one_stands(tmp_path):
@@ -61,7 +61,7 @@ def test_run_says_by_its_exit_code_that_a_claim_failed_or_could_not_fail(tmp_pat
     (("run", "qqqq"), "aeclaims list shows all"), (("run",), "Missing argument"), (("nonsense",), "No such command"),
     ((*HELD[:2], "--seeds", "0"), "'0': give a whole number of at least 1"),
     ((*HELD[:2], "--backend", "nope"), "backend 'nope': give one of"),
-    ((*HELD, "--dtype", "half"), "'half': give float32 or float64"), ((*HELD, "--plot", "no/a.png"), "there is no such folder"),
+    ((*HELD, "--dtype", "half"), "'half': give one of float64"), ((*HELD, "--plot", "no/a.png"), "there is no such folder"),
     ((*HELD, "--device", "cuda"), "the reference runs on the CPU only"), ((*HELD, "--plot", "a.gif"), "ends in .png or .svg"),
 ])  # fmt: skip
 def test_wrong_usage_is_said_and_has_exit_code_2(arguments, message):

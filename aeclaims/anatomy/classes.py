@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from aeclaims import floors
-from aeclaims.anatomy import ENTROPY, MEAN, OUTPUT, Advice, Level, Question, value
-from aeclaims.levels import placed
-from aeclaims.portrait import MOST_NUMBERS, Double, InvalidRows, Numbers, chunks, sample
+from aeclaims.anatomy.levels import placed
+from aeclaims.anatomy.portrait import MOST_NUMBERS, Double, InvalidRows, Numbers, chunks, sample
+from aeclaims.anatomy.record import ENTROPY, MEAN, OUTPUT, Advice, Level, Question, value
 
 # A row of float16 probabilities sums to 1 no better than that.
 SLACK = 2e-3

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from aeclaims import units
-from aeclaims.anatomy import ENTROPY, FRACTION, MEAN, OUTPUT, Diagnosis, Level, Question, at, figure, floor, value
-from aeclaims.levels import some
-from aeclaims.portrait import Double, Portrait
+from aeclaims.anatomy import units
+from aeclaims.anatomy.levels import some
+from aeclaims.anatomy.portrait import Double, Portrait
+from aeclaims.anatomy.record import ENTROPY, FRACTION, MEAN, OUTPUT, Diagnosis, Level, Question, at, figure, floor, value
 
 # An MSE of rounding that is more than this of what the mean costs is one that training meets.
 ROUNDED = 1e-6

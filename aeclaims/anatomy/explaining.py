@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from aeclaims import advice, classes, diagnoses
-from aeclaims.anatomy import TRAINED, Anatomy, Level, Question
+from aeclaims.anatomy import advice, classes, diagnoses
+from aeclaims.anatomy.levels import levels
+from aeclaims.anatomy.portrait import MOST_NUMBERS, Numbers, as_rows, portrait, sample
+from aeclaims.anatomy.record import TRAINED, Anatomy, Level, Question
 from aeclaims.backends import train
 from aeclaims.experiment import Activation, Adam, Experiment, Given, Model, require
-from aeclaims.levels import levels
-from aeclaims.portrait import MOST_NUMBERS, Numbers, as_rows, portrait, sample
 from aeclaims.run import Run
 
 

@@ -5,10 +5,10 @@ import math
 import numpy as np
 
 from aeclaims import floors
-from aeclaims.anatomy import BOTTLENECK, CLASS, ENTROPY, MEAN, OUTPUT, Advice, Level, Question, at, figure, floor, value
-from aeclaims.levels import binary_entropy, some
-from aeclaims.portrait import Portrait
-from aeclaims.units import SLACK
+from aeclaims.anatomy.levels import binary_entropy, some
+from aeclaims.anatomy.portrait import Portrait
+from aeclaims.anatomy.record import BOTTLENECK, CLASS, ENTROPY, MEAN, OUTPUT, Advice, Level, Question, at, figure, floor, value
+from aeclaims.anatomy.units import SLACK
 
 # Less than this share of what the mean costs is nothing that anybody would change a loss for.
 NEGLIGIBLE = 1e-3

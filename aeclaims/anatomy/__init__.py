@@ -1,0 +1,1 @@
+"""Why is my loss stuck: what theory says about a loss on somebody's own rows."""
