@@ -160,12 +160,13 @@ def pytest_runtest_makereport(
     report = yield
     claim = claim_of(item)
     if claim is not None and (report.when == "call" or (report.when == "setup" and not report.passed)):
-        from aeclaims.report.result import settle
+        from aeclaims.report.result import properties, settle
 
         # A plain dictionary on the report travels from pytest-xdist's workers as well.
         report.aeclaims = settle(  # type: ignore[attr-defined]
             claim, session_of(item.config), item.stash.get(JUDGE, None), report,
             None if call.excinfo is None else call.excinfo.value, _node(item), _trainings(item))
+        report.user_properties += properties(report.aeclaims)  # type: ignore[attr-defined]
     return report
 
 

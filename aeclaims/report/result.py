@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from aeclaims.claim import Claim
-from aeclaims.judge import ClaimFailed, Judge, Verdict
+from aeclaims.judge import ALPHA, ClaimFailed, Judge, Verdict
 from aeclaims.session import Session
 
 
@@ -54,6 +54,12 @@ def settle(
         "left_out": judge.left_out, "note": session.note, "because": "; ".join(because),
         "seconds": round(report.duration, 3), "replay": replay,
     }  # fmt: skip
+
+
+def properties(result: dict[str, Any]) -> list[tuple[str, object]]:
+    """What JUnit's XML has of a result: its id, verdict, floor, seeds, error rate, the command, and all that was measured."""
+    kept = {key: result[key] for key in ("id", "kind", "verdict", "floor", "seeds", "replay") if result[key] is not None}
+    return [(f"claim.{name}", value) for name, value in (kept | {"alpha": ALPHA} | result["measured"]).items()]
 
 
 def _finite(value: float | None) -> float | str | None:

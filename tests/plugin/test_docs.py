@@ -1,0 +1,60 @@
+"""The pages for readers: every command and every snippet in them runs, in their order, and ends as the page says."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("why-is-my-loss-stuck", "gate-your-ci", "read-a-failure", "write-your-own-claim", "how-the-thresholds-are-derived")
+BLOCK = re.compile(r"(?P<before>[^\n]*)\n+```(?P<kind>\w+)\n(?P<text>.*?)```", re.DOTALL)
+
+
+def run(line, folder):
+    """A command line of a page, by this Python; what it prints."""
+    program, *words = shlex.split(line, comments=True)
+    module = {"pytest": ["pytest", "-p", "no:cacheprovider"], "aeclaims": ["aeclaims"]}[program]
+    done = subprocess.run([sys.executable, "-m", *module, *words], cwd=folder, capture_output=True, text=True,
+                          env=os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])})
+    expected = int(found[1]) if (found := re.search(r"# exits with (\d)", line)) else 0
+    assert done.returncode == expected, f"{line}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_and_snippet_runs(page, tmp_path, monkeypatch):
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    kinds = []
+    for block in BLOCK.finditer(text):
+        kinds.append(block["kind"])
+        saved = re.search(r"[Ss]ave it as `(\S+)`", block["before"]) or re.match(r"# (\S+\.txt)\n", block["text"])
+        if saved:
+            (tmp_path / saved[1]).write_text(block["text"], encoding="utf-8")
+        elif block["kind"] == "python":
+            exec(block["text"], names)
+        elif block["kind"] == "sh":
+            for line in block["text"].splitlines():
+                run(line, tmp_path)
+    assert {"python", "sh"} & set(kinds)
+
+
+def test_what_the_page_on_failures_says_is_said(tmp_path):
+    text = (ROOT / "docs" / "read-a-failure.md").read_text(encoding="utf-8")
+    (tmp_path / "faster.py").write_text(next(BLOCK.finditer(text))["text"], encoding="utf-8")
+    first, second = re.findall(r"```sh\n(.*?)\n```", text, re.DOTALL)
+    said = run(first, tmp_path)
+    for part in ("says:", "found:", "theory:", "seen:", "all:", "worst:", "relative deviation of epoch losses from the reference"):
+        assert part in said
+    assert "step 2 is the first to leave" in (found := run(second, tmp_path))
+    assert "so that it is the optimizer" in found
+
+
+def test_the_readme_names_every_page():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [page for page in PAGES if f"docs/{page}.md" not in readme] == []
