@@ -166,7 +166,7 @@ def pytest_runtest_makereport(
         report.aeclaims = settle(  # type: ignore[attr-defined]
             claim, session_of(item.config), item.stash.get(JUDGE, None), report,
             None if call.excinfo is None else call.excinfo.value, _node(item), _trainings(item))
-        report.user_properties += properties(report.aeclaims)  # type: ignore[attr-defined]
+        report.user_properties += properties(report.aeclaims)
     return report
 
 

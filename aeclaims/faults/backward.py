@@ -1,11 +1,11 @@
 """Faults of gradients: of one function, of a layer, or on their way to the optimizer."""
 
+from __future__ import annotations
+
 from typing import Any
 
-import torch
-from torch import nn
-
 from aeclaims.experiment import SIGMOID, leaky_relu
+from aeclaims.faults.lazily import torch
 from aeclaims.faults.patches import ADAM, LINEAR, SGD, counted, forwarded, replaced, sloped, with_gradients
 from aeclaims.faults.probes import hidden, short, trained, with_slope
 from aeclaims.faults.record import Fault
@@ -84,7 +84,7 @@ FAULTS = (
     Fault("bwd.relu_at_zero", "ReLU goes back with slope 1 at exactly 0", "reasoning: >= for >",
           "none, but where inputs are exactly 0",
           replaced(lambda stock: lambda x, inplace=False: sloped(stock(x), x, (x >= 0).to(x.dtype)), "torch.nn.functional.relu"),
-          with_slope(nn.ReLU(), [0.0, 1.0])),
+          with_slope("ReLU", [0.0, 1.0])),
     Fault("bwd.input_detached", "no gradient flows through the inputs of layers: only the last learns",
           "reasoning: a stray detach()",
           "a random encoder", replaced(lambda stock: lambda x, *rest: stock(x.detach(), *rest), LINEAR), trained()),

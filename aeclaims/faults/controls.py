@@ -1,11 +1,13 @@
 """Sound stacks that differ by rounding, or by luck: the suite must hold on them."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
-import torch
 
 from aeclaims.experiment import Uniform
+from aeclaims.faults.lazily import torch
 from aeclaims.faults.optimizer import by_hand
 from aeclaims.faults.patches import ADAM, LINEAR, both, passing, replaced, returning
 from aeclaims.faults.probes import called, trained

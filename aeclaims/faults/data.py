@@ -1,11 +1,11 @@
 """Faults of data: random numbers that are not what was asked for, and rows that are not those that were drawn."""
 
+from __future__ import annotations
+
 from typing import Any
 
-import torch
-from torch.utils.data import DataLoader, TensorDataset
-
 from aeclaims.experiment import Bernoulli
+from aeclaims.faults.lazily import data, torch
 from aeclaims.faults.patches import POPULATION, given, replaced, returning
 from aeclaims.faults.probes import called, short, trained
 from aeclaims.faults.record import Fault
@@ -32,7 +32,7 @@ def another_target(stock: Any) -> Any:
 
 
 def pairs() -> Any:
-    loader = DataLoader(TensorDataset(torch.arange(128.0), torch.arange(128.0)), 128)
+    loader = data.DataLoader(data.TensorDataset(torch.arange(128.0), torch.arange(128.0)), 128)
     return next(iter(loader))
 
 

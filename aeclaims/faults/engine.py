@@ -1,11 +1,13 @@
 """Faults of a population trained at once: replicas that leak into each other, or of which some are treated otherwise."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 
+from aeclaims.faults.lazily import torch
 from aeclaims.faults.patches import POPULATION, given, parameters, replaced, stepping
 from aeclaims.faults.probes import called, trained
 from aeclaims.faults.record import Fault

@@ -1,11 +1,11 @@
 """Faults of the forward pass: activations, weights and inputs that are not those of the model."""
 
+from __future__ import annotations
+
 from typing import Any
 
-from torch import nn
-from torch.nn import functional
-
 from aeclaims.experiment import RELU, SIGMOID, affine, leaky_relu
+from aeclaims.faults.lazily import functional
 from aeclaims.faults.patches import LINEAR, every, given, populations, replaced, returning
 from aeclaims.faults.probes import hidden, short, trained, with_slope
 from aeclaims.faults.record import Fault
@@ -68,7 +68,7 @@ FAULTS = (
               short(model=affine(3, 3, 3, output=SIGMOID)))),
     Fault("fwd.relu6", "ReLU is cut off at 6", "DeepCrime ACH; kernels for phones", "none before activations reach 6",
           replaced(lambda stock: lambda x, inplace=False: functional.hardtanh(x, 0.0, 6.0), "torch.nn.functional.relu"),
-          with_slope(nn.ReLU(), [-1.0, 3.0, 7.0])),
+          with_slope("ReLU", [-1.0, 3.0, 7.0])),
     Fault("fwd.relu_leaks", "ReLU lets 1e-4 of negative numbers through", "reasoning: ReLU and leaky ReLU share a kernel",
           "dead units live on", replaced(lambda stock: lambda x, inplace=False: functional.leaky_relu(x, 1e-4),
                                          "torch.nn.functional.relu"), trained(hidden(RELU))),

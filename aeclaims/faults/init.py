@@ -1,11 +1,11 @@
 """Faults of initialisation: parameters that start otherwise than documented, or otherwise than they were handed over."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import nn
-
+from aeclaims.faults.lazily import nn, torch
 from aeclaims.faults.patches import POPULATION, Change, every, replaced
 from aeclaims.faults.probes import called, trained
 from aeclaims.faults.record import Fault

@@ -1,13 +1,14 @@
 """Faults of the training loop: the order of rows, minibatches left out or met twice, gradients that are not cleared."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, TensorDataset
 
 from aeclaims.experiment import Given
+from aeclaims.faults.lazily import data, torch
 from aeclaims.faults.patches import ADAM, POPULATION, SGD, every, parameters, passing, replaced, stepped
 from aeclaims.faults.probes import called, short, trained
 from aeclaims.faults.record import Fault
@@ -84,7 +85,7 @@ def halved_last(stock: Any) -> Any:
 
 def loaded() -> Any:
     """The minibatches of two epochs of a loader that shuffles."""
-    loader = DataLoader(TensorDataset(torch.arange(40.0)), 16, shuffle=True)
+    loader = data.DataLoader(data.TensorDataset(torch.arange(40.0)), 16, shuffle=True)
     return [batch for _ in range(2) for (batch,) in loader]
 
 

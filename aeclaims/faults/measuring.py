@@ -1,9 +1,10 @@
 """Faults of measuring: what is read off a training is not what happened."""
 
+from __future__ import annotations
+
 from typing import Any
 
-import torch
-
+from aeclaims.faults.lazily import torch
 from aeclaims.faults.patches import both, replaced, returning
 from aeclaims.faults.probes import called, short, trained
 from aeclaims.faults.record import Fault

@@ -1,10 +1,11 @@
 """Faults of arithmetic: fewer bits than the dtype has."""
 
+from __future__ import annotations
+
 from typing import Any
 
-import torch
-
 from aeclaims.experiment import RELU, leaky_relu
+from aeclaims.faults.lazily import torch
 from aeclaims.faults.patches import LINEAR, forwarded, replaced, returning
 from aeclaims.faults.probes import called, hidden, trained
 from aeclaims.faults.record import Fault

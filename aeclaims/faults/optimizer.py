@@ -1,11 +1,12 @@
 """Faults of optimizers: their settings, moments, counts of steps, and what they write."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from aeclaims import experiment
+from aeclaims.faults.lazily import torch
 from aeclaims.faults.patches import ADAM, SGD, counted, frozen, parameters, passing, replaced, stepped, with_settings
 from aeclaims.faults.probes import called, short, trained
 from aeclaims.faults.record import Fault

@@ -1,13 +1,14 @@
 """How faults are put in: what stands at a place in torch, or in a backend, is replaced while a context lasts."""
 
+from __future__ import annotations
+
 import pkgutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
-import torch
-
+from aeclaims.faults.lazily import torch
 from aeclaims.faults.record import Inject
 
 # From what stands there to what is to stand there. What it counts or keeps begins anew whenever the fault is put in.

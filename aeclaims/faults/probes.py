@@ -1,14 +1,16 @@
 """What shows that a fault is in: a short training, or a call of what it changes; in numbers that are compared bit for bit."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from aeclaims import backends
 from aeclaims.experiment import TANH, Adam, Experiment, Uniform, affine, layers
+from aeclaims.faults.lazily import torch
 
 # From the name of a backend to numbers.
 Probe = Callable[[str], Iterable[Any]]
@@ -49,12 +51,12 @@ def called(function: Callable[[], Any]) -> Probe:
     return probe
 
 
-def with_slope(function: Callable[..., Any], *values: Any) -> Probe:
-    """What a function makes of numbers, and the gradient of its sum by the first."""
+def with_slope(module: str, *values: Any) -> Probe:
+    """What a module of torch.nn makes of numbers, and the gradient of its sum by the first."""
     def call() -> Any:
         tensors = [torch.tensor(numbers) for numbers in values]
         tensors[0].requires_grad_()
-        result = function(*tensors)
+        result = getattr(torch.nn, module)()(*tensors)
         result.sum().backward()
         return result, tensors[0].grad
 

@@ -1,15 +1,17 @@
 """What a fault says of itself, and how it is put in: `Fault`."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from unittest import mock
 
 import numpy as np
-import torch
 
 from aeclaims import floors, start
 from aeclaims.claims import setups
+from aeclaims.faults.lazily import torch
 from aeclaims.faults.probes import Probe
 
 Inject = Callable[[], AbstractContextManager[None]]

@@ -1,13 +1,15 @@
 """Faults of a suite like this one: what its backends report, what its runs and judges make of it, what its programs keep."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 
 from aeclaims import floors
 from aeclaims.experiment import Adam
+from aeclaims.faults.lazily import torch
 from aeclaims.faults.patches import POPULATION, both, replaced, returning
 from aeclaims.faults.probes import called, short, trained
 from aeclaims.faults.record import Fault, Inject

@@ -1,0 +1,20 @@
+"""torch, imported when a fault is put in, not when faults are listed: collecting tests must not cost a second."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch as torch
+    from torch import nn as nn
+    from torch.nn import functional as functional
+    from torch.utils import data as data
+else:
+
+    class _Lazy:
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        def __getattr__(self, attribute: str) -> Any:
+            return getattr(importlib.import_module(self._name), attribute)
+
+    torch, nn, functional, data = map(_Lazy, ("torch", "torch.nn", "torch.nn.functional", "torch.utils.data"))
