@@ -65,7 +65,7 @@ def _of_targets(question: Question, portrait: Portrait) -> list[Diagnosis]:
                                f"{high:.4g}: BCE falls there without end as the logit grows. torch's BCELoss refuses them, "
                                "BCEWithLogitsLoss goes below zero"))
     if question.loss == "vae_bce" and portrait.entropy is not None and portrait.n_binary < total:
-        found.append(Diagnosis("likelihood", "BCE is none of targets between 0 and 1: it lacks the normaliser ln C(p) of the "
+        found.append(Diagnosis("likelihood", "BCE is none of values between 0 and 1, for it lacks the normaliser ln C(p) of the "
                                f"continuous Bernoulli, at least ln 2 a feature and {portrait.features * math.log(2):.1f} a row "
                                "(Loaiza-Ganem and Cunningham 2019)"))
     return found

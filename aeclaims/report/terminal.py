@@ -11,7 +11,7 @@ DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
 
 
 def curve(epochs: Sequence[float], losses: npt.ArrayLike, floor: float | None = None) -> str:
-    """Losses against the epoch, on a logarithmic axis, with the floor as a dotted line where it is above 0.
+    """Losses against the epoch, both on logarithmic axes, with the floor as a dotted line where it is above 0.
 
     losses: (E,), or (S, E) for several seeds; what is not finite or not above 0 leaves a gap.
     """
@@ -24,17 +24,18 @@ def curve(epochs: Sequence[float], losses: npt.ArrayLike, floor: float | None = 
         return "no finite loss above 0"
     low, high = float(seen.min()), float(seen.max())
     cells = np.zeros((HEIGHT, WIDTH), int)
-    across = np.asarray(epochs, np.float64)
+    across = _scaled(np.log(np.asarray(epochs, np.float64)), 2 * WIDTH - 1)
     for line, height in enumerate(heights):
         # Between two epochs the curve is straight; the floor is every other dot.
         steps = np.arange(0, 2 * WIDTH, 2 if line == len(values) else 1)
-        at = np.interp(steps, _scaled(across, 2 * WIDTH - 1), height)
-        for x, y in zip(steps[np.isfinite(at)], at[np.isfinite(at)], strict=True):
-            dot = round(float((high - y) / ((high - low) or 1.0) * (4 * HEIGHT - 1)))
-            cells[dot // 4, x // 2] |= DOTS[dot % 4, x % 2]
+        at = np.interp(steps, across, height)
+        dots = ((high - at[np.isfinite(at)]) / ((high - low) or 1.0) * (4 * HEIGHT - 1)).round().astype(int)
+        for x, dot, before in zip(steps[np.isfinite(at)], dots, [*dots[:1], *dots[:-1]], strict=True):
+            for y in range(min(dot, before), max(dot, before) + 1):  # steep curves have no gaps
+                cells[y // 4, x // 2] |= DOTS[y % 4, x % 2]
     labels = {0: f"{np.exp(high):.3g}", HEIGHT - 1: f"{np.exp(low):.3g}"}
     rows = [f"{labels.get(index, ''):>9} " + "".join(chr(0x2800 + int(cell)) for cell in row) for index, row in enumerate(cells)]
-    ends = f"{across[0]:g}", f"epoch {across[-1]:g}"
+    ends = f"{epochs[0]:g}", f"epoch {epochs[-1]:g}"
     return "\n".join([*rows, " " * 10 + ends[0] + ends[1].rjust(WIDTH - len(ends[0]))])
 
 
