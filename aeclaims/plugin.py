@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # Of one claim, the longest, kept for the report: property tests train hundreds.
 MOST_TRAININGS = 20
+SELFTEST = Path(__file__).parent / "selftest"
 SESSION = pytest.StashKey["Session"]()
 RESULTS = pytest.StashKey[list[dict[str, Any]]]()
 JUDGE = pytest.StashKey["Judge"]()
@@ -36,6 +37,13 @@ RUNS = pytest.StashKey[dict["Experiment", "Run"]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     declare(parser.getgroup("aeclaims", "claims about training (select them with -m claims)"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """The self-test collects a folder of this package: its conftest.py, in a clone, is loaded as if that had been asked for."""
+    if early_config.known_args_namespace.claims_selftest:
+        early_config.known_args_namespace.file_or_dir = [str(SELFTEST)]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -85,15 +93,12 @@ def _claim(item: pytest.Item) -> "Claim | None":
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """The self-test's own tests cost torch's import, and are of use in its mode only."""
-    is_selftest = collection_path.parent.name == "aeclaims" and collection_path.name == "selftest"
-    return True if is_selftest and not config.getoption("claims_selftest") else None
+    return True if collection_path == SELFTEST and not config.getoption("claims_selftest") else None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Known failures are marked; left out are slow claims unless -m asks for them by that name, rungs or all others, and all
-    that is not quick where only that is asked for: then `-m claims` means quick checks of conformance, too.
-    """
+    """Known failures are marked, quick checks as claims; left out is what is slow, a rung or not quick, unless asked for."""
     claims = [(item, claim) for item in items if (claim := _claim(item))]
     config.stash[IDS] = {claim.id for _, claim in claims}
     for item, claim in claims:
@@ -150,12 +155,12 @@ def pytest_runtest_makereport(
     report = yield
     claim = _claim(item)
     if claim is not None and (report.when == "call" or (report.when == "setup" and not report.passed)):
-        from aeclaims.report.result import settle
+        from aeclaims.report.result import node, settle
 
         # A plain dictionary on the report travels from pytest-xdist's workers as well.
         report.aeclaims = settle(  # type: ignore[attr-defined]
             claim, _session(item.config), item.stash.get(JUDGE, None), report,
-            None if call.excinfo is None else call.excinfo.value, _node(item), _trainings(item))
+            None if call.excinfo is None else call.excinfo.value, node(item), _trainings(item))
     return report
 
 
@@ -168,13 +173,6 @@ def _trainings(item: pytest.Item) -> list[dict[str, Any]]:
     runs = list(item.stash[RUNS].values())
     longest = sorted(runs, key=lambda run: -run.experiment.epochs)[:MOST_TRAININGS]
     return [summary(run) for run in runs if run in longest]
-
-
-def _node(item: pytest.Item) -> str:
-    """The item as --pyargs takes it, which works in a clone and from a wheel."""
-    module = item.getparent(pytest.Module)
-    assert module is not None
-    return f"{module.obj.__name__}::{item.nodeid.partition('::')[2]}"
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -197,8 +195,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     from aeclaims.session import write_whole
 
-    document, mode = _session(session.config).document(results), session.config.pluginmanager.get_plugin("aeclaims-selftest")
-    write_whole(path, json.dumps(document | ({"faults": mode.faults} if mode else {}), indent=2) + "\n")
+    mode = session.config.pluginmanager.get_plugin("aeclaims-selftest")
+    faults = {"faults": mode.faults} if mode else {}
+    write_whole(path, json.dumps(_session(session.config).document(results) | faults, indent=2) + "\n")
 
 
 def _check_known_failures(session: pytest.Session, results: list[dict[str, Any]]) -> None:

@@ -55,6 +55,13 @@ def settle(
     }  # fmt: skip
 
 
+def node(item: pytest.Item) -> str:
+    """The item as --pyargs takes it, which works in a clone and from a wheel."""
+    module = item.getparent(pytest.Module)
+    assert module is not None
+    return f"{module.obj.__name__}::{item.nodeid.partition('::')[2]}"
+
+
 def _finite(value: float | None) -> float | str | None:
     """JSON has no NaN and no infinity: a reader must see them, so they become words."""
     return value if value is None or abs(value) < float("inf") else str(value)
