@@ -16,6 +16,7 @@ __all__ = ["judge", "reference", "stack", "train"]  # pytest finds fixtures wher
 
 # Of one claim, the longest, kept for the report: property tests train hundreds.
 MOST_TRAININGS = 20
+SELFTEST = Path(__file__).parent / "selftest"
 RESULTS = pytest.StashKey[list[dict[str, Any]]]()
 # What is wrong with the list of known failures; the ids that were collected, here and by pytest-xdist's workers.
 PROBLEMS = pytest.StashKey[list[str]]()
@@ -25,6 +26,13 @@ WORKERS_IDS: pytest.StashKey[set[str]] = pytest.StashKey()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     declare(parser.getgroup("aeclaims", "claims about training (select them with -m claims)"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """The self-test collects a folder of this package: its conftest.py, in a clone, is loaded as if that had been asked for."""
+    if early_config.known_args_namespace.claims_selftest:
+        early_config.known_args_namespace.file_or_dir = [str(SELFTEST)]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -67,15 +75,12 @@ class _Results:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """The self-test's own tests cost torch's import, and are of use in its mode only."""
-    is_selftest = collection_path.parent.name == "aeclaims" and collection_path.name == "selftest"
-    return True if is_selftest and not config.getoption("claims_selftest") else None
+    return True if collection_path == SELFTEST and not config.getoption("claims_selftest") else None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Known failures are marked; left out are slow claims unless -m asks for them by that name, rungs or all others, and all
-    that is not quick where only that is asked for: then `-m claims` means quick checks of conformance, too.
-    """
+    """Known failures are marked, quick checks as claims; left out is what is slow, a rung or not quick, unless asked for."""
     claims = [(item, claim) for item in items if (claim := claim_of(item))]
     config.stash[IDS] = {claim.id for _, claim in claims}
     for item, claim in claims:
@@ -160,12 +165,12 @@ def pytest_runtest_makereport(
     report = yield
     claim = claim_of(item)
     if claim is not None and (report.when == "call" or (report.when == "setup" and not report.passed)):
-        from aeclaims.report.result import properties, settle
+        from aeclaims.report.result import node, properties, settle
 
         # A plain dictionary on the report travels from pytest-xdist's workers as well.
         report.aeclaims = settle(  # type: ignore[attr-defined]
             claim, session_of(item.config), item.stash.get(JUDGE, None), report,
-            None if call.excinfo is None else call.excinfo.value, _node(item), _trainings(item))
+            None if call.excinfo is None else call.excinfo.value, node(item), _trainings(item))
         report.user_properties += properties(report.aeclaims)
     return report
 
@@ -182,13 +187,6 @@ def _trainings(item: pytest.Item) -> list[dict[str, Any]]:
     most_seeds = min(MOST_ON_PAGE, max(MOST_SEEDS, MOST_OF_CLAIM // len(longest))) if (
         item.config.getoption("claims_report")) else MOST_SEEDS
     return [summary(run, most_seeds) for run in runs if run in longest]
-
-
-def _node(item: pytest.Item) -> str:
-    """The item as --pyargs takes it, which works in a clone and from a wheel."""
-    module = item.getparent(pytest.Module)
-    assert module is not None
-    return f"{module.obj.__name__}::{item.nodeid.partition('::')[2]}"
 
 
 @pytest.hookimpl(optionalhook=True)

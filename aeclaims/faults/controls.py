@@ -47,7 +47,7 @@ CONTROLS = (
     Fault("control.adam_by_hand", "Adam as Kingma and Ba write it down", SOUND, "other roundings", replaced(by_hand(), ADAM),
           trained()),
     Fault("control.adam_on_lists", "Adam on lists of tensors", SOUND, "none, or other roundings",
-          replaced(passing(foreach=True), "torch.optim.Adam.__init__"), trained()),
+          replaced(passing(unless="fused", foreach=True), "torch.optim.Adam.__init__"), trained()),
     Fault("control.products_in_float64", "layers in float64, then rounded", SOUND, "other roundings", replaced(in_float64,
           LINEAR), trained()),
     Fault("control.products_in_two_sums", "products are added up in two halves, the second first", SOUND, "other roundings",

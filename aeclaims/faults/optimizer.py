@@ -85,13 +85,6 @@ def slowing(optimizer: Any, step: Callable[[], Any]) -> None:
     with_settings(lr=lambda lr: lr * 0.999**count)(lambda self: step())(optimizer)
 
 
-def as_one_kernel(stock: Any) -> Any:
-    def begin(self: Any, *args: Any, **settings: Any) -> None:
-        stock(self, *args, **{**settings, "fused": not settings.get("foreach")})
-
-    return begin
-
-
 def without_last(stock: Any) -> Any:
     """A list of tensors, of which the last is left out."""
     def function(*lists: Any, **kwargs: Any) -> Any:
@@ -180,7 +173,8 @@ FAULTS = (
           "as opt.last_param_not_updated, where torch takes lists (on GPUs)", replaced(
               without_last, "torch.optim.adam._multi_tensor_adam"), on_small("foreach")),
     Fault("opt.fused_strided", "Adam is one kernel, which takes parameters for contiguous", "torch 2.13.0's own, on a CPU",
-          "parameters in strided memory go astray", replaced(as_one_kernel, "torch.optim.Adam.__init__"), called(strided)),
+          "parameters in strided memory go astray", replaced(
+              passing(unless="foreach", fused=True), "torch.optim.Adam.__init__"), called(strided)),
     Fault("opt.fused_eps", "fused Adam takes an eps of 1e-3", "arguments of a fused kernel in another order",
           "a slow tail, on GPUs", replaced(passing(eps=1e-3), "torch.optim.adam._fused_adam"), on_small("fused")),
 )  # fmt: skip

@@ -64,9 +64,9 @@ def given(change: Callable[..., Any]) -> Change:
     return changed
 
 
-def passing(**settings: Any) -> Change:
-    """A function, or a method, that is handed other keyword arguments."""
-    return lambda stock: lambda *args, **kwargs: stock(*args, **{**kwargs, **settings})
+def passing(*, unless: str = "", **settings: Any) -> Change:
+    """A function, or a method, that is handed other keyword arguments, unless it was handed one that contradicts them."""
+    return lambda stock: lambda *args, **kwargs: stock(*args, **(kwargs if kwargs.get(unless) else {**kwargs, **settings}))
 
 
 def every(count: int, otherwise: Callable[..., Any]) -> Change:

@@ -9,15 +9,14 @@ from unittest import mock
 
 import numpy as np
 
-from aeclaims import floors, start
+from aeclaims import floors, stack, start
 from aeclaims.claims import setups
 from aeclaims.faults.lazily import torch
 from aeclaims.faults.probes import Probe
 
 Inject = Callable[[], AbstractContextManager[None]]
-# What is kept of earlier trainings, and computed by parts that a fault may change. The reference's runs, which conformance
-# keeps, are not among them: but for rows, which are drawn anew, no fault changes what the reference trains.
-KEPT = (start._rows, floors.epoch_entropy, setups.class_floor)
+# What is kept of earlier trainings, and computed by parts that a fault may change.
+KEPT = (start._rows, start._parameters, floors.epoch_entropy, setups.class_floor, stack._reference, stack._reference_margins)
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,11 @@ class Fault:
     @contextmanager
     def inject(self) -> Iterator[None]:
         """The fault is in, and nothing computed without it is served; afterwards all is as it was, also after an error."""
-        with ExitStack() as stack:
-            stack.callback(_forget)
+        with ExitStack() as context:
+            context.callback(_forget)
             if self.backend == "torch":
-                stack.enter_context(nothing_compiled())
-            stack.enter_context(self.change())
+                context.enter_context(nothing_compiled())
+            context.enter_context(self.change())
             _forget()
             yield
 

@@ -1,4 +1,7 @@
-"""Faults of a suite like this one: what its backends report, what its runs and judges make of it, what its programs keep."""
+"""Faults of a suite like this one: what its backends report, what its runs and judges make of it, what its programs keep.
+
+Runs, judges and floors (H01, H06, H07, H13) serve the reference, too: against it such a fault cannot be seen, only by counting.
+"""
 
 from __future__ import annotations
 

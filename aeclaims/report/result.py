@@ -56,6 +56,13 @@ def settle(
     }  # fmt: skip
 
 
+def node(item: pytest.Item) -> str:
+    """The item as --pyargs takes it, which works in a clone and from a wheel."""
+    module = item.getparent(pytest.Module)
+    assert module is not None
+    return f"{module.obj.__name__}::{item.nodeid.partition('::')[2]}"
+
+
 def properties(result: dict[str, Any]) -> list[tuple[str, object]]:
     """What JUnit's XML has of a result: its id, verdict, floor, seeds, error rate, the command, and all that was measured."""
     kept = {key: result[key] for key in ("id", "kind", "verdict", "floor", "seeds", "replay") if result[key] is not None}

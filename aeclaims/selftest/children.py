@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pkgutil
+import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -56,14 +57,18 @@ class Children:
 
     def __init__(self, ids: Iterable[str], *, processes: int, seconds: float) -> None:
         self.context, self.seconds, self.running = _context(), seconds, set[Any]()
+        self.starting, self.is_closed = threading.Lock(), False
         self.pool = ThreadPoolExecutor(processes)
         self.outcomes: dict[str, Future[Outcome]] = {id: self.pool.submit(self._judge, id) for id in ids}
 
     def _judge(self, id: str) -> Outcome:
         ours, theirs = self.context.Pipe(duplex=False)
         child = self.context.Process(target=_serve, args=(id, theirs), daemon=True)  # type: ignore[attr-defined]
-        self.running.add(child)
-        child.start()
+        with self.starting:
+            if self.is_closed:
+                raise ChildFailed(f"{id} was not judged")
+            child.start()
+            self.running.add(child)
         theirs.close()
         try:
             return _watched(ours, self.seconds)
@@ -74,10 +79,11 @@ class Children:
 
     def close(self) -> None:
         """What is not judged yet is not judged."""
-        self.pool.shutdown(wait=False, cancel_futures=True)
-        for child in tuple(self.running):
-            child.kill()
-        self.pool.shutdown()
+        with self.starting:
+            self.is_closed = True
+            for child in tuple(self.running):
+                child.kill()
+        self.pool.shutdown(cancel_futures=True)
 
 
 def _context() -> BaseContext:

@@ -51,7 +51,7 @@ def test_what_the_page_on_failures_says_is_said(tmp_path):
     said = run(first, tmp_path)
     for part in ("says:", "found:", "theory:", "seen:", "all:", "worst:", "deviation of epoch losses from the reference"):
         assert part in said
-    assert "step 2 is the first to leave" in (found := run(second, tmp_path))
+    assert "step 1 is the first to leave" in (found := run(second, tmp_path))
     assert "so that it is the optimizer" in found
 
 

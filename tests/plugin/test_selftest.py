@@ -20,7 +20,7 @@ def selftest(pytester, monkeypatch):
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     # What is sound would be judged for two minutes.
-    pytester.makeconftest("import aeclaims.selftest.children as children\nchildren.SECONDS = 8.0")
+    pytester.makeconftest("import aeclaims.selftest.children as children\nchildren.SECONDS = 20.0")
 
     def run(*options):
         return pytester.runpytest_subprocess("--claims-selftest", "--claims-json", "out.json", *options)
@@ -29,11 +29,11 @@ def selftest(pytester, monkeypatch):
 
 
 def test_faults_die_and_sound_stacks_do_not_and_the_matrix_says_so(selftest, pytester):
-    result = selftest("-k", "bernoulli_048 or first_param or stock_compiled")
+    result = selftest("-k", "bernoulli_048 or first_param or stock_compiled", "--claims-processes", "2")
     result.assert_outcomes(passed=3, deselected=len(FAULTS) + len(CONTROLS) - 3)
-    result.stdout.fnmatch_lines(["self-test of the suite: 3 stacks, 2 at a time", "*kill matrix*",
-                                 "2 of 2 faults killed (100.0 %*",
-                                 "the quick profile kills 2 of them (100.0 %)*", "1 of 1 controls green"])
+    result.stdout.fnmatch_lines([
+        "self-test of the suite: 3 stacks, 2 at a time", "*kill matrix*", "2 of 2 faults killed (100.0 %*",
+        "the quick profile kills 2 of them (100.0 %)*", "1 of 1 controls green"])
     found = {fault["id"]: fault for fault in json.loads((pytester.path / "out.json").read_text())["faults"]}
     assert found["data.bernoulli_048"]["killer"]["id"] == "torch.bernoulli"
     assert found["opt.first_param_not_updated"]["verdict"] == "killed"

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,10 +22,18 @@ ONCE = Experiment(rows=Uniform(features=3), model=affine(3, 4, 3), loss="mse", o
                   batch_size=48)
 
 
+@pytest.fixture(scope="module")
+def torch():
+    """Imported when a test runs, not when it is collected."""
+    import torch
+
+    return torch
+
+
 @pytest.mark.parametrize("name", FORMATS)
 @settings(deadline=None)
 @given(values=st.lists(st.floats(-1e4, 1e4, allow_subnormal=False).filter(lambda v: v == 0 or abs(v) > 1e-30), min_size=1))
-def test_a_value_is_rounded_as_torch_rounds_it(name, values):
+def test_a_value_is_rounded_as_torch_rounds_it(torch, name, values):
     dtype = getattr(torch, name)
     exact = torch.tensor(values, dtype=torch.float64)
     assert FORMATS[name].nearest(exact.numpy()).tolist() == exact.to(dtype).double().tolist()
@@ -39,7 +46,7 @@ def test_a_value_is_rounded_as_torch_rounds_it(name, values):
 
 @pytest.mark.parametrize("name", REDUCED)
 @pytest.mark.parametrize("loss", ["mse", "bce", "bce_logits"])
-def test_no_number_of_the_format_costs_less_than_its_floor(name, loss):
+def test_no_number_of_the_format_costs_less_than_its_floor(torch, name, loss):
     """Against all numbers of the format, of which there are 65,536."""
     numbers = torch.arange(-32768, 32768, dtype=torch.int16).view(getattr(torch, name)).double().numpy()
     numbers = numbers[np.isfinite(numbers)]
@@ -114,7 +121,7 @@ def test_what_cannot_round_says_so():
 
 
 @pytest.mark.parametrize("name", REDUCED)
-def test_what_roundings_come_to_is_what_they_do_come_to(name):
+def test_what_roundings_come_to_is_what_they_do_come_to(torch, name):
     """One layer: its outputs in that format against those in float64, at the same parameters."""
     run = train(dataclasses.replace(ONCE, model=affine(3, 3), n_rows=4000, batch_size=4000), seeds=SEEDS, backend="torch-eager",
                 dtype=name)
