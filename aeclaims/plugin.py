@@ -196,8 +196,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     from aeclaims.session import write_whole
 
     mode = session.config.pluginmanager.get_plugin("aeclaims-selftest")
-    faults = {"faults": mode.faults} if mode else {}
-    write_whole(path, json.dumps(_session(session.config).document(results) | faults, indent=2) + "\n")
+    document = _session(session.config).document(results) | (mode.document() if mode else {})
+    write_whole(path, json.dumps(document, indent=2) + "\n")
 
 
 def _check_known_failures(session: pytest.Session, results: list[dict[str, Any]]) -> None:
