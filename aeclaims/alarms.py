@@ -62,8 +62,12 @@ class FalseAlarms:
         """The count, the bound that it puts on the rate, and what failed."""
         print_alarms(terminalreporter, self.found())
 
+    def document(self) -> dict[str, Any]:
+        """What --claims-json has of it."""
+        return {"false_alarms": self.found()}
+
     def found(self) -> dict[str, Any]:
-        """What --claims-json has of it: of each check its verdicts, what failed where, and the bound on the rate."""
+        """Of each check its verdicts, what failed where, and the bound on the rate."""
         failed = len({failure["seed_base"] for failure in self.failures})
         return {
             "bases": self.done, "stride": self.stride, "bases_with_a_failure": failed, "failures": self.failures,

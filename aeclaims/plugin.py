@@ -210,10 +210,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     from aeclaims.session import write_whole
 
     document, plugins = session_of(session.config).document(results), session.config.pluginmanager
-    if selftest := plugins.get_plugin("aeclaims-selftest"):
-        document["faults"] = selftest.faults
-    if alarms := plugins.get_plugin("aeclaims-alarms"):
-        document["false_alarms"] = alarms.found()
+    for name in ("aeclaims-selftest", "aeclaims-alarms"):
+        if mode := plugins.get_plugin(name):
+            document |= mode.document()
     if path:
         write_whole(path, json.dumps(document, indent=2) + "\n")
     if page:

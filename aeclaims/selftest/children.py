@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pkgutil
+import signal
 import threading
 import time
 from collections.abc import Iterable
@@ -17,8 +18,10 @@ import pytest
 
 from aeclaims.claim import Claim
 
-# A fault that has survived all cheap checks by then is given up: controls take as long, and all is to be done in 20 minutes.
-SECONDS = 120.0
+# Of a processor. What has survived so much is given up: sound stacks take as long, and all is to be done in 20 minutes.
+SECONDS = 60.0
+# How many times as long, by the clock, it may take where others want the processor, too.
+PATIENCE = 6
 PACKAGES = ("aeclaims.conformance", "aeclaims.claims")
 # In which order kinds of checks run, by what of an id stands before its colon; first others, which look at one thing directly.
 KINDS = ("", "gradient", "long path", "crowd", "path", "repeated", "memory", "order", "alone", "independence")
@@ -63,7 +66,7 @@ class Children:
 
     def _judge(self, id: str) -> Outcome:
         ours, theirs = self.context.Pipe(duplex=False)
-        child = self.context.Process(target=_serve, args=(id, theirs), daemon=True)  # type: ignore[attr-defined]
+        child = self.context.Process(target=_serve, args=(id, theirs, self.seconds), daemon=True)  # type: ignore[attr-defined]
         with self.starting:
             if self.is_closed:
                 raise ChildFailed(f"{id} was not judged")
@@ -71,7 +74,7 @@ class Children:
             self.running.add(child)
         theirs.close()
         try:
-            return _watched(ours, self.seconds)
+            return _watched(ours, child, PATIENCE * self.seconds)
         finally:
             child.kill()
             child.join()
@@ -97,7 +100,7 @@ def _context() -> BaseContext:
     return context
 
 
-def _watched(connection: Connection, seconds: float) -> Outcome:
+def _watched(connection: Connection, child: Any, seconds: float) -> Outcome:
     judged, begun = 0, time.monotonic()
     while True:
         left = begun + seconds - time.monotonic()
@@ -106,6 +109,9 @@ def _watched(connection: Connection, seconds: float) -> Outcome:
         try:
             message = connection.recv()
         except EOFError:
+            child.join()
+            if child.exitcode == -getattr(signal, "SIGPROF", 0):
+                return Outcome(None, judged, time.monotonic() - begun, is_complete=False)
             raise ChildFailed(f"the process ended after {judged} checks without a word") from None
         if isinstance(message, str):
             raise ChildFailed(message)
@@ -117,7 +123,7 @@ def _watched(connection: Connection, seconds: float) -> Outcome:
         judged += check.verdict == "held"
 
 
-def _serve(id: str, connection: Connection) -> None:
+def _serve(id: str, connection: Connection, seconds: float) -> None:
     """What a child does: run pytest, as CI would, on a stack with the fault, and tell of each check."""
     from aeclaims import processors
     from aeclaims.faults import CONTROLS, FAULTS
@@ -126,6 +132,9 @@ def _serve(id: str, connection: Connection) -> None:
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     processors.limit(1)  # the others have theirs
+    if hasattr(signal, "SIGPROF"):
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
     fault = (FAULTS | CONTROLS)[id]
     arguments = ["-c", os.devnull, "--rootdir", os.getcwd(), "--noconftest", "-p", "no:cacheprovider", "-x", "--tb=no",
                  "--pyargs", *PACKAGES, "-m", "claims or conformance", "--claims-processes", "1",

@@ -1,5 +1,6 @@
 """--claims-selftest as pytest sees it: what is collected, what is kept of each fault, the matrix at the end."""
 
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ class SelfTest:
         self.processes: int = config.getoption("claims_processes") or processors.count()
         self.faults: list[dict[str, Any]] = []
         self.children: Children | None = None
+        self.begun = time.monotonic()
 
     def pytest_report_collectionfinish(self, items: list[pytest.Item]) -> str:
         """What is about to be done."""
@@ -44,6 +46,10 @@ class SelfTest:
         found = self.children.outcomes[fault.id].result()
         self.faults.append(row(fault, found))
         return found
+
+    def document(self) -> dict[str, Any]:
+        """What --claims-json says of this mode."""
+        return {"seconds": round(time.monotonic() - self.begun, 3), "faults": self.faults}
 
     def pytest_sessionfinish(self) -> None:
         """End what still runs."""

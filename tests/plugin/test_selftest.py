@@ -2,7 +2,9 @@
 
 import json
 import multiprocessing
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,7 +22,7 @@ def selftest(pytester, monkeypatch):
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     # What is sound would be judged for two minutes.
-    pytester.makeconftest("import aeclaims.selftest.children as children\nchildren.SECONDS = 20.0")
+    pytester.makeconftest("import aeclaims.selftest.children as children\nchildren.SECONDS = 12.0")
 
     def run(*options):
         return pytester.runpytest_subprocess("--claims-selftest", "--claims-json", "out.json", *options)
@@ -59,13 +61,13 @@ def test_without_the_option_it_is_not_even_collected(pytester, monkeypatch):
     assert "selftest" not in result.stdout.str()
 
 
-def heard(*messages, seconds=1.0):
+def heard(*messages, seconds=1.0, code=None):
     ours, theirs = multiprocessing.Pipe(duplex=False)
     for message in messages:
         theirs.send(message)
-    if messages and messages[-1] == "gone":
+    if code is not None:
         theirs.close()
-    return _watched(ours, seconds)
+    return _watched(ours, SimpleNamespace(join=lambda: None, exitcode=code), seconds)
 
 
 def test_the_first_failure_is_the_killer_and_time_that_is_up_is_no_verdict():
@@ -74,15 +76,15 @@ def test_the_first_failure_is_the_killer_and_time_that_is_up_is_no_verdict():
     assert heard(held, skipped, None).judged == 1
     assert heard(held, None).is_complete
     assert heard(held, seconds=0.2) == Outcome(None, 1, 0.2, is_complete=False)
+    out_of_time = heard(held, code=-signal.SIGPROF)
+    assert (out_of_time.judged, out_of_time.is_complete) == (1, False)
 
 
 def test_a_child_that_fails_is_no_survivor():
     with pytest.raises(ChildFailed, match="ended with"):
         heard("pytest ended with 3")
-    ours, theirs = multiprocessing.Pipe(duplex=False)
-    theirs.close()
-    with pytest.raises(ChildFailed, match="without a word"):
-        _watched(ours, 1.0)
+    with pytest.raises(ChildFailed, match="after 0 checks without a word"):
+        heard(code=1)
 
 
 def test_what_runs_is_ended_and_what_waits_is_not_begun():
