@@ -62,14 +62,14 @@ def hostile(value):
 def test_the_page_is_well_formed_and_shows_every_claim(document):
     page = Page(render(document))
     assert page.open == []
-    assert len(page.all("article")) == len(document["claims"]) == 30
-    assert len(page.all("th", scope="row")) == 30
+    assert len(page.all("article")) == len(document["claims"])
+    assert len(page.all("th", scope="row")) == len(document["claims"])
     text = " ".join(page.text.split())
     for claim in document["claims"]:
         for said in (claim["id"], claim["says"], claim["finding"], claim["replay"]):
             assert " ".join(said.split()) in text
-    assert "30 of 30 claims shown" in text
-    assert "Nothing: every judge of these 30 claims could have failed." in text
+    assert f"{len(document['claims'])} of {len(document['claims'])} claims shown" in text
+    assert f"Nothing: every judge of these {len(document['claims'])} claims could have failed." in text
 
 
 def test_it_is_usable_without_eyes_or_mouse(document):
@@ -156,7 +156,7 @@ def test_losses_that_are_not_finite_or_zero_leave_gaps(document):
 
 def test_the_command_writes_the_page_or_shows_the_table(tmp_path, document):
     done = CliRunner().invoke(app, ["report", str(RUN), "-o", str(tmp_path / "run.html")])
-    assert (done.exit_code, done.stdout) == (0, "30 held of 30 claims\n")
+    assert (done.exit_code, done.stdout) == (0, f"{len(document['claims'])} held of {len(document['claims'])} claims\n")
     assert (tmp_path / "run.html").read_text() == render(document)
     shown = CliRunner().invoke(app, ["report", str(RUN)])
     assert shown.exit_code == 0
