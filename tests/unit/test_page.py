@@ -119,7 +119,7 @@ def test_what_was_not_exercised_has_its_own_section(document):
     text = " ".join(Page(render(other)).text.split())
     section = text[text.index("Judges that could not have failed"):]
     assert f"{other['claims'][3]['id']}: because of not exercised" in section
-    assert "27 held" in text
+    assert f"{len(other['claims']) - 3} held" in text
     assert "1 expected failure" in text
 
 
