@@ -171,7 +171,9 @@ def pytest_runtest_makereport(
         report.aeclaims = settle(  # type: ignore[attr-defined]
             claim, session_of(item.config), item.stash.get(JUDGE, None), report,
             None if call.excinfo is None else call.excinfo.value, node(item), _trainings(item))
-        report.user_properties += properties(report.aeclaims)
+        # JUnit's XML takes them from the report of the teardown, which is made of the item's; an item may be judged again.
+        kept = [pair for pair in item.user_properties if not pair[0].startswith("claim.")]
+        item.user_properties[:] = [*kept, *properties(report.aeclaims)]
     return report
 
 
