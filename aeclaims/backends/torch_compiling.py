@@ -5,6 +5,7 @@ the step size of the moment into the program, which then never falls again.
 """
 
 import multiprocessing
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -67,8 +68,11 @@ def _are_same(eager: torch.Tensor, compiled: torch.Tensor) -> bool:
 
 
 def _elsewhere(work: Callable[[], str]) -> str:
-    """In a copy of this process: one that has compiled has threads, and could not be copied any more."""
-    if not can_copy_processes():
+    """In a copy of this process: one that has compiled has threads, and could not be copied any more.
+
+    Where it has compiled already it is not copied: locks that those threads hold would never be given back in the copy.
+    """
+    if not can_copy_processes() or "torch._inductor.compile_fx" in sys.modules:
         return work()
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
