@@ -22,7 +22,7 @@ WHY_BITS = "replicas share nothing: what changes one is not seen by another, to 
 def crowds(kind: str, says: str) -> pytest.MarkDecorator:
     """Each crowd as a check of its own."""
     return pytest.mark.parametrize("experiment", [
-        pytest.param(experiment, id=name, marks=conformance(f"{kind}: {name}", says=says, where="paths.py", seeds=5,
+        pytest.param(experiment, id=name, marks=conformance(f"{kind}: {name}", says=says, where="paths.py", seeds=4,
                                                             is_quick=name == QUICK, formats=ALL))
         for name, experiment in CROWDS.items()])
 
@@ -44,7 +44,7 @@ def test_seeds_in_another_order_give_the_same_runs_in_that_order(experiment: Exp
 def test_changing_one_replica_leaves_the_others_bit_for_bit(experiment: Experiment, stack: Stack, judge: Judge) -> None:
     run = stack.train(experiment)
     stranger = max(stack.seeds) + 1
-    for place in (0, len(stack.seeds) // 2, len(stack.seeds) - 1):
+    for place in (0, len(stack.seeds) - 1):
         others = tuple(stranger if at == place else seed for at, seed in enumerate(stack.seeds))
         kept = tuple(seed for seed in stack.seeds if seed in others)
         if kept:
