@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -84,13 +85,14 @@ def _by_optimizer(of_adam: Train, others: Train, experiment: Experiment, start: 
 
 
 def _can_round_products(device: str, format: str) -> bool:
+    """Whether torch's autocast does so there; where it does not, it warns, or raises, and leaves products as they are."""
     import torch
 
     try:
-        with torch.autocast(torch.device(device).type, getattr(torch, format)):
+        with warnings.catch_warnings(action="ignore"), torch.autocast(torch.device(device).type, getattr(torch, format)):
             product = torch.nn.functional.linear(*(torch.ones(1, 1, device=device, requires_grad=True) for _ in range(2)))
         product.sum().backward()  # type: ignore[no-untyped-call]
-    except (RuntimeError, NotImplementedError, UserWarning):
+    except (RuntimeError, NotImplementedError):
         return False
     return bool(product.dtype == getattr(torch, format))
 

@@ -6,6 +6,7 @@ progress is shown and Ctrl-C is heard.
 """
 
 import multiprocessing
+import os
 import signal
 import warnings
 from collections.abc import Iterable, Sequence
@@ -62,7 +63,10 @@ def compile_ahead(trainings: Iterable[tuple[Experiment, Sequence[int]]], dtype: 
 
 def _compile(experiment: Experiment, start: Start) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
-    train(experiment, replace(start, experiment=experiment))
+    try:
+        train(experiment, replace(start, experiment=experiment))
+    finally:
+        os._exit(0)  # what this process had not written yet when it was copied is not to be written twice
 
 
 def train(experiment: Experiment, start: Start) -> Run:

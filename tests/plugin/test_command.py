@@ -9,6 +9,7 @@ import pytest
 
 from aeclaims.catalogue import entries
 from tests.plugin.test_plugin import claims  # noqa: F401
+from tests.terminals import shown_on_a_terminal
 from tests.unit.test_page import Page
 
 HELD = ("run", "entropy-floor-beta", "--seeds", "3")
@@ -80,20 +81,7 @@ def test_run_draws_the_curves(tmp_path, name, begins):
 
 
 def test_on_a_terminal_run_draws_the_first_training():
-    pty = pytest.importorskip("pty", reason="no terminals to open here")
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen([sys.executable, "-m", "aeclaims", *DRAWN], stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    shown = b""
-    while True:
-        try:
-            part = os.read(ours, 4096)
-        except OSError:  # how Linux says that the other side has closed
-            break
-        if not part:
-            break
-        shown += part
-    assert process.wait() == 0
+    shown = shown_on_a_terminal([sys.executable, "-m", "aeclaims", *DRAWN])
     assert "affine layers 2-2-2" in shown.decode()
     assert "epoch 200" in shown.decode()
 

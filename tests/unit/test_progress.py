@@ -1,10 +1,9 @@
 """Long trainings show progress on a terminal, and nothing anywhere else."""
 
-import os
 import subprocess
 import sys
 
-import pytest
+from tests.terminals import shown_on_a_terminal
 
 SCRIPT = """
 from aeclaims import *
@@ -19,20 +18,6 @@ def test_a_pipe_stays_silent():
 
 
 def test_a_terminal_shows_the_epochs():
-    pty = pytest.importorskip("pty", reason="no terminals to open here")
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=theirs, stderr=theirs,
-                               env={**os.environ, "TERM": "xterm", "COLUMNS": "100"})
-    os.close(theirs)
-    shown = b""
-    while True:
-        try:
-            part = os.read(ours, 4096)
-        except OSError:  # how Linux says that the other side has closed
-            break
-        if not part:
-            break
-        shown += part
-    assert process.wait() == 0
+    shown = shown_on_a_terminal([sys.executable, "-c", SCRIPT], TERM="xterm", COLUMNS="100")
     assert b"training on reference" in shown
     assert b"400" in shown
