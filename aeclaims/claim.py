@@ -8,7 +8,7 @@ import pytest
 
 from aeclaims.experiment import Experiment
 from aeclaims.formats import FORMATS
-from aeclaims.judge import Share
+from aeclaims.judge import ALPHA, Share
 from aeclaims.run import Run
 
 Kind = Literal["theorem", "observation"]
@@ -57,13 +57,12 @@ class Claim:
             raise ValueError(f"claim {self.id}: finding {self.finding!r} with nuance {self.nuance!r}; every finding but "
                              "'holds' says for which share, or where, or what holds instead")
 
-    @property
-    def fewest_seeds(self) -> int:
-        """The least number of seeds with which each of its judges can fail.
+    def fewest_seeds(self, alpha: float = ALPHA) -> int:
+        """The least number of seeds with which each of its judges can fail, where the suite errs with `alpha` at most.
 
         A theorem's judge can with one, but only of two can one replica leak into the other.
         """
-        return max(self.least_seeds, *(share.fewest_seeds for share in self.shares), 2)
+        return max(self.least_seeds, *(share.fewest_seeds(alpha) for share in self.shares), 2)
 
 
 def claim(

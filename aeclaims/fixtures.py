@@ -47,12 +47,11 @@ def judge(request: pytest.FixtureRequest) -> "Judge":
     """Judges the claim; keeps what it measured for the report."""
     from aeclaims.judge import Judge
 
-    granted = 1.0
+    session, granted = session_of(request.config), 1.0
     if claim_of(request.node) is not None:
-        session = session_of(request.config)
         granted = session.backend.granted(session.settings.dtype)
     own = request.config.getoption("claims_optimizer")
-    judge = request.node.stash[JUDGE] = Judge(granted, "" if own is None else str(own))
+    judge = request.node.stash[JUDGE] = Judge(granted, "" if own is None else str(own), session.settings.alpha)
     return judge
 
 

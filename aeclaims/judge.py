@@ -13,9 +13,14 @@ import scipy
 from aeclaims.experiment import Adam
 from aeclaims.run import Double, Run
 
-# The most that one side of one share may err: a claim that is true to the letter fails with at most this probability
-# over the draw of the seeds. The seeds of a default run are fixed, so that a stack that passes once passes always.
+# --claims-alpha: a suite whose every claim is true to the letter fails with at most this probability over the draw of the
+# seeds. The seeds of a default run are fixed, so that a stack that passes once passes always.
 ALPHA = 1e-6
+# It is split: each stated side of a share gets a 60th, each p-value, which costs no seeds, a 1,000th. The suite has 55 of the
+# one and 45 of the other: a test adds them up.
+SIDES, P_VALUES = 60, 1000
+# How surely the shifts are noticed that a share's judge says it notices.
+POWER = 0.9
 # Of the interval reported with a share (Clopper and Pearson, exact); the verdict is the test's, not the interval's.
 CONFIDENCE = 0.99
 AGREEMENT = "agreement with the reference, which trains Adam"
@@ -42,12 +47,11 @@ class ClaimFailed(AssertionError):
 class Share:
     """The share of all seeds of which something is claimed: at least, or at most, or between.
 
-    Judged by the exact binomial test, each side apart with error rate `alpha`.
+    Judged by the exact binomial test, each side apart.
     """
 
     at_least: float = 0.0
     at_most: float = 1.0
-    alpha: float = ALPHA
 
     def __post_init__(self) -> None:
         if not 0 <= self.at_least <= self.at_most <= 1 or (self.at_least, self.at_most) == (0, 1):
@@ -55,26 +59,45 @@ class Share:
                              "give shares in [0, 1], one of them short of that")
 
     @property
-    def fewest_seeds(self) -> int:
-        """The least number of seeds with which each stated side can fail.
+    def sides(self) -> int:
+        """How many are stated: one, or both."""
+        return (self.at_least > 0) + (self.at_most < 1)
+
+    def fewest_seeds(self, alpha: float = ALPHA) -> int:
+        """The least number of seeds with which each stated side can fail, where the suite errs with `alpha` at most.
 
         `at_least` fails soonest where no seed has it, which has probability (1 - at_least)^S; `at_most` where all have.
         """
-        sides = [base for base in (1 - self.at_least, self.at_most) if base < 1]
-        return max(1 if base == 0 else math.ceil(math.log(self.alpha) / math.log(base)) for base in sides)
+        bases = [base for base in (1 - self.at_least, self.at_most) if base < 1]
+        return max(1 if base == 0 else math.ceil(math.log(alpha / SIDES) / math.log(base)) for base in bases)
+
+    def noticed(self, size: int, alpha: float = ALPHA) -> str:
+        """The true shares nearest to those claimed that `size` seeds tell from them, nine times in ten."""
+        found = []
+        if self.at_least > 0 and (fails := _most_that_fail(size, self.at_least, alpha / SIDES)) >= 0:
+            found.append(f"{scipy.special.bdtri(fails, size, POWER) if fails < size else 1:.3g} or less")
+        if self.at_most < 1 and (fails := _most_that_fail(size, 1 - self.at_most, alpha / SIDES)) >= 0:
+            found.append(f"{1 - scipy.special.bdtri(fails, size, POWER) if fails < size else 0:.3g} or more")
+        return f"a true share of {', or of '.join(found)}, {POWER:.0%} of times" if found else "nothing: too few seeds"
 
     def __str__(self) -> str:
         least, most = f"at least {self.at_least:.4g}", f"at most {self.at_most:.4g}"
         return " and ".join([least] * (self.at_least > 0) + [most] * (self.at_most < 1))
 
 
+def _most_that_fail(size: int, share: float, alpha: float) -> int:
+    """The most hits of `size` that a share of at least that has with a probability below alpha; -1 where not even none."""
+    return int(np.searchsorted(scipy.special.bdtr(np.arange(size + 1), size, share), alpha)) - 1
+
+
 @dataclass(frozen=True)
 class Statement:
-    """One thing that a claim was judged by: what, within which bound, and why that bound."""
+    """One thing that a claim was judged by: what, within which bound, why that bound, and the least shift that it notices."""
 
     what: str
     bound: str
     because: str
+    notices: str
 
 
 @dataclass
@@ -83,10 +106,13 @@ class Judge:
 
     granted: how many times the usual rounding errors the backend's record grants it, with its evidence.
     optimizer: the user's own, which trains in Adam's place. What is said of Adam is then left out, and noted.
+    alpha: with which the whole suite errs at most.    spent: what of it this claim has had so far.
     """
 
     granted: float = 1.0
     optimizer: str = ""
+    alpha: float = ALPHA
+    spent: float = 0.0
     left_out: list[str] = field(default_factory=list)
     measured: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -101,6 +127,12 @@ class Judge:
         self.measured |= {name: float(value) for name, value in numbers.items()}
         if floor is not None:
             self.floor = float(floor)
+
+    def p_value(self) -> float:
+        """The error rate of one p-value, or of a bound that chance may leave with such a probability; it is then spent."""
+        rate = self.alpha / P_VALUES
+        self.spent += rate
+        return rate
 
     def every(
         self,
@@ -121,7 +153,7 @@ class Judge:
             raise ValueError(f"{what}: give at_least or at_most; a judge without a bound cannot fail")
         if numbers.shape[-1:] != (len(seeds),):
             raise ValueError(f"{what}: values of shape {numbers.shape} for {len(seeds)} seeds")
-        if self._is_empty(numbers.size, Statement(what, _bounds(low, high), because)):
+        if self._is_empty(numbers.size, Statement(what, _bounds(low, high), because, _margins(numbers, low, high))):
             return
         inside = (numbers >= low) & (numbers <= high)
         if not inside.all():
@@ -148,22 +180,23 @@ class Judge:
         hit = np.asarray(hits)
         if hit.dtype != bool or hit.shape != (len(seeds),):
             raise ValueError(f"{what}: hits of type {hit.dtype} and shape {hit.shape}; one bool for each seed is needed")
-        if self._is_empty(hit.size, Statement(what, f"{share} of seeds", because)):
+        count, size, alpha = int(hit.sum()), hit.size, self.alpha / SIDES
+        if self._is_empty(size, Statement(what, f"{share} of seeds", because, share.noticed(size, self.alpha))):
             return
-        count, size = int(hit.sum()), hit.size
+        self.spent += share.sides * alpha
         self.measure(**{name: count / size})
         interval = scipy.stats.binomtest(count, size).proportion_ci(CONFIDENCE)
         self.intervals[name] = (float(interval.low), float(interval.high))
-        if size < share.fewest_seeds:
-            self.not_exercised.append(f"{what}: with {size} seeds it could not fail; {share.fewest_seeds} are needed")
+        if size < (needed := share.fewest_seeds(self.alpha)):
+            self.not_exercised.append(f"{what}: with {size} seeds it could not fail; {needed} are needed")
         too_few = scipy.special.bdtr(count, size, share.at_least)  # P(X <= count)
         too_many = scipy.special.bdtrc(count - 1, size, share.at_most) if count else 1.0  # P(X >= count)
         for is_stated, chance in ((share.at_least > 0, too_few), (share.at_most < 1, too_many)):
-            if is_stated and not chance >= share.alpha:
+            if is_stated and not chance >= alpha:
                 wrong = np.flatnonzero(~hit if chance is too_few else hit)
                 worst = seeds[int(wrong[0])] if len(wrong) else seeds[0]
                 self._fail(what, because, f"{count} of {size} seeds ({count / size:.3f}), claimed {share}; were that so, "
-                           f"the chance of it would be {chance:.1e}, below {share.alpha:.0e}", hit.astype(float), worst)
+                           f"the chance of it would be {chance:.1e}, below {alpha:.1e}", hit.astype(float), worst)
 
     def agrees(
         self,
@@ -231,6 +264,20 @@ def _bounds(low: npt.NDArray[Any], high: npt.NDArray[Any]) -> str:
             least, most = (f"{float(value):.4g}" for value in (side.min(), side.max()))
             sides.append(f"{name} {least}" + f" to {most}" * (least != most))
     return ", ".join([*sides, "every seed"])
+
+
+def _margins(numbers: Double, low: npt.NDArray[Any], high: npt.NDArray[Any]) -> str:
+    """The least shifts of one value that would have been a failure."""
+    if not numbers.size:
+        return ""
+    sides = []
+    with np.errstate(invalid="ignore"):
+        distances = {"lower": numbers - low, "higher": high - numbers}
+    for name, distance in distances.items():
+        if np.isfinite(distance).any():
+            least = float(np.nanmin(distance))
+            sides.append(f"by {f'{least:.2g}' if least else 'anything'} {name}")
+    return "one value " + " or ".join(sides)
 
 
 def _number(value: Any) -> str:

@@ -49,6 +49,16 @@ def _dtype(text: str) -> str:
     return text
 
 
+def _alpha(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= 0.1:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a probability above 0, of at most 0.1, such as 1e-6")
+    return number
+
+
 def _optimizer(text: str) -> "OwnOptimizer":
     from aeclaims.own_optimizer import InvalidOptimizer, parse
 
@@ -89,6 +99,8 @@ OPTIONS = (
     Option("seed-base", 0, lambda text: _whole(0, text), "the first seed"),
     Option("processes", None, lambda text: _whole(1, text),
            "processes that train on a CPU while claims are judged (default: as many as there are processors; 1: pytest's own)"),
+    Option("alpha", 1e-6, _alpha,
+           "with which probability a sound stack may fail the suite by chance, all claims together: it is split over them"),
     Option("ladder", False, bool, "with -m conformance: judge torch-loop, torch-eager, compilers and CUDA graphs, in that order"),
     Option("quick", False, bool, "with -m claims: only what finds most faults soonest, in 15 s; conformance checks among it"),
     Option("selftest", False, bool, "judge the suite: which faults of aeclaims.faults it kills, by what, how soon; -k selects"),

@@ -17,7 +17,7 @@ from aeclaims import backends, processors
 from aeclaims.ahead import Ahead, can_copy_processes
 from aeclaims.claim import Claim
 from aeclaims.experiment import Experiment
-from aeclaims.judge import ClaimFailed
+from aeclaims.judge import ALPHA, ClaimFailed
 from aeclaims.own_optimizer import OwnOptimizer
 from aeclaims.run import Run
 from aeclaims.start import Start
@@ -36,6 +36,7 @@ class Settings:
     scale: int
     seed_base: int
     processes: int | None
+    alpha: float
     ladder: bool
     xfails: dict[str, Known] | None
     json: Path | None
@@ -52,6 +53,8 @@ class Settings:
                  f"--claims-seeds {seeds}", f"--claims-seed-base {seed_base}"]
         if self.optimizer is not None:
             parts.append(f"--claims-optimizer {shlex.quote(str(self.optimizer))}")
+        if self.alpha != ALPHA:
+            parts.append(f"--claims-alpha {self.alpha:g}")
         return " ".join(parts + [f"--claims-device {self.device}"] * (self.device != "cpu"))
 
 
@@ -108,7 +111,7 @@ class Session:
         count = self.settings.seeds
         if count is None:
             on_reference = claim.reference_seeds if self.settings.backend == "reference" else 0
-            count = max(claim.fewest_seeds, on_reference) * self.settings.scale
+            count = max(claim.fewest_seeds(self.settings.alpha), on_reference) * self.settings.scale
         return range(self.settings.seed_base, self.settings.seed_base + count)
 
     def plan(self, claims: Iterable[Claim]) -> None:
@@ -178,7 +181,8 @@ class Session:
             "python": python_version(), "backend": self.settings.backend, "device": self.settings.device,
             "optimizer": None if self.settings.optimizer is None else str(self.settings.optimizer),
             "dtype": self.settings.dtype, "seeds": self.settings.seeds or max((c["seeds"] for c in claims), default=0),
-            "seed_base": self.settings.seed_base, "seconds": round(time.monotonic() - self.begun, 3), "claims": claims,
+            "seed_base": self.settings.seed_base, "alpha": self.settings.alpha,
+            "seconds": round(time.monotonic() - self.begun, 3), "claims": claims,
         }  # fmt: skip
 
     def header(self) -> str:

@@ -18,5 +18,5 @@ NOT_MOST = Share(at_most=2 / 3)
 # One is at least as good as another for three seeds of four: 0.74 to 0.80 of 256.
 MORE_OFTEN = Share(at_least=1 / 2)
 # An observation of few seeds, each of which costs minutes: it fails where none of two has what all should have.
-ALL_OF_FEW = Share(at_least=0.9995)
-NONE_OF_FEW = Share(at_most=0.0005)
+ALL_OF_FEW = Share(at_least=0.9999)
+NONE_OF_FEW = Share(at_most=0.0001)

@@ -10,7 +10,7 @@ from aeclaims.claim import Train, claim
 from aeclaims.claims.setups import LISTING, LISTING_SGD, SIGMOID_UNIFORM, class_floor
 from aeclaims.claims.shares import ALMOST_ALL
 from aeclaims.experiment import IDENTITY, SIGMOID, Adam, Bernoulli, Beta, Experiment, Loss, Rows, Uniform, affine
-from aeclaims.judge import ALPHA, Judge
+from aeclaims.judge import Judge
 from aeclaims.run import forward
 
 BCE_FORMS: tuple[Loss, ...] = ("bce", "bce_logits")
@@ -40,7 +40,7 @@ def test_the_closed_form_equals_quadrature_and_what_the_stack_cannot_undercut(tr
         run = train(one_batch(Beta(a, b, features=2), "bce"))
         entropy = floors.entropy(run.start.rows())
         # Hoeffding: the mean of n numbers in [0, ln 2] errs by more than this with probability alpha.
-        reach = math.log(2) * math.sqrt(math.log(2 / ALPHA) / (2 * len(run.seeds) * 3000 * 2))
+        reach = math.log(2) * math.sqrt(math.log(2 / judge.p_value()) / (2 * len(run.seeds) * 3000 * 2))
         judge.every([entropy.mean()], at_least=expected - reach, at_most=expected + reach, seeds=run.seeds[:1],
                     what=f"entropy of drawn Beta({a}, {b}) rows about its expectation", because="Hoeffding's inequality")
         judge.every(run.epoch_loss, at_least=entropy - floors.rounding(run.start.dtype, entropy), seeds=run.seeds,

@@ -10,7 +10,7 @@ from aeclaims.claim import Train, claim
 from aeclaims.claims.setups import LINEAR_DECAY, LISTING, LISTING_AS_IT_READS, LISTING_DECAY, LISTING_SGD
 from aeclaims.claims.shares import ALMOST_ALL, NEXT_TO_NONE, SEVEN_EIGHTHS, THREE_QUARTERS
 from aeclaims.experiment import Adam, Experiment, Uniform, affine
-from aeclaims.judge import ALPHA, Judge
+from aeclaims.judge import Judge
 
 
 @claim("listing-converges", where="listing below the answer", kind="observation", reference_seeds=16,
@@ -111,7 +111,8 @@ def test_signs_of_centred_uniform_rows_are_fair_bits(train: Train, judge: Judge)
     judge.measure(floor=floors.entropy(bits).max(), share_of_ones=ones / count, p_fair=chance, p_independent=together)
     judge.every(np.isin(bits, (0, 1)).all(axis=(1, 2)), at_least=1, seeds=range(len(bits)), what="signs are 0 or 1",
                 because="a uniform float32 is exactly 1/2 once in 2^24; it counts as 0")
-    judge.every([chance, together], at_least=ALPHA, seeds=(0, 1), what="chance of such bits, were they fair and independent",
+    judge.every([chance, together], at_least=[judge.p_value(), judge.p_value()], seeds=(0, 1),
+                what="chance of such bits, were they fair and independent",
                 because="P(u > 1/2) = 1/2: a binomial test of each bit, and a chi-square test of all 1,024 patterns of ten")
     judge.every(floors.entropy(bits), at_least=0, at_most=0, seeds=range(len(bits)), what="entropy of the bits",
                 because="0 ln 0 = 0: log-loss of bits has floor 0")

@@ -8,13 +8,10 @@ import numpy as np
 
 from aeclaims.backends import Lacking
 from aeclaims.formats import FORMATS
-from aeclaims.judge import ALPHA, Judge
+from aeclaims.judge import P_VALUES, Judge
 from aeclaims.stack import Stack
 
-# Sound random numbers fail one of the p-value checks with probability ALPHA at most: each gets its share of it.
-P_VALUES = 14
-LEAST_P = ALPHA / P_VALUES
-WHY_P = f"sound random numbers are rejected with probability {LEAST_P:.0e} at most, all p-value checks together with {ALPHA:.0e}"
+WHY_P = f"sound random numbers are rejected with one part in {P_VALUES:,} of the suite's error rate"
 
 
 class Torch(NamedTuple):

@@ -7,7 +7,7 @@ import numpy as np
 import scipy
 
 from aeclaims.claim import conformance
-from aeclaims.conformance.direct import LEAST_P, WHY_P, Torch, host, number, seeded, under_test
+from aeclaims.conformance.direct import WHY_P, Torch, host, number, seeded, under_test
 from aeclaims.judge import Judge
 from aeclaims.stack import Stack
 
@@ -22,15 +22,15 @@ def test_uniform_numbers_are_uniform(stack: Stack, judge: Judge) -> None:
     with seeded(torch, stack.seeds[0]):
         drawn = host(torch.module.rand(COUNT, dtype=torch.dtype, device=torch.device))
     number(judge, drawn.min(), at_least=0.0, what="least number", because="the support is [0, 1)")
-    number(judge, drawn.max(), at_least=1 + np.log(LEAST_P) / COUNT, at_most=float(np.nextafter(1, 0)), what="largest number",
-           because=f"P(all < 1 - d) = (1 - d)^n. {WHY_P}")
-    number(judge, scipy.stats.kstest(drawn, "uniform").pvalue, at_least=LEAST_P, what="p-value of Kolmogorov and Smirnov",
+    number(judge, drawn.max(), at_least=1 + np.log(judge.p_value()) / COUNT, at_most=float(np.nextafter(1, 0)),
+           what="largest number", because=f"P(all < 1 - d) = (1 - d)^n. {WHY_P}")
+    number(judge, scipy.stats.kstest(drawn, "uniform").pvalue, at_least=judge.p_value(), what="p-value of Kolmogorov and Smirnov",
            because=WHY_P)
     values = 2.0 ** BITS[stack.dtype]
     ties = COUNT - len(np.unique(drawn))
-    number(judge, ties, at_most=scipy.stats.poisson.isf(LEAST_P, COUNT**2 / 2 / values), what="numbers that were drawn before",
-           because=f"of 2^{BITS[stack.dtype]} values, n^2/2 pairs tie by chance. {WHY_P}")
-    number(judge, int((drawn[1:] == drawn[:-1]).sum()), at_most=scipy.stats.poisson.isf(LEAST_P, COUNT / values),
+    number(judge, ties, at_most=scipy.stats.poisson.isf(judge.p_value(), COUNT**2 / 2 / values),
+           what="numbers that were drawn before", because=f"of 2^{BITS[stack.dtype]} values, n^2/2 pairs tie by chance. {WHY_P}")
+    number(judge, int((drawn[1:] == drawn[:-1]).sum()), at_most=scipy.stats.poisson.isf(judge.p_value(), COUNT / values),
            what="numbers that repeat the one before", because=f"n pairs of 2^{BITS[stack.dtype]} values. {WHY_P}")
 
 
@@ -63,7 +63,7 @@ def test_normal_numbers_are_normal(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     with seeded(torch, stack.seeds[0]):
         drawn = host(torch.module.randn(COUNT, dtype=torch.dtype, device=torch.device))
-    number(judge, scipy.stats.kstest(drawn, "norm").pvalue, at_least=LEAST_P, what="p-value of Kolmogorov and Smirnov",
+    number(judge, scipy.stats.kstest(drawn, "norm").pvalue, at_least=judge.p_value(), what="p-value of Kolmogorov and Smirnov",
            because=WHY_P)
 
 
@@ -76,7 +76,7 @@ def test_bernoulli_numbers_have_their_share(stack: Stack, judge: Judge) -> None:
             drawn = host(torch.module.bernoulli(asked))
         number(judge, float(((drawn != 0) & (drawn != 1)).sum()), at_most=0, what="numbers that are neither 0 nor 1",
                because="they are bits")
-        number(judge, scipy.stats.binomtest(int(drawn.sum()), COUNT, p).pvalue, at_least=LEAST_P,
+        number(judge, scipy.stats.binomtest(int(drawn.sum()), COUNT, p).pvalue, at_least=judge.p_value(),
                what=f"p-value of the share at p = {p}", because=WHY_P)
 
 
@@ -96,7 +96,7 @@ def test_permutations_hold_each_row_once_and_are_uniform(stack: Stack, judge: Ju
     counts = np.array([np.bincount(short[:, place], minlength=8) for place in range(8)])
     expected = len(short) / 8
     statistic = float(((counts - expected) ** 2 / expected).sum()) * 7 / 8
-    number(judge, scipy.stats.chi2.sf(statistic, 49), at_least=LEAST_P, what="p-value of rows by places",
+    number(judge, scipy.stats.chi2.sf(statistic, 49), at_least=judge.p_value(), what="p-value of rows by places",
            because=f"chi-square with 7 x 7 degrees of freedom. {WHY_P}")
 
 
@@ -113,7 +113,7 @@ def test_layers_start_as_documented(stack: Stack, judge: Judge) -> None:
             number(judge, float(np.abs(both).max()), at_most=bound * (1 + torch.eps),
                    what=f"largest of the {name} of two layers, {inputs} inputs",
                    because="Kaiming's uniform initialisation with a = sqrt(5)")
-            number(judge, scipy.stats.kstest(both, "uniform", (-bound, 2 * bound)).pvalue, at_least=LEAST_P,
+            number(judge, scipy.stats.kstest(both, "uniform", (-bound, 2 * bound)).pvalue, at_least=judge.p_value(),
                    what=f"p-value of the {name} of two layers, {inputs} inputs", because=WHY_P)
         number(judge, float((one[0] == other[0]).mean()), at_most=0.01, what="share of weights that the next layer repeats",
                because="each layer draws its own")

@@ -9,7 +9,7 @@ from aeclaims import floors
 from aeclaims.claim import conformance
 from aeclaims.conformance.direct import number
 from aeclaims.experiment import Adam, Experiment, Uniform, affine
-from aeclaims.judge import ClaimFailed, Judge, Share
+from aeclaims.judge import SIDES, ClaimFailed, Judge, Share
 from aeclaims.run import Run
 from aeclaims.start import Start
 
@@ -33,7 +33,7 @@ def test_epochs_to_a_bound_are_those_of_the_first_loss_below_it(judge: Judge) ->
              seeds=1, is_quick=True)
 def test_judges_reject_what_they_must_and_nothing_else(judge: Judge) -> None:
     def share(count: int, share: Share) -> Callable[[Judge], None]:
-        return lambda own: own.share(np.arange(20) < count, share, what="", because="", seeds=range(20))
+        return lambda own: own.share(np.arange(40) < count, share, what="", because="", seeds=range(40))
 
     def every(value: float) -> Callable[[Judge], None]:
         return lambda own: own.every([0.0, value], at_least=-1.0, at_most=1.0, what="", because="", seeds=(0, 1))
@@ -41,13 +41,13 @@ def test_judges_reject_what_they_must_and_nothing_else(judge: Judge) -> None:
     cases = {"NaN": (every(math.nan), True), "infinity": (every(math.inf), True), "2 of at most 1": (every(2), True),
              "1 of at most 1": (every(1), False), "-1 of at least -1": (every(-1), False), "-2 of at least -1": (every(-2), True)}
     for at in (0.25, 0.5):
-        # P(X >= k) of Binomial(20, p), by its terms: the first k for which that is below the judge's error rate.
-        tails = np.cumsum([math.comb(20, k) * at**k * (1 - at) ** (20 - k) for k in range(20, -1, -1)])[::-1]
-        least = int(np.flatnonzero(tails < Share(at_most=at).alpha)[0])
+        # P(X >= k) of Binomial(40, p), by its terms: the first k for which that is below the judge's error rate.
+        tails = np.cumsum([math.comb(40, k) * at**k * (1 - at) ** (40 - k) for k in range(40, -1, -1)])[::-1]
+        least = int(np.flatnonzero(tails < Judge().alpha / SIDES)[0])
         for is_most, bound in ((True, Share(at_most=at)), (False, Share(at_least=1 - at))):
             for count, is_rejected in ((least - 1, False), (least, True)):
-                own = count if is_most else 20 - count
-                cases[f"{own} of 20, {bound}"] = share(own, bound), is_rejected
+                own = count if is_most else 40 - count
+                cases[f"{own} of 40, {bound}"] = share(own, bound), is_rejected
     for name, (judged, is_rejected) in cases.items():
         number(judge, float(_rejects(judged)), at_least=is_rejected, at_most=is_rejected, what=f"whether a judge rejects {name}",
                because="by the definition, or by the terms of the binomial distribution")

@@ -199,7 +199,7 @@ FAULTS = (
           replaced(reached(lambda loss, bound: loss <= bound), REACHED), epochs_to(0.25)),
     Fault("H06-share", "a share's judge counts one hit too few", "P(X < k) for P(X <= k)",
           "alarms a little more often than stated", replaced(inclusive, "aeclaims.judge.Judge.share"), rejected(
-              lambda judge: judge.share([True], Share(at_most=0.0000001), what="hits", because="", seeds=(0,)))),
+              lambda judge: judge.share([True], Share(at_most=1e-9), what="hits", because="", seeds=(0,)))),
     Fault("H07", "a replica that is NaN counts as having got there", "not (loss >= bound) for loss < bound",
           "replicas that diverge pass", replaced(reached(lambda loss, bound: ~(loss >= bound)), REACHED), epochs_to(0.3)),
     Fault("H07-judge", "NaN lies within a judge's bounds", "not (value > bound) for value <= bound", "replicas that diverge pass",

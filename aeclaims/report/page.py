@@ -12,7 +12,7 @@ from aeclaims.judge import Verdict
 from aeclaims.report.table import number
 
 MARKS = {Verdict.HELD: "✓", Verdict.FAILED: "✗", Verdict.EXPECTED_FAILURE: "≈", Verdict.NOT_EXERCISED: "○"}
-FACTS = ("seeds", "seed_base", "seconds", "aeclaims", "torch", "numpy", "python")
+FACTS = ("seeds", "seed_base", "alpha", "seconds", "aeclaims", "torch", "numpy", "python")
 
 
 class NoRun(ValueError):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from aeclaims.claim import Claim
-from aeclaims.judge import ALPHA, ClaimFailed, Judge, Verdict
+from aeclaims.judge import ClaimFailed, Judge, Verdict
 from aeclaims.session import Session
 
 
@@ -47,7 +47,8 @@ def settle(
     return {
         "id": claim.id, "where": claim.where, "kind": claim.kind, "says": claim.says,
         "finding": claim.finding, "nuance": claim.nuance, "verdict": str(verdict),
-        "backend": session.settings.backend, "seeds": len(seeds), "floor": _finite(judge.floor),
+        "backend": session.settings.backend, "seeds": len(seeds), "alpha": judge.spent,
+        "floor": _finite(judge.floor),
         "measured": {name: _finite(value) for name, value in judge.measured.items()},
         "intervals": judge.intervals,
         "statements": [vars(statement) for statement in judge.statements], "trainings": trainings,
@@ -65,8 +66,8 @@ def node(item: pytest.Item) -> str:
 
 def properties(result: dict[str, Any]) -> list[tuple[str, object]]:
     """What JUnit's XML has of a result: its id, verdict, floor, seeds, error rate, the command, and all that was measured."""
-    kept = {key: result[key] for key in ("id", "kind", "verdict", "floor", "seeds", "replay") if result[key] is not None}
-    return [(f"claim.{name}", value) for name, value in (kept | {"alpha": ALPHA} | result["measured"]).items()]
+    kept = {key: result[key] for key in ("id", "kind", "verdict", "floor", "seeds", "alpha", "replay") if result[key] is not None}
+    return [(f"claim.{name}", value) for name, value in (kept | result["measured"]).items()]
 
 
 def _finite(value: float | None) -> float | str | None:

@@ -2,6 +2,7 @@
 
 import io
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,9 +21,12 @@ MOST_NUMBERS = 4
 
 
 def print_table(reporter: pytest.TerminalReporter, results: list[dict[str, Any]]) -> None:
-    """Print the verdicts, and how many there are of each."""
+    """Print the verdicts, and how many there are of each; with -v also what each was judged by, and what that notices."""
     reporter.section("claims", sep="=")
     reporter.write_line(_render(table(results), reporter).rstrip("\n"))
+    if reporter.verbosity > 0:
+        for line in judged_by(results):
+            reporter.write_line(line)
     for line in counts(results):
         reporter.write_line(line)
 
@@ -47,10 +51,21 @@ def table(results: list[dict[str, Any]]) -> Table:
     return table
 
 
+def judged_by(results: list[dict[str, Any]]) -> Iterator[str]:
+    """Of each claim what it was judged by: the bound, and the least shift that would have been noticed."""
+    for result in results:
+        yield f"{result['id']}:"
+        for statement in result["statements"]:
+            yield f"  {statement['what']}: {statement['bound']}; notices {statement['notices']}"
+
+
 def counts(results: list[dict[str, Any]]) -> list[str]:
     """How many there are of each verdict, and a line for what was left out or not exercised."""
     found = Counter(result["verdict"] for result in results)
     lines = [", ".join(f"{found[v]} {v}" for v in Verdict if found[v]) + f" of {len(results)} claims"]
+    chance = sum(result["alpha"] for result in results)
+    if chance:
+        lines.append(f"by chance a sound stack fails one of them with a probability of {chance:.2g} at most")
     lines += dict.fromkeys(result["note"] for result in results if result.get("note"))
     for result in results:
         if result["verdict"] == Verdict.HELD and result.get("left_out"):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from aeclaims import options
+from aeclaims.judge import ALPHA, P_VALUES, SIDES
 
 CLAIM = """
     from aeclaims.claim import claim
@@ -98,14 +99,14 @@ def test_a_failure_stands_alone_and_its_replay_command_fails_again(claims, pytes
 def test_too_few_seeds_are_not_exercised_and_never_held(claims):
     result = claims("-k", "falls", "--claims-seeds", "3")
     result.assert_outcomes(skipped=1, deselected=1)
-    result.stdout.fnmatch_lines(["*not exercised*", "not exercised: falls: *20 are needed*"])
+    result.stdout.fnmatch_lines(["*not exercised*", "not exercised: falls: *26 are needed*"])
     assert "held of" not in result.stdout.str()
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 def test_the_default_seeds_are_the_fewest_that_can_fail_and_256_on_the_reference(claims, pytester):
     claims("--claims-json", "out.json", "-k", "falls", backend="torch-eager").assert_outcomes(passed=1, deselected=1)
-    assert read(pytester)["claims"][0]["seeds"] == 20
+    assert read(pytester)["claims"][0]["seeds"] == 26
     claims("--claims-json", "out.json", "-k", "falls").assert_outcomes(passed=1, deselected=1)
     assert read(pytester)["claims"][0]["seeds"] == 256
 
@@ -115,15 +116,15 @@ def read(pytester):
 
 
 def test_the_json_holds_every_claim_also_when_one_fails(claims, pytester):
-    result = claims("--claims-json", "out.json", "--claims-seeds", "24")
+    result = claims("--claims-json", "out.json", "--claims-seeds", "26")
     result.assert_outcomes(passed=1, failed=1)
     found = read(pytester)
     assert set(found) == {"aeclaims", "torch", "numpy", "python", "backend", "device", "optimizer", "dtype", "seeds", "seed_base",
-                          "seconds", "claims"}
-    assert (found["backend"], found["seeds"], found["seed_base"]) == ("reference", 24, 0)
+                          "alpha", "seconds", "claims"}
+    assert (found["backend"], found["seeds"], found["seed_base"]) == ("reference", 26, 0)
     held, failed = found["claims"]
     fields = {"id", "where", "kind", "says", "verdict", "backend", "seeds", "floor", "measured", "because", "seconds", "replay",
-              "finding", "nuance", "intervals", "statements", "trainings", "left_out", "note"}
+              "finding", "nuance", "intervals", "statements", "trainings", "left_out", "note", "alpha"}
     assert set(held) == set(failed) == fields
     assert (held["id"], held["verdict"], held["floor"], held["kind"]) == ("falls", "held", 0.0, "observation")
     assert held["measured"]["share"] == 1
@@ -133,7 +134,7 @@ def test_the_json_holds_every_claim_also_when_one_fails(claims, pytester):
     assert [statement["what"] for statement in held["statements"]] == ["falls"]
     (training,) = held["trainings"]
     assert training["epochs"] == [1, 2, 3]
-    assert len(training["curves"]) == 24
+    assert len(training["curves"]) == 24  # the most that are kept without a report
     assert training["quantiles"]["1"][0] == pytest.approx(held["measured"]["worst"], rel=1e-3)
     assert (failed["id"], failed["verdict"], failed["floor"]) == ("negative", "failed", None)
     assert failed["replay"].startswith("pytest --pyargs test_claims::test_negative -m claims --claims-backend reference")
@@ -150,13 +151,13 @@ def test_an_expected_failure_has_its_own_verdict(claims, pytester):
     marked = 'import pytest\n@pytest.mark.xfail(reason="known")\n@claim("negative"'
     source = textwrap.dedent(CLAIM).replace('@claim("negative"', marked)
     pytester.makepyfile(test_claims=source)
-    result = claims("--claims-json", "out.json", "--claims-seeds", "24")
+    result = claims("--claims-json", "out.json", "--claims-seeds", "26")
     result.assert_outcomes(passed=1, xfailed=1)
     assert read(pytester)["claims"][1]["verdict"] == "expected failure"
 
 
 def test_a_training_that_several_claims_look_at_is_done_once(claims):
-    result = claims("-rA", "--claims-seeds", "20", backend="mine:counting")
+    result = claims("-rA", "--claims-seeds", "26", backend="mine:counting")
     assert result.stdout.str().count("TRAINED 1") == 1
     assert "TRAINED 2" not in result.stdout.str()
 
@@ -266,6 +267,8 @@ WRONG = [
     (("--claims-dtype", "float8"), "'float8': give one of float64, float32, bfloat16, float16"),
     (("--claims-seeds", "0"), "'0': give a whole number of at least 1"),
     (("--claims-seeds", "many"), "'many': give a whole number of at least 1"),
+    (("--claims-alpha", "2"), "'2': give a probability above 0, of at most 0.1, such as 1e-6"),
+    (("--claims-alpha", "nan"), "'nan': give a probability above 0"),
     (("--claims-seed-base", "-1"), "'-1': give a whole number of at least 0"),
     (("--claims-json", "no/such/folder/out.json"), "'no/such/folder/out.json' cannot be written"),
     (("--claims-json", "."), "'.' cannot be written"),
@@ -302,7 +305,7 @@ def test_the_fixtures_are_for_claims_only(pytester):
 
 def test_under_xdist_the_controller_has_every_result(claims, pytester):
     pytest.importorskip("xdist")
-    result = claims("-n", "2", "--claims-json", "out.json", "--claims-seeds", "24")
+    result = claims("-n", "2", "--claims-json", "out.json", "--claims-seeds", "26")
     result.assert_outcomes(passed=1, failed=1)
     assert sorted(c["id"] for c in read(pytester)["claims"]) == ["falls", "negative"]
 
@@ -323,8 +326,33 @@ def test_the_readme_lists_every_option():
     assert set(re.findall(r"--claims-[a-z-]+", readme)) == {f"--claims-{option.name}" for option in options.OPTIONS}
 
 
+def test_a_smaller_error_rate_takes_more_seeds_and_the_replay_keeps_it(claims, pytester):
+    claims("--claims-json", "out.json", "--claims-alpha", "1e-9", "-k", "falls", backend="torch-eager")
+    found = read(pytester)
+    assert found["claims"][0]["seeds"] == 36  # 2^-36 < 1e-9 / 60 < 2^-35
+    assert found["claims"][0]["alpha"] == pytest.approx(1e-9 / 60)
+    assert found["claims"][0]["replay"].endswith("--claims-alpha 1e-09")
+
+
+def test_the_parts_of_all_shipped_judges_are_no_more_than_the_whole(pytester):
+    result = pytester.runpytest_subprocess(
+        "--pyargs", "aeclaims.claims", "-m", "claims and not slow", "--claims-backend", "reference", "--claims-seeds", "2",
+        "--claims-json", "out.json", "-p", "no:cacheprovider")
+    spent = sum(claim["alpha"] for claim in read(pytester)["claims"])
+    result.stdout.fnmatch_lines([f"by chance a sound stack fails one of them with a probability of {spent:.2g} at most"])
+    # The slow claim states two sides; conformance has 14 p-values.
+    assert spent + 2 * ALPHA / SIDES + 14 * ALPHA / P_VALUES <= ALPHA
+
+
+def test_with_v_each_judge_says_which_shift_it_would_have_noticed(claims):
+    # 11 of 40 is the most that 1/2 has with a probability below 1e-6 / 60; 0.202 has at most that nine times in ten.
+    shown = claims("-v", "-k", "falls", "--claims-seeds", "40").stdout
+    shown.fnmatch_lines(["falls:", "  falls: at least 0.5 of seeds; notices a true share of *or less, 90% of times"])
+    claims("-k", "falls", "--claims-seeds", "40").stdout.no_fnmatch_line("*notices*")
+
+
 def test_the_json_may_be_read_like_any_other_file(claims, pytester):
-    claims("--claims-json", "out.json", "--claims-seeds", "24", "-k", "falls")
+    claims("--claims-json", "out.json", "--claims-seeds", "26", "-k", "falls")
     (pytester.path / "other").touch()
     assert (pytester.path / "out.json").stat().st_mode == (pytester.path / "other").stat().st_mode
 
@@ -332,7 +360,7 @@ def test_the_json_may_be_read_like_any_other_file(claims, pytester):
 def test_scale_multiplies_the_default_seeds(claims, pytester):
     claims("--claims-json", "out.json", "-k", "falls", "--claims-scale", "3", backend="torch-eager").assert_outcomes(
         passed=1, deselected=1)
-    assert read(pytester)["claims"][0]["seeds"] == 60
+    assert read(pytester)["claims"][0]["seeds"] == 78
 
 
 def test_a_slow_claim_runs_only_where_it_is_named(claims, pytester):
@@ -363,7 +391,7 @@ def test_the_header_says_on_cuda_whether_products_are_rounded():
     from aeclaims.session import Session, Settings
 
     def header(device):
-        return Session(Settings("torch", device, None, "float32", None, 1, 0, None, False, None, None)).header()
+        return Session(Settings("torch", device, None, "float32", None, 1, 0, None, 1e-6, False, None, None)).header()
 
     assert "device cuda:1, float32, TF32 off; " in header("cuda:1")
     assert "TF32" not in header("cpu")
@@ -392,13 +420,13 @@ def test_under_xdist_too_a_device_that_is_not_there_is_a_usage_error(pytester):
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
 def test_junits_xml_carries_what_was_judged(claims, pytester, workers):
-    claims("--claims-seeds", "24", "--junitxml=junit.xml", *workers)
+    claims("--claims-seeds", "26", "--junitxml=junit.xml", *workers)
     cases = xml.etree.ElementTree.parse(pytester.path / "junit.xml").iter("testcase")
     found = [{p.get("name"): p.get("value") for p in case.iter("property")} for case in cases]
     by_id = {properties["claim.id"]: properties for properties in found if properties}
     assert set(by_id) == {"falls", "negative"}
     assert by_id["falls"]["claim.verdict"] == "held"
     assert by_id["negative"]["claim.verdict"] == "failed"
-    assert by_id["falls"]["claim.seeds"] == "24"
-    assert by_id["falls"]["claim.alpha"] == "1e-06"
+    assert by_id["falls"]["claim.seeds"] == "26"
+    assert float(by_id["falls"]["claim.alpha"]) == pytest.approx(1e-6 / 60)
     assert "--claims-seed-base" in by_id["negative"]["claim.replay"]

@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
 import scipy
 
 from aeclaims import SGD, Adam, Experiment, Uniform, affine, train
-from aeclaims.judge import ClaimFailed, Judge, Share
+from aeclaims.judge import ALPHA, SIDES, ClaimFailed, Judge, Share
 from aeclaims.run import Run
 
 SEEDS = tuple(range(100, 140))
@@ -50,13 +51,13 @@ def test_every_without_seeds_is_not_exercised_and_without_a_bound_is_an_error():
 
 
 def test_share_rejects_too_few_and_too_many_by_the_exact_binomial():
-    share, most = Share(at_least=0.5, at_most=2 / 3), Share(at_most=2 / 3)
-    lowest = int(scipy.stats.binom.ppf(share.alpha, 40, 0.5))
+    share = Share(at_least=0.5, at_most=0.6)
+    lowest = int(scipy.stats.binom.ppf(ALPHA / SIDES, 40, 0.5))
     hits = np.arange(40) < lowest
     Judge().share(hits, share, **WORDS)
     with pytest.raises(ClaimFailed, match=f"{lowest - 1} of 40 seeds"):
         Judge().share(np.arange(40) < lowest - 1, share, **WORDS)
-    highest = int(scipy.stats.binom.isf(most.alpha, 40, 2 / 3))
+    highest = int(scipy.stats.binom.isf(ALPHA / SIDES, 40, 0.6))
     Judge().share(np.arange(40) < highest, share, **WORDS)
     with pytest.raises(ClaimFailed, match="of 40 seeds"):
         Judge().share(np.ones(40, bool), share, **WORDS)
@@ -74,15 +75,40 @@ def test_the_fewest_seeds_are_the_fewest_with_which_every_side_can_fail(share):
         return failed
 
     stated = [False] * (share.at_least > 0) + [True] * (share.at_most < 1)
-    assert sides_that_can_fail(share.fewest_seeds) == stated
-    if share.fewest_seeds > 1:
-        assert sides_that_can_fail(share.fewest_seeds - 1) != stated
+    assert sides_that_can_fail(share.fewest_seeds()) == stated
+    if share.fewest_seeds() > 1:
+        assert sides_that_can_fail(share.fewest_seeds() - 1) != stated
 
 
 def test_share_with_too_few_seeds_is_not_exercised():
     judge = Judge()
     judge.share(np.ones(3, bool), Share(at_least=0.5), what="w", because="b", seeds=(1, 2, 3))
-    assert "with 3 seeds it could not fail; 20 are needed" in judge.not_exercised[0]
+    assert "with 3 seeds it could not fail; 26 are needed" in judge.not_exercised[0]
+
+
+@pytest.mark.parametrize(("share", "claimed", "sign"), [(Share(at_least=0.95), 0.95, -1), (Share(at_most=0.3), 0.3, 1)])
+def test_a_share_is_noticed_nine_times_in_ten_where_the_judge_says_so(share, claimed, sign):
+    size = 60
+    fails = [hits for hits in range(size + 1) if _is_rejected(np.arange(size) < hits, share)]
+    noticed = float(re.search(r"a true share of (\S+) or", share.noticed(size)).group(1))
+    assert (noticed - claimed) * sign > 0
+    assert sum(scipy.stats.binom.pmf(fails, size, noticed)) == pytest.approx(0.9, abs=0.01)  # it is shown in three digits
+    assert share.noticed(2) == "nothing: too few seeds"
+
+
+def _is_rejected(hits, share):
+    try:
+        Judge().share(hits, share, what="", because="", seeds=range(len(hits)))
+    except ClaimFailed:
+        return True
+    return False
+
+
+def test_every_says_which_shift_of_one_value_it_would_have_noticed():
+    judge = Judge()
+    judge.every([0.25, 0.5], at_least=0, at_most=[1, 2], seeds=(0, 1), what="both", because="")
+    judge.every([0.0, 3.0], at_least=0, seeds=(0, 1), what="one", because="")
+    assert [s.notices for s in judge.statements] == ["one value by 0.25 lower or by 0.75 higher", "one value by anything lower"]
 
 
 def test_share_takes_one_bool_for_each_seed():

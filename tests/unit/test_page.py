@@ -156,7 +156,8 @@ def test_losses_that_are_not_finite_or_zero_leave_gaps(document):
 
 def test_the_command_writes_the_page_or_shows_the_table(tmp_path, document):
     done = CliRunner().invoke(app, ["report", str(RUN), "-o", str(tmp_path / "run.html")])
-    assert (done.exit_code, done.stdout) == (0, f"{len(document['claims'])} held of {len(document['claims'])} claims\n")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[0] == f"{len(document['claims'])} held of {len(document['claims'])} claims"
     assert (tmp_path / "run.html").read_text() == render(document)
     shown = CliRunner().invoke(app, ["report", str(RUN)])
     assert shown.exit_code == 0
