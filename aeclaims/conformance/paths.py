@@ -78,9 +78,9 @@ CROWD = _with(optimizer=SGD(lr=0.1), n_rows=110, epochs=10)
 
 # Long enough to be worth compiling: stacks may treat such trainings otherwise.
 LONG = {
-    "affine layers": _with(n_rows=110, epochs=1010, optimizer=Adam(lr=1e-3)),
+    "affine layers": _with(n_rows=110, epochs=700, optimizer=Adam(lr=1e-3)),
     # The same program as the first, if programs are kept: its rate is its own.
-    "affine layers, another rate": _with(n_rows=110, epochs=1010, optimizer=Adam(lr=2e-3)),
-    "tanh, log-loss": _with(n_rows=110, epochs=1010, optimizer=Adam(lr=1e-3), loss="bce",
+    "affine layers, another rate": _with(n_rows=110, epochs=700, optimizer=Adam(lr=2e-3)),
+    "tanh, log-loss": _with(n_rows=110, epochs=700, optimizer=Adam(lr=1e-3), loss="bce",
                             model=layers(3, 5, 3, hidden=TANH, output=SIGMOID)),
 }

@@ -21,7 +21,7 @@ WHY_GRADIENT = "after one step of SGD at rate 1 a parameter has moved by its gra
 
 
 def setups(
-    kind: str, says: str, experiments: dict[str, Experiment], seeds: int = 5, quick: Container[str] = (),
+    kind: str, says: str, experiments: dict[str, Experiment], seeds: int = 4, quick: Container[str] = (),
 ) -> pytest.MarkDecorator:
     """Each set-up as a check of its own."""
     def needs_adam(experiment: Experiment) -> str:
@@ -49,7 +49,7 @@ def test_64_seeds_walk_the_references_path(experiment: Experiment, stack: Stack,
     judge_path(stack, judge, experiment)
 
 
-@setups("long path", "3,030 steps of minibatches are those of the reference", LONG, seeds=2)
+@setups("long path", "2,100 steps of minibatches are those of the reference", LONG, seeds=2)
 def test_a_long_path_is_the_references(experiment: Experiment, stack: Stack, judge: Judge) -> None:
     judge_path(stack, judge, experiment)
 
