@@ -193,8 +193,7 @@ class Judge:
         too_many = scipy.special.bdtrc(count - 1, size, share.at_most) if count else 1.0  # P(X >= count)
         for is_stated, chance in ((share.at_least > 0, too_few), (share.at_most < 1, too_many)):
             if is_stated and not chance >= alpha:
-                wrong = np.flatnonzero(~hit if chance is too_few else hit)
-                worst = seeds[int(wrong[0])] if len(wrong) else seeds[0]
+                worst = seeds[int(np.flatnonzero(~hit if chance is too_few else hit)[0])]
                 self._fail(what, because, f"{count} of {size} seeds ({count / size:.3f}), claimed {share}; were that so, "
                            f"the chance of it would be {chance:.1e}, below {alpha:.1e}", hit.astype(float), worst)
 

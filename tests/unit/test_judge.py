@@ -175,3 +175,19 @@ def test_agreement_is_asked_of_sgd_only_where_another_optimizer_trains(optimizer
     judge.agrees(changed(run, 0, 0, 1), run, because="b", roundings=100)
     assert bool(judge.judged) == is_compared
     assert bool(judge.left_out) != is_compared
+
+
+def test_agreement_is_asked_for_in_the_first_epochs_and_above_a_loss_only(run):
+    late, judge = changed(run, 4, 2, 2), Judge()
+    judge.agrees(late, run, because="b", roundings=1, epochs=4)
+    judge.agrees(late, run, because="b", roundings=1, above=float(run.epoch_loss[4, 2]))
+    assert (judge.judged, judge.measured) == (2, {"worst_deviation": 0.0})
+    with pytest.raises(ClaimFailed) as raised:
+        judge.agrees(late, run, because="theory", roundings=8, epochs=5)
+    assert raised.value.what == "relative deviation of epoch losses from the reference"
+    assert (raised.value.because, raised.value.evidence) == (
+        "theory", "seed 2, epoch 5: 1, bounds [-inf, 9.53674316e-07]; 1 of 3 seeds fail")
+    judge.agrees(changed(run, 0, 0, 1 + 2e-7), run, because="b", roundings=8)
+    assert judge.measured == {"worst_deviation": 1.0}
+    judge.agrees(run, changed(run, 0, 0, 1), because="b", roundings=1, above=10)
+    assert judge.not_exercised == ["agreement with the reference: its loss is nowhere above 10"]
