@@ -157,7 +157,8 @@ class Judge:
             return
         inside = (numbers >= low) & (numbers <= high)
         if not inside.all():
-            beyond = np.nan_to_num(np.maximum(low - numbers, numbers - high), nan=np.inf)
+            with np.errstate(invalid="ignore"):  # infinity less infinity, of a value that lies within
+                beyond = np.nan_to_num(np.maximum(low - numbers, numbers - high), nan=np.inf)
             beyond = np.where(inside, -np.inf, beyond)
             *epoch, seed = (int(i) for i in np.unravel_index(beyond.argmax(), numbers.shape))
             at = (*epoch, seed)

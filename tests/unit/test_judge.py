@@ -108,7 +108,10 @@ def test_every_says_which_shift_of_one_value_it_would_have_noticed():
     judge = Judge()
     judge.every([0.25, 0.5], at_least=0, at_most=[1, 2], seeds=(0, 1), what="both", because="")
     judge.every([0.0, 3.0], at_least=0, seeds=(0, 1), what="one", because="")
-    assert [s.notices for s in judge.statements] == ["one value by 0.25 lower or by 0.75 higher", "one value by anything lower"]
+    judge.every([0.5, math.inf], at_least=0.25, seeds=(0, 1), what="not at infinity", because="")
+    judge.every([], at_least=0, seeds=(), what="none", because="")
+    assert [s.notices for s in judge.statements] == [
+        "one value by 0.25 lower or by 0.75 higher", "one value by anything lower", "one value by 0.25 lower", ""]
 
 
 def test_share_takes_one_bool_for_each_seed():
@@ -174,7 +177,7 @@ def test_agreement_is_asked_of_sgd_only_where_another_optimizer_trains(optimizer
     judge = Judge(optimizer="mine:Own")
     judge.agrees(changed(run, 0, 0, 1), run, because="b", roundings=100)
     assert bool(judge.judged) == is_compared
-    assert bool(judge.left_out) != is_compared
+    assert judge.left_out == ["agreement with the reference, which trains Adam"] * (not is_compared)
 
 
 def test_agreement_is_asked_for_in_the_first_epochs_and_above_a_loss_only(run):

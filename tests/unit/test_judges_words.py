@@ -35,6 +35,9 @@ def test_the_worst_seed_is_the_one_farthest_beyond_its_own_bound():
     values, high = np.array([5.0, 13, 20]), np.array([1.0, 8, 16])
     assert text_of(lambda: Judge().every(values, what="w", because="b", seeds=(1, 2, 3), at_most=high))[1] == 2
     assert text_of(lambda: Judge().every(-values, what="w", because="b", seeds=(1, 2, 3), at_least=-high))[1] == 2
+    # Infinity lies within bounds that are infinite.
+    assert text_of(lambda: Judge().every([math.inf, -1, 1], what="w", because="b", seeds=(1, 2, 3), at_least=0))[1] == 2
+    assert text_of(lambda: Judge().every([-math.inf, 1, 3], what="w", because="b", seeds=(1, 2, 3), at_most=2))[1] == 3
 
 
 def test_an_observations_failure_stands_alone_and_its_seed_is_one_that_is_as_it_should_not_be():
