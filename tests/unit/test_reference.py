@@ -4,6 +4,7 @@ import dataclasses
 import multiprocessing
 import os
 import signal
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -170,15 +171,15 @@ WIDE = dataclasses.replace(ADAM, rows=Uniform(features=10), model=layers(10, 20,
 
 
 def test_what_the_first_training_does_not_need_is_compiled_in_one_copy_and_awaited_by_who_needs_it(copies):
-    reference.compile_ahead([(ADAM, range(8)), (MOMENTUM, range(9)), (WIDE, range(2)), (WIDE, range(3))], "float64")
+    reference.compile_ahead([(ADAM, range(16)), (MOMENTUM, range(9)), (WIDE, range(2)), (WIDE, range(3))], "float32")
     (copy,) = copies
     once = dataclasses.replace(WIDE, epochs=1)
     assert (copy.target, copy.daemon, copy.did) == (reference._compile, True, ["start"])
-    assert copy.args == (once, Start(WIDE, (0, 1), DOUBLE))
+    assert copy.args == (once, Start(WIDE, (0, 1), np.dtype(np.float32)))
     assert list(reference.COMPILING) == [False]
-    train(ADAM, seeds=range(8), backend="reference", dtype="float64")
+    train(ADAM, seeds=range(16), backend="reference")
     assert copy.did == ["start"]
-    train(once, seeds=[0], backend="reference", dtype="float64")
+    train(once, seeds=[0], backend="reference")
     assert copy.did == ["start", "join"]
     assert reference.COMPILING == {}
 
@@ -195,6 +196,17 @@ def test_nothing_is_compiled_ahead_on_one_processor_nor_twice_nor_where_one_kind
     reference.compile_ahead(both, "float64")
     assert list(reference.COMPILING) == [True]
     assert len(copies) == 1
+
+
+def test_of_what_python_warns_of_copies_only_that_of_threads_is_silent(copies, monkeypatch):
+    def start(self):
+        warnings.warn("this process has threads", DeprecationWarning, stacklevel=1)
+        warnings.warn("something else", UserWarning, stacklevel=1)
+
+    monkeypatch.setattr(Copy, "start", start)
+    with pytest.warns(UserWarning, match="something else") as warned:
+        reference.compile_ahead([(WIDE, range(2)), (ADAM, range(8))], "float64")
+    assert [each.category for each in warned] == [UserWarning]
 
 
 @pytest.mark.parametrize("is_interrupted", [False, True])
