@@ -180,19 +180,21 @@ def continuous_bernoulli(means: npt.ArrayLike) -> Double:
     means: any shape, in [0, 1].    Returns: the same shape.
     """
     mean = np.asarray(means, np.float64)
+
+    def apart(h: Double) -> Double:  # from 0, where the formulas are 0/0; the cost is off by the square of that
+        return np.where(np.abs(h) < 1e-6, 1e-6, h)
+
     low, high = np.full(mean.shape, -1e9), np.full(mean.shape, 1e9)
     for _ in range(100):  # by halves; the mean grows with h
         middle = (low + high) / 2
-        flat = np.abs(middle) < 1e-4
-        h = np.where(flat, 1.0, middle)
-        is_below = np.where(flat, 0.5 + middle / 12, -1 / np.expm1(-h.clip(-700, 700)) - 1 / h) < mean
+        h = apart(middle)
+        is_below = -1 / np.expm1(-h.clip(min=-700)) - 1 / h < mean
         low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
-    size = np.abs(low)
-    tiny = size < 1e-4
-    safe = np.where(tiny, 1.0, size)
+    h = apart(low)
+    size = np.abs(h)
     # ln((e^h - 1)/h) = |h| + ln((1 - e^-|h|)/|h|) for h > 0, without the |h| for h < 0.
-    partition = np.maximum(low, 0) + np.where(tiny, -size / 2, np.log(-np.expm1(-safe) / safe))
-    return np.where((mean <= 0) | (mean >= 1), -np.inf, partition - low * mean)
+    partition = np.maximum(h, 0) + np.log(-np.expm1(-size) / size)
+    return np.where((mean <= 0) | (mean >= 1), -np.inf, partition - h * mean)
 
 
 @lru_cache(maxsize=8)

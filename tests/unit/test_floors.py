@@ -98,7 +98,7 @@ def test_an_epochs_floor_weighs_rows_as_the_epoch_loss_does(is_shared):
         seen[0] = 0
 
 
-@pytest.mark.parametrize("mean", [0.01, 0.2, 0.45, 0.49999, 0.5, 0.7, 0.999])
+@pytest.mark.parametrize("mean", [0.01, 0.2, 0.45, 0.49999, 0.5, 0.500001, 0.7, 0.999])
 def test_the_continuous_bernoulli_is_torchs(mean):
     import torch
 
@@ -111,6 +111,7 @@ def test_the_continuous_bernoulli_is_torchs(mean):
         assert float(floors.continuous_bernoulli(mean)) == pytest.approx(best, abs=1e-8)
     # The best constant is the density's own mean: its differential entropy, by quadrature, at most 0 on [0, 1].
     assert float(floors.continuous_bernoulli(mean)) <= 1e-12
+    assert floors.continuous_bernoulli([[1 - mean], [mean]]) == pytest.approx(np.full((2, 1), floors.continuous_bernoulli(mean)))
     assert floors.continuous_bernoulli([0.0, 1.0]).tolist() == [-math.inf, -math.inf]
 
 
