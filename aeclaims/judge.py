@@ -74,10 +74,10 @@ class Share:
     def noticed(self, size: int, alpha: float = ALPHA) -> str:
         """The true shares nearest to those claimed that `size` seeds tell from them, nine times in ten."""
         found = []
-        if self.at_least > 0 and (fails := _most_that_fail(size, self.at_least, alpha / SIDES)) >= 0:
-            found.append(f"{scipy.special.bdtri(fails, size, POWER) if fails < size else 1:.3g} or less")
-        if self.at_most < 1 and (fails := _most_that_fail(size, 1 - self.at_most, alpha / SIDES)) >= 0:
-            found.append(f"{1 - scipy.special.bdtri(fails, size, POWER) if fails < size else 0:.3g} or more")
+        if (fails := _most_that_fail(size, self.at_least, alpha / SIDES)) >= 0:
+            found.append(f"{scipy.special.bdtri(fails, size, POWER):.3g} or less")
+        if (fails := _most_that_fail(size, 1 - self.at_most, alpha / SIDES)) >= 0:
+            found.append(f"{1 - scipy.special.bdtri(fails, size, POWER):.3g} or more")
         return f"a true share of {', or of '.join(found)}, {POWER:.0%} of times" if found else "nothing: too few seeds"
 
     def __str__(self) -> str:

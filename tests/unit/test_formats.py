@@ -68,6 +68,8 @@ def test_no_number_of_the_format_costs_less_than_its_floor(torch, name, loss):
 def test_targets_without_an_entropy_have_no_floor_of_a_format():
     with pytest.raises(floors.OutOfRange):
         floors.format_floor(np.array([[[1.5]]]), "bce", FORMATS["float16"])
+    # MSE is defined for any number, and those of the format cost nothing.
+    assert floors.format_floor(np.array([[[1.5, -3.0]]]), "mse", FORMATS["float16"]) == 0
 
 
 @pytest.mark.parametrize("name", REDUCED)

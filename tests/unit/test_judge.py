@@ -93,7 +93,18 @@ def test_a_share_is_noticed_nine_times_in_ten_where_the_judge_says_so(share, cla
     noticed = float(re.search(r"a true share of (\S+) or", share.noticed(size)).group(1))
     assert (noticed - claimed) * sign > 0
     assert sum(scipy.stats.binom.pmf(fails, size, noticed)) == pytest.approx(0.9, abs=0.01)  # it is shown in three digits
-    assert share.noticed(2) == "nothing: too few seeds"
+    assert share.noticed(2) == share.noticed(0) == "nothing: too few seeds"
+
+
+def test_what_a_share_notices_is_told_of_each_stated_side_from_the_fewest_seeds_on():
+    # Of 26 seeds only none at all fails, or all: with probability 0.9 that is so at 1 - 0.9^(1/26), or at 0.9^(1/26).
+    least, most = Share(at_least=0.5), Share(at_most=0.5)
+    assert (least.fewest_seeds(), most.fewest_seeds()) == (26, 26)
+    assert least.noticed(26) == "a true share of 0.00404 or less, 90% of times"
+    assert most.noticed(26) == "a true share of 0.996 or more, 90% of times"
+    assert Share(at_least=1.0).noticed(1) == "a true share of 0.1 or less, 90% of times"
+    assert Share(0.5, 0.5).noticed(26, alpha=6e-2) == "a true share of 0.0966 or less, or of 0.903 or more, 90% of times"
+    assert (least.sides, most.sides, Share(0.5, 0.5).sides) == (1, 1, 2)
 
 
 def _is_rejected(hits, share):
