@@ -191,10 +191,10 @@ class Judge:
         if size < (needed := share.fewest_seeds(self.alpha)):
             self.not_exercised.append(f"{what}: with {size} seeds it could not fail; {needed} are needed")
         too_few = scipy.special.bdtr(count, size, share.at_least)  # P(X <= count)
-        too_many = scipy.special.bdtrc(count - 1, size, share.at_most) if count else 1.0  # P(X >= count)
-        for is_stated, chance in ((share.at_least > 0, too_few), (share.at_most < 1, too_many)):
-            if is_stated and not chance >= alpha:
-                worst = seeds[int(np.flatnonzero(~hit if chance is too_few else hit)[0])]
+        too_many = scipy.special.bdtrc(count - 1, size, share.at_most)  # P(X >= count)
+        for chance, wrong in ((too_few, ~hit), (too_many, hit)):  # 1 of a side that is not stated
+            if not chance >= alpha:
+                worst = seeds[int(np.flatnonzero(wrong)[0])]
                 self._fail(what, because, f"{count} of {size} seeds ({count / size:.3f}), claimed {share}; were that so, "
                            f"the chance of it would be {chance:.1e}, below {alpha:.1e}", hit.astype(float), worst)
 

@@ -121,6 +121,13 @@ def test_a_spectrum_of_fewer_rows_than_features_is_that_of_the_covariance():
     np.testing.assert_allclose(floors.spectrum(rows)[0], expected, atol=1e-12)
 
 
+def test_no_eigenvalue_of_a_spectrum_is_below_zero():
+    rows = np.random.default_rng(0).random((8, 50, 1)) * np.arange(1, 5)  # of rank 1, so that three of four are roundings of 0
+    found = floors.spectrum(rows)
+    assert (found >= 0).all()
+    assert (found[:, 1:] < 1e-12).all()
+
+
 @pytest.mark.parametrize(("classes", "smoothing"), [(3, 0.9), (10, 0.0), (5, 0.5), (4, 1.0), (2, 0.5), (2, 0.6), (20, 0.88)])
 def test_the_floor_of_two_softmaxes_is_what_a_minimiser_finds(classes, smoothing):
     target = np.full(classes, smoothing / classes)

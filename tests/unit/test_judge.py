@@ -83,7 +83,9 @@ def test_the_fewest_seeds_are_the_fewest_with_which_every_side_can_fail(share):
 def test_share_with_too_few_seeds_is_not_exercised():
     judge = Judge()
     judge.share(np.ones(3, bool), Share(at_least=0.5), what="w", because="b", seeds=(1, 2, 3))
-    assert "with 3 seeds it could not fail; 26 are needed" in judge.not_exercised[0]
+    assert judge.not_exercised == ["w: with 3 seeds it could not fail; 26 are needed"]
+    judge.share(np.ones(26, bool), Share(at_least=0.5), what="w", because="b", seeds=range(26))
+    assert len(judge.not_exercised) == 1
 
 
 @pytest.mark.parametrize(("share", "claimed", "sign"), [(Share(at_least=0.95), 0.95, -1), (Share(at_most=0.3), 0.3, 1)])

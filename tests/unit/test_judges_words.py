@@ -15,6 +15,7 @@ WORDS = {"what": "loss above the floor", "because": "theory says so", "seeds": S
 def text_of(judging):
     with pytest.raises(ClaimFailed) as raised:
         judging()
+    assert raised.traceback[-1].ishidden(raised)  # pytest shows where the judge was asked, not how it answers
     return str(raised.value), raised.value.seed
 
 
@@ -63,6 +64,7 @@ def test_a_share_is_kept_with_its_interval_and_what_it_spent():
     assert scipy.stats.binom.sf(14, 40, low) == pytest.approx(0.005)
     assert scipy.stats.binom.cdf(15, 40, high) == pytest.approx(0.005)
     assert judge.spent == pytest.approx(2e-4)
+    assert judge.statements[0].notices == Share(0.25, 0.5).noticed(40, 6e-3)
     judge.share(np.arange(40) < 15, Share(at_most=0.5), **WORDS)
     assert judge.measured == {"late": 0.375, "share": 0.375}
     assert judge.spent == pytest.approx(3e-4)
@@ -77,11 +79,12 @@ def test_what_was_stated_is_kept_once_with_its_bounds():
     judge.every([0.5, 0.75], at_most=7, what="one", because="c", seeds=(0, 1))
     judge.every([0.5], at_least=-math.inf, at_most=2, what="two", because="c", seeds=(0,))
     judge.share([True] * 40, Share(at_least=0.5), what="three", because="b", seeds=range(40))
+    judge.share([False] * 40, Share(at_most=0.5), what="four", because="b", seeds=range(40))
     assert [(said.what, said.bound, said.because) for said in judge.statements] == [
         ("one", "at least 0 to 0.25, at most 1, every seed", "b"), ("two", "at most 2, every seed", "c"),
-        ("three", "at least 0.5 of seeds", "b")]
+        ("three", "at least 0.5 of seeds", "b"), ("four", "at most 0.5 of seeds", "b")]
     assert judge.because == ["b", "c"]
-    assert judge.judged == 4
+    assert judge.judged == 5
 
 
 def test_what_is_measured_is_kept_as_numbers_and_the_floor_apart():
