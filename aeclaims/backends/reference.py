@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -85,9 +85,9 @@ def train(experiment: Experiment, start: Start) -> Run:
     try:
         with progress("reference", experiment.epochs) as advance:
             orders = pool.submit(draw, entries[0])
-            for epochs, upcoming in zip(entries, [*entries[1:], slice(0, 0)], strict=True):
+            for epochs, upcoming in zip_longest(entries, entries[1:]):
                 trainings = population.begin(pool, orders.result(), epochs)
-                if upcoming.stop:  # drawn by whoever has nothing to train
+                if upcoming:  # drawn by whoever has nothing to train
                     orders = pool.submit(draw, upcoming)
                 for training in trainings:
                     training.result()

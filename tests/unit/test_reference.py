@@ -4,7 +4,9 @@ import dataclasses
 import multiprocessing
 import os
 import signal
+import time
 import warnings
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -115,20 +117,57 @@ def test_seeds_that_share_rows_or_have_many_parameters_go_one_by_one():
 
 def test_a_long_training_enters_the_loop_for_some_epochs_at_a_time(monkeypatch):
     start = Start(ADAM, (1, 2), DOUBLE)
-    at_once, entered, begin = reference.train(ADAM, start), [], reference.Population.begin
+    at_once, begin, order = reference.train(ADAM, start), reference.Population.begin, Start.order
+    entered, drawn, shown = [], [], []
 
     def noted(self, pool, orders, epochs):
-        entered.append((len(orders), epochs.start, epochs.stop))
+        entered.append((len(orders), epochs.start, epochs.stop, pool._max_workers))
         return begin(self, pool, orders, epochs)
 
+    def drawn_order(self, epoch):
+        drawn.append(epoch)
+        return order(self, epoch)
+
     monkeypatch.setattr(reference.Population, "begin", noted)
+    monkeypatch.setattr(Start, "order", drawn_order)
+    monkeypatch.setattr(processors, "count", lambda: 3)
+    monkeypatch.setattr(reference, "progress", lambda *what: nullcontext(lambda epochs: shown.append((*what, epochs))))
     monkeypatch.setattr(reference, "ROWS_PER_ENTRY", 2 * ADAM.n_rows)
     in_parts = reference.train(ADAM, start)
-    monkeypatch.setattr(reference, "ROWS_PER_ENTRY", 1)
-    reference.train(dataclasses.replace(ADAM, epochs=2), Start(dataclasses.replace(ADAM, epochs=2), (1,), DOUBLE))
-    assert entered == [(2, 0, 2), (2, 2, 4), (1, 4, 5), (1, 0, 1), (1, 1, 2)]
+    assert entered == [(2, 0, 2, 3), (2, 2, 4, 3), (1, 4, 5, 3)]
+    assert drawn == [0, 1, 2, 3, 4]
+    assert shown == [("reference", 5, 2), ("reference", 5, 2), ("reference", 5, 1)]
     # Powers of Adam's rates are multiplied up within an entry, and taken anew at the next: one rounding.
     np.testing.assert_allclose(in_parts.epoch_loss, at_once.epoch_loss, rtol=1e-13)
+    monkeypatch.setattr(reference, "ROWS_PER_ENTRY", 1)
+    reference.train(ADAM, start)
+    assert entered[3:] == [(1, epoch, epoch + 1, 3) for epoch in range(5)]
+
+
+def test_where_one_crew_fails_those_that_wait_are_not_trained(monkeypatch):
+    begun = []
+
+    def fails(self, orders, epochs):
+        begun.append(self)
+        time.sleep(0.05)
+        raise MemoryError
+
+    monkeypatch.setattr(processors, "count", lambda: 1)
+    monkeypatch.setattr(reference.Crew, "train", fails)
+    with pytest.raises(MemoryError):
+        reference.train(SHARED, Start(SHARED, tuple(range(30))))
+    assert len(begun) < 15
+
+
+def test_a_gradient_has_room_for_the_loss():
+    # The compiled loop checks no bounds: what it writes beyond would be somebody else's memory.
+    for start in (Start(SHARED, (0,), DOUBLE), Start(ADAM, tuple(range(8)), DOUBLE)):
+        population = reference.Population(start.experiment, start)
+        crew = population.crews[0]
+        assert len(crew.gradient) == len(crew.parameters) + kernel.loss_room(crew.parameters)
+        assert {array.dtype for array in (crew.gradient, crew.parameters, crew.first, crew.second, crew.rows)} == {DOUBLE}
+        assert crew.parameters.shape == crew.first.shape == crew.second.shape
+        assert population.packed.shape[1] % kernel.lanes(DOUBLE) == 0
 
 
 def test_what_threads_write_lies_in_lines_of_the_cache_of_their_own():
