@@ -161,13 +161,13 @@ def test_where_one_crew_fails_those_that_wait_are_not_trained(monkeypatch):
 
 def test_a_gradient_has_room_for_the_loss():
     # The compiled loop checks no bounds: what it writes beyond would be somebody else's memory.
-    for start in (Start(SHARED, (0,), DOUBLE), Start(ADAM, tuple(range(8)), DOUBLE)):
+    for start in (Start(SHARED, (0,)), Start(SHARED, (0,), DOUBLE), Start(ADAM, tuple(range(16)))):
         population = reference.Population(start.experiment, start)
         crew = population.crews[0]
         assert len(crew.gradient) == len(crew.parameters) + kernel.loss_room(crew.parameters)
-        assert {array.dtype for array in (crew.gradient, crew.parameters, crew.first, crew.second, crew.rows)} == {DOUBLE}
+        assert {array.dtype for array in (crew.gradient, crew.parameters, crew.first, crew.second, crew.rows)} == {start.dtype}
         assert crew.parameters.shape == crew.first.shape == crew.second.shape
-        assert population.packed.shape[1] % kernel.lanes(DOUBLE) == 0
+        assert population.packed.shape[1] % kernel.lanes(start.dtype) == 0
 
 
 def test_what_threads_write_lies_in_lines_of_the_cache_of_their_own():

@@ -28,8 +28,10 @@ def test_a_seed_draws_the_same_alone_and_in_a_crowd(rows):
                                   own_order[0] if alone.has_shared_rows else own_order)
 
 
-def test_a_float64_start_is_the_float32_start_in_double_precision():
-    single, double = Start(BASE, (1, 2)), Start(BASE, (1, 2), np.dtype(np.float64))
+@pytest.mark.parametrize("rows", SPECS[:-1], ids=lambda spec: type(spec).__name__)
+def test_a_float64_start_is_the_float32_start_in_double_precision(rows):
+    experiment = dataclasses.replace(BASE, rows=rows)
+    single, double = Start(experiment, (1, 2)), Start(experiment, (1, 2), np.dtype(np.float64))
     np.testing.assert_array_equal(single.rows().astype(np.float64), double.rows())
     for a, b in zip(single.parameters(), double.parameters(), strict=True):
         np.testing.assert_array_equal(a.weight.astype(np.float64), b.weight)
@@ -106,6 +108,12 @@ def test_the_second_layer_of_seed_0_is_what_it_was(initialisation, second):
     layer = Start(dataclasses.replace(BASE, initialisation=initialisation), (0,)).parameters()[1]
     np.testing.assert_allclose([*layer.weight.ravel()[:2], layer.bias[0, 0]], second, rtol=0, atol=0)
     assert (layer.weight.dtype, layer.bias.dtype) == (np.float32, np.float32)
+
+
+def test_a_start_holds_a_tuple_of_seeds_and_a_dtype_whatever_it_was_given():
+    start = Start(BASE, range(2, 4), "float64")
+    assert (start.seeds, start.dtype) == ((2, 3), np.dtype(np.float64))
+    assert isinstance(start.dtype, np.dtype)
 
 
 def test_initial_parameters_are_the_callers_own():
