@@ -10,11 +10,11 @@ import pytest
 from aeclaims.report.page import render
 from tests.unit.test_page import RUN, hostile
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="not exercised: the package playwright is not installed")
 
 
 @pytest.fixture(scope="module")
 def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="not exercised: the package playwright is not installed")
     with sync_api.sync_playwright() as playwright:
         path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
         try:
