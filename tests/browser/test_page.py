@@ -11,7 +11,6 @@ from aeclaims.report.page import render
 from tests.unit.test_page import RUN, hostile
 
 
-
 @pytest.fixture(scope="module")
 def browser():
     sync_api = pytest.importorskip("playwright.sync_api", reason="not exercised: the package playwright is not installed")
