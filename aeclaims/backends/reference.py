@@ -82,7 +82,7 @@ def train(experiment: Experiment, start: Start) -> Run:
 
     pool = ThreadPoolExecutor(processors.count())
     try:
-        with progress("reference", experiment.epochs) as advance:
+        with progress("reference", experiment.epochs, losses=population.epoch_loss) as advance:
             orders = pool.submit(draw, entries[0])
             for epochs, upcoming in zip(entries, [*entries[1:], slice(0, 0)], strict=True):
                 trainings = population.begin(pool, orders.result(), epochs)
@@ -101,7 +101,7 @@ class Population:
 
     def __init__(self, experiment: Experiment, start: Start) -> None:
         self.model, rows = experiment.model, start.rows()
-        self.epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
+        self.epoch_loss = np.full((experiment.epochs, len(start.seeds)), np.nan)
         self.packed = _pack(experiment.model, start.parameters(), start.dtype)
         self.crews = [Crew(experiment, seeds, rows, self.packed, self.epoch_loss) for seeds in _crews(experiment, start)]
 

@@ -86,6 +86,20 @@ def test_on_a_terminal_run_draws_the_first_training():
     assert "epoch 200" in shown.decode()
 
 
+# The second trains twice, for which processes ahead would be started.
+@pytest.mark.parametrize("id", ["sigmoid-bce-uniform-plateau", "other-loss-reaches-zero"])
+def test_on_a_terminal_the_curve_is_seen_while_it_grows_and_a_log_has_none(id):
+    shown = shown_on_a_terminal([sys.executable, "-m", "aeclaims", "run", id], TERM="xterm", COLUMNS="100").decode()
+    while_it_trains, _, _ = shown.partition("= claims =")
+    assert "training on reference" in while_it_trains
+    assert "\u28c0" in while_it_trains  # a cell of Braille in which something is drawn
+    assert "least, median and largest loss of the seeds" in while_it_trains
+    logged = command("run", id)
+    assert "1 held of 1 claims" in shown
+    assert "1 held of 1 claims" in logged.stdout
+    assert not any(sign in logged.stdout + logged.stderr for sign in ("training on", "\x1b", "\u28c0"))
+
+
 def test_importing_the_package_and_its_help_costs_neither_torch_nor_numpy():
     script = ("import sys, aeclaims; from typer.testing import CliRunner; from aeclaims.cli import app; "
               "assert CliRunner().invoke(app, ['--help']).exit_code == 0; "
