@@ -1,6 +1,7 @@
 """`aeclaims list` and `aeclaims run`, and the page that --claims-report writes, as their users meet them."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -130,6 +131,8 @@ def test_a_page_that_cannot_be_written_is_a_usage_error(claims):  # noqa: F811
     assert "cannot be written" in result.stderr.str()
 
 
-def test_the_page_of_the_run_is_kept_beside_its_pictures():
-    pictures = Path(__file__).parents[2] / "docs" / "pictures"
-    assert {f"report-{name}.png" for name in ("light", "dark", "380")} <= {path.name for path in pictures.iterdir()}
+def test_the_readmes_pictures_are_kept():
+    root = Path(__file__).parents[2]
+    named = set(re.findall(r"docs/pictures/([\w-]+\.png)", (root / "README.md").read_text()))
+    assert {"report-light.png", "report-dark.png", "report-380.png", "terminal.png"} <= named
+    assert named <= {path.name for path in (root / "docs" / "pictures").iterdir()}
