@@ -85,7 +85,7 @@ def train(experiment: Experiment, start: Start) -> Run:
     visits = experiment.n_rows * experiment.epochs * len(population.crews) * population.packed.shape[1]
     pool = processors.threads(visits * SECONDS_PER_VISIT)
     try:
-        with progress("reference", experiment.epochs) as advance:
+        with progress("reference", experiment.epochs, losses=population.epoch_loss) as advance:
             orders = pool.submit(draw, entries[0])
             for epochs, upcoming in zip(entries, [*entries[1:], slice(0, 0)], strict=True):
                 trainings = population.begin(pool, orders.result(), epochs)
@@ -104,7 +104,7 @@ class Population:
 
     def __init__(self, experiment: Experiment, start: Start) -> None:
         self.model, rows = experiment.model, start.rows()
-        self.epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
+        self.epoch_loss = np.full((experiment.epochs, len(start.seeds)), np.nan)
         self.packed = _pack(experiment.model, start.parameters(), start.dtype)
         self.crews = [Crew(experiment, seeds, rows, self.packed, self.epoch_loss) for seeds in _crews(experiment, start)]
 
