@@ -29,8 +29,8 @@ def page(documents: dict[str, dict[str, Any]], folder: str) -> str:
         found = document["false_alarms"]
         judged = [sum(count for verdict, count in verdicts.items() if verdict != "not exercised")
                   for verdicts in found["verdicts"].values()]
-        lines.append(f"| {name} | {found['bases']:,} | {np.count_nonzero(judged)} | {sum(judged):,} | {found['bases_with_a_failure']} | "
-                     f"{found['rate_at_most']:.2g} | {document['seconds']:,.0f} |")
+        lines.append(f"| {name} | {found['bases']:,} | {np.count_nonzero(judged)} | {sum(judged):,} | "
+                     f"{found['bases_with_a_failure']} | {found['rate_at_most']:.2g} | {document['seconds']:,.0f} |")
         failures += [f"- {name}, seeds from {failure['seed_base']}: `{failure['id']}`: {failure['because']}"
                      for failure in found["failures"]]
     first = next(iter(documents.values()))
