@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from time import perf_counter
+from typing import Any, TypeVar
 
 _limit: int | None = None
 
@@ -29,12 +30,34 @@ Result = TypeVar("Result")
 
 # To hand an item to a thread takes 50 us, as long as the work that some of them are: threads take some at once.
 PARTS_PER_THREAD = 4
+# Seconds of work for which threads are worth starting: one takes 50 us on idle processors, 1 ms on busy ones.
+WORTH_THREADS = 2e-3
+
+
+class Here(Executor):
+    """Does at once, in the caller's thread, what it is handed."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """A future that is done already; what `fn` raises is raised here."""
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+def threads(seconds: float) -> Executor:
+    """What does work of about so many seconds: a thread for each processor, or the caller's own where it is little."""
+    return ThreadPoolExecutor(count()) if seconds >= WORTH_THREADS and count() > 1 else Here()
 
 
 def each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """function(item) of each item, by as many threads: NumPy holds no lock while it computes on arrays."""
     todo = list(items)
+    begun = perf_counter()
+    results = [function(item) for item in todo[:1]]
+    todo = todo[1:]
     size = -(-len(todo) // (PARTS_PER_THREAD * count())) or 1
     parts = [todo[at : at + size] for at in range(0, len(todo), size)]
-    with ThreadPoolExecutor(count()) as pool:
-        return [result for done in pool.map(lambda part: [function(item) for item in part], parts) for result in done]
+    with threads(len(todo) * (perf_counter() - begun)) as pool:
+        for done in pool.map(lambda part: [function(item) for item in part], parts):
+            results += done
+    return results

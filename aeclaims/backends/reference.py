@@ -10,7 +10,7 @@ import os
 import signal
 import warnings
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 from itertools import pairwise, zip_longest
 from multiprocessing.process import BaseProcess
@@ -37,6 +37,8 @@ ROWS_PER_ENTRY = 1_000_000
 # With more parameters than this, which take 16 KB in lanes, seeds are faster one by one: at D=4 (40 parameters) lanes of
 # seeds take 0.6 times as long, at D=10 (440) 1.4 times.
 MOST_PARAMETERS_IN_LANES = 256
+# Of a row, for each parameter; measured for narrow layers, on one processor.
+SECONDS_PER_VISIT = 0.5e-9
 # Bytes between what different threads write, so that they share no line of the cache.
 GAP = 64
 # Copies of this process that compile the loop for rows in lanes (False) or for seeds in lanes (True); see `compile_ahead`.
@@ -81,9 +83,10 @@ def train(experiment: Experiment, start: Start) -> Run:
     def draw(epochs: slice) -> Orders:
         return np.stack([start.order(epoch) for epoch in range(epochs.start, epochs.stop)])
 
-    pool = ThreadPoolExecutor(processors.count())
+    visits = experiment.n_rows * experiment.epochs * len(population.crews) * population.packed.shape[1]
+    pool = processors.threads(visits * SECONDS_PER_VISIT)
     try:
-        with progress("reference", experiment.epochs) as advance:
+        with progress("reference", experiment.epochs, losses=population.epoch_loss) as advance:
             orders = pool.submit(draw, entries[0])
             for epochs, upcoming in zip_longest(entries, entries[1:]):
                 trainings = population.begin(pool, orders.result(), epochs)
@@ -102,11 +105,11 @@ class Population:
 
     def __init__(self, experiment: Experiment, start: Start) -> None:
         self.model, rows = experiment.model, start.rows()
-        self.epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
+        self.epoch_loss = np.full((experiment.epochs, len(start.seeds)), np.nan)
         self.packed = _pack(experiment.model, start.parameters(), start.dtype)
         self.crews = [Crew(experiment, seeds, rows, self.packed, self.epoch_loss) for seeds in _crews(experiment, start)]
 
-    def begin(self, pool: ThreadPoolExecutor, orders: Orders, epochs: slice) -> list[Future[None]]:
+    def begin(self, pool: Executor, orders: Orders, epochs: slice) -> list[Future[None]]:
         """Have the pool train these epochs, in these orders: (E, N), or (E, S, N)."""
         return [pool.submit(crew.train, orders, epochs) for crew in self.crews]
 

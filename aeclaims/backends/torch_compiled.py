@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest import mock
 
 import torch
 
@@ -108,8 +109,7 @@ class CompiledSteps:
                                    options=options)
         try:
             # The compiler's modules warn of each other's deprecations; `-W error` must not stop a training for that.
-            # Numbers of the optimizer's never change: traced as if they did, dynamo would trace the step twice.
-            with warnings.catch_warnings(), torch._dynamo.config.patch(specialize_float=True):
+            with warnings.catch_warnings(), torch._dynamo.config.patch(specialize_float=True), _traced_once():
                 warnings.simplefilter("ignore", DeprecationWarning)
                 losses: torch.Tensor = self.graph(batch)
         except Exception as error:
@@ -201,6 +201,20 @@ class CompiledSteps:
         with torch.no_grad():
             for tensor, value in zip(self._tensors(), state, strict=True):
                 tensor.copy_(value)
+
+
+@contextmanager
+def _traced_once() -> Iterator[None]:
+    """Numbers of the optimizer's never change, and nothing reads its rate or its counts of steps but tensors.
+
+    Of each double without axes dynamo notes that it might be read as a number. Where it then is not, dynamo traces again.
+    """
+    noted = getattr(torch._dynamo.symbolic_convert, "TensorifyState", None)
+    if noted is None:  # torch before 2.6
+        yield
+        return
+    with mock.patch.object(noted, "should_specialize", return_value=True):
+        yield
 
 
 def _bare_step(optimizer: torch.optim.Optimizer) -> Callable[[torch.optim.Optimizer], Any]:

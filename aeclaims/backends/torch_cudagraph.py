@@ -23,8 +23,8 @@ from aeclaims.start import Start
 
 def train(experiment: Experiment, start: Start, *, device: str, own: torch_parts.Factory | None = None) -> Run:
     """Train every seed of `start` at once; by an optimizer of the user's own in Adam's place, if it can be captured."""
-    epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
-    with conditions(experiment, start, device), progress("torch-cudagraph", experiment.epochs) as advance:
+    epoch_loss = np.full((experiment.epochs, len(start.seeds)), np.nan)
+    with conditions(experiment, start, device), progress("torch-cudagraph", experiment.epochs, losses=epoch_loss) as advance:
         # Fused, the optimizer's arithmetic is one kernel, and its count of steps lies on the device.
         population = Population(experiment, start, device=device, is_fused=True, own=own)
         epochs, order = Epochs(population), start.order(0)

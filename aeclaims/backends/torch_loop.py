@@ -24,9 +24,9 @@ def train(
     """Train every seed of `start`, each from beginning to end; by an optimizer of the user's own in Adam's place."""
     dtype = torch_parts.torch_dtype(start.dtype)
     rows, initial = start.rows(), start.parameters()
-    epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
+    epoch_loss = np.full((experiment.epochs, len(start.seeds)), np.nan)
     networks, is_closed = [], needs_closure and isinstance(experiment.optimizer, Adam)
-    with torch_parts.default_dtype(dtype), progress("torch-loop", experiment.epochs * len(start.seeds)) as advance:
+    with torch_parts.default_dtype(dtype), progress("torch-loop", epoch_loss.size, losses=epoch_loss) as advance:
         for seed in range(len(start.seeds)):
             network = torch_parts.network(experiment.model, device, dtype)
             torch_parts.load(network, initial, seed)

@@ -37,11 +37,11 @@ def train(
 
     Compiled where that pays, or, where a compiler of torch is named, in any case.
     """
-    epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
+    epoch_loss = np.full((experiment.epochs, len(start.seeds)), np.nan)
     with conditions(experiment, start, device):
         population = Population(experiment, start, device=device, compiler=compiler or "inductor", own=own,
                                 is_compiled=bool(compiler) or (is_compiled and _pays(start, device)))
-        with progress("torch" if is_compiled else "torch-eager", experiment.epochs) as advance:
+        with progress("torch" if is_compiled else "torch-eager", experiment.epochs, losses=epoch_loss) as advance:
             for epoch in range(experiment.epochs):
                 epoch_loss[epoch] = population.train_epoch(start.order(epoch))
                 advance(1)

@@ -13,8 +13,8 @@ THREE_QUARTERS = Share(at_least=3 / 4)
 ALMOST_ALL = Share(at_least=0.95)
 # "It does not", of an observation: none of the seeds measured did.
 NEXT_TO_NONE = Share(at_most=0.05)
-# One model is better than another for about half the seeds, and so not for most: shares of 0.39 and 0.41 of 256 seeds.
-NOT_MOST = Share(at_most=2 / 3)
+# One model is better than another for less than half the seeds, and so not for most: shares of 0.39 and 0.41 of 256 seeds.
+NOT_MOST = Share(at_most=1 / 2)
 # One is at least as good as another for three seeds of four: 0.74 to 0.80 of 256.
 MORE_OFTEN = Share(at_least=1 / 2)
 # An observation of few seeds, each of which costs minutes: it fails where none of two has what all should have.

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from aeclaims import floors
 from aeclaims.experiment import Adam, Experiment, Optimizer
@@ -21,7 +22,7 @@ def summary(run: Run, most_seeds: int = MOST_SEEDS) -> dict[str, Any]:
 
     above, excess: how far each of those seeds' last epoch lies above the floor of its own rows.
     """
-    epochs = np.unique(np.geomspace(1, run.experiment.epochs, MOST_EPOCHS).round().astype(int))
+    epochs = some_epochs(run.experiment.epochs)
     losses = run.epoch_loss[epochs - 1]
     with np.errstate(invalid="ignore"):
         quantiles = np.quantile(losses, QUANTILES, axis=1)
@@ -33,6 +34,11 @@ def summary(run: Run, most_seeds: int = MOST_SEEDS) -> dict[str, Any]:
             "floors": {name: float(own[:MOST_SEEDS].mean()) for name, own in known.items()},
             "curves": [_digits(values) for values in losses.T[:most_seeds]], "above": f"last epoch above the {name}" if known else
             "loss at the last epoch", "excess": [value for value in _digits(excess) if value is not None]}
+
+
+def some_epochs(count: int) -> npt.NDArray[np.int64]:
+    """Up to 60 of the epochs from 1 to `count`, evenly spread on a logarithmic axis."""
+    return np.unique(np.geomspace(1, count, MOST_EPOCHS).round().astype(np.int64))
 
 
 def theory(run: Run, most_seeds: int = MOST_SEEDS) -> dict[str, Double]:

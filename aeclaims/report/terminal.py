@@ -5,6 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from aeclaims.report.curves import some_epochs
+from aeclaims.run import Double
+
 WIDTH, HEIGHT = 64, 9
 # The bit of each dot in a cell of Braille, by row and column (Unicode 15, chapter 21.1).
 DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
@@ -37,6 +40,15 @@ def curve(epochs: Sequence[float], losses: npt.ArrayLike, floor: float | None = 
     rows = [f"{labels.get(index, ''):>9} " + "".join(chr(0x2800 + int(cell)) for cell in row) for index, row in enumerate(cells)]
     ends = f"{epochs[0]:g}", f"epoch {epochs[-1]:g}"
     return "\n".join([*rows, " " * 10 + ends[0] + ends[1].rjust(WIDTH - len(ends[0]))])
+
+
+def growing(losses: Double) -> str:
+    """Of a training so far, (E, S) with NaN for what is to come: the least, the median and the largest loss at each epoch."""
+    epochs = some_epochs(len(losses))
+    ordered = np.sort(np.where(np.isfinite(losses[epochs - 1]), losses[epochs - 1], np.nan), axis=1)  # NaN comes last
+    last = np.maximum(np.isfinite(ordered).sum(axis=1) - 1, 0)
+    drawn = curve(epochs.tolist(), [ordered[np.arange(len(epochs)), place] for place in (0 * last, last // 2, last)])
+    return drawn if losses.shape[1] == 1 else f"{drawn}\n{'least, median and largest loss of the seeds':^{10 + WIDTH}}"
 
 
 def _scaled(values: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.float64]:

@@ -10,11 +10,10 @@ import pytest
 from aeclaims.report.page import render
 from tests.unit.test_page import RUN, hostile
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="not exercised: the package playwright is not installed")
-
 
 @pytest.fixture(scope="module")
 def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="not exercised: the package playwright is not installed")
     with sync_api.sync_playwright() as playwright:
         path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
         try:
@@ -109,6 +108,37 @@ def test_curves_and_histograms_are_drawn_when_they_come_into_sight(visit, docume
         canvas.scroll_into_view_if_needed()
         page.wait_for_function("canvas => canvas.dataset.drawn", arg=canvas.element_handle())
         assert ink(page, canvas.element_handle()) > 1000
+
+
+def median_at(page, canvas):
+    """How many pixels have the median's colour, in each tenth of the picture from its axis to its right end."""
+    return page.evaluate("""canvas => {
+        const c = canvas.getContext("2d"), left = 52 * canvas.width / canvas.clientWidth, counts = new Array(10).fill(0);
+        c.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--median");
+        const wanted = [1, 3, 5].map(at => parseInt(c.fillStyle.slice(at, at + 2), 16));
+        const pixels = c.getImageData(0, 0, canvas.width, canvas.height).data;
+        for (let at = 0; at < pixels.length; at += 4) {
+            const tenth = Math.floor((at / 4 % canvas.width - left) / (canvas.width - left) * 10);
+            if (tenth >= 0 && pixels[at + 3] > 128 && wanted.every((part, of) => Math.abs(part - pixels[at + of]) < 16))
+                counts[tenth]++;
+        }
+        return counts; }""", canvas)
+
+
+def test_losses_that_are_missing_leave_a_gap(visit, document):
+    """From epoch 10 to epoch 1000 of 10,000, which is from a quarter to three quarters of a logarithmic axis."""
+    other = copy.deepcopy(document)
+    (training,) = other["claims"][2]["trainings"]
+    epochs = [round(10 ** (power / 15)) for power in range(61)]
+    losses = [None if 10 < epoch < 1000 else 1 / epoch for epoch in epochs]
+    training |= {"epochs": epochs, "curves": [losses, [None] * 61, [*losses[:-1], 0.0]], "floors": {}, "excess": [],
+                 "quantiles": dict.fromkeys(training["quantiles"], losses)}
+    page = visit(other)
+    canvas = page.locator("#claim-3 canvas.curves")
+    canvas.scroll_into_view_if_needed()
+    page.wait_for_function("canvas => canvas.dataset.drawn", arg=canvas.element_handle())
+    drawn = [count > 0 for count in median_at(page, canvas.element_handle())]
+    assert drawn == [True, True, True, False, False, False, False, True, True, True]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

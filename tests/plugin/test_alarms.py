@@ -1,10 +1,14 @@
 """False alarms: what is selected is judged on many seed bases, and what fails is counted."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from aeclaims.alarms import bound
+from aeclaims.report.alarms import RUNS, page
+
+ROOT = Path(__file__).parents[2]
 
 CHECKS = """
     from aeclaims import Adam, Experiment, Uniform, affine
@@ -69,3 +73,23 @@ def test_it_is_not_for_workers(alarms):
     result = alarms("--claims-false-alarms", "8", "-n", "2")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --claims-false-alarms counts in one process*"])
+
+
+def test_the_page_counts_what_was_exercised_and_names_what_failed():
+    found = {"bases": 40, "bases_with_a_failure": 1, "rate_at_most": 0.1137, "verdicts": {
+        "falls": {"held": 39, "failed": 1}, "torch.rand": {"not exercised": 40}},
+        "failures": [{"seed_base": 20, "id": "falls", "because": "it rose", "replay": "pytest"}]}
+    document = {"aeclaims": "1", "torch": "2", "numpy": "3", "python": "4", "seconds": 12.3, "false_alarms": found}
+    text = page({"quick-reference": document}, "docs/false-alarms")
+    assert "| quick-reference | 40 | 1 | 40 | 1 | 0.11 | 12 |" in text
+    assert "- quick-reference, seeds from 20: `falls`: it rose" in text
+    assert "--claims-false-alarms 1000 --claims-json docs/false-alarms/quick-reference.json" in text
+
+
+def test_the_committed_page_is_as_generated_and_nothing_failed():
+    folder = ROOT / "docs" / "false-alarms"
+    documents = {name: json.loads((folder / f"{name}.json").read_text()) for name in RUNS}
+    assert (ROOT / "docs" / "false-alarms.md").read_text() == page(documents, "docs/false-alarms"), "generate it again"
+    for name, (_, bases) in RUNS.items():
+        assert documents[name]["false_alarms"]["bases"] == bases
+        assert documents[name]["false_alarms"]["failures"] == []

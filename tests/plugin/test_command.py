@@ -1,6 +1,7 @@
 """`aeclaims list` and `aeclaims run`, and the page that --claims-report writes, as their users meet them."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,20 @@ def test_on_a_terminal_run_draws_the_first_training():
     assert "epoch 200" in shown.decode()
 
 
+# The second trains twice, for which processes ahead would be started.
+@pytest.mark.parametrize("id", ["sigmoid-bce-uniform-plateau", "other-loss-reaches-zero"])
+def test_on_a_terminal_the_curve_is_seen_while_it_grows_and_a_log_has_none(id):
+    shown = shown_on_a_terminal([sys.executable, "-m", "aeclaims", "run", id], TERM="xterm", COLUMNS="100").decode()
+    while_it_trains, _, _ = shown.partition("= claims =")
+    assert "training on reference" in while_it_trains
+    assert "\u28c0" in while_it_trains  # a cell of Braille in which something is drawn
+    assert "least, median and largest loss of the seeds" in while_it_trains
+    logged = command("run", id)
+    assert "1 held of 1 claims" in shown
+    assert "1 held of 1 claims" in logged.stdout
+    assert not any(sign in logged.stdout + logged.stderr for sign in ("training on", "\x1b", "\u28c0"))
+
+
 def test_importing_the_package_and_its_help_costs_neither_torch_nor_numpy():
     script = ("import sys, aeclaims; from typer.testing import CliRunner; from aeclaims.cli import app; "
               "assert CliRunner().invoke(app, ['--help']).exit_code == 0; "
@@ -116,6 +131,8 @@ def test_a_page_that_cannot_be_written_is_a_usage_error(claims):  # noqa: F811
     assert "cannot be written" in result.stderr.str()
 
 
-def test_the_page_of_the_run_is_kept_beside_its_pictures():
-    pictures = Path(__file__).parents[2] / "docs" / "pictures"
-    assert {f"report-{name}.png" for name in ("light", "dark", "380")} <= {path.name for path in pictures.iterdir()}
+def test_the_readmes_pictures_are_kept():
+    root = Path(__file__).parents[2]
+    named = set(re.findall(r"docs/pictures/([\w-]+\.png)", (root / "README.md").read_text()))
+    assert {"report-light.png", "report-dark.png", "report-380.png", "terminal.png"} <= named
+    assert named <= {path.name for path in (root / "docs" / "pictures").iterdir()}

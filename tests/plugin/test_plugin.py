@@ -3,7 +3,6 @@
 import json
 import re
 import textwrap
-import xml.etree.ElementTree
 from pathlib import Path
 
 import pytest
@@ -416,17 +415,3 @@ def test_under_xdist_too_a_device_that_is_not_there_is_a_usage_error(pytester):
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --claims-backend, --claims-device, --claims-dtype: device 'abacus'*"])
     assert "INTERNALERROR" not in result.stdout.str()
-
-
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
-def test_junits_xml_carries_what_was_judged(claims, pytester, workers):
-    claims("--claims-seeds", "26", "--junitxml=junit.xml", *workers)
-    cases = xml.etree.ElementTree.parse(pytester.path / "junit.xml").iter("testcase")
-    found = [{p.get("name"): p.get("value") for p in case.iter("property")} for case in cases]
-    by_id = {properties["claim.id"]: properties for properties in found if properties}
-    assert set(by_id) == {"falls", "negative"}
-    assert by_id["falls"]["claim.verdict"] == "held"
-    assert by_id["negative"]["claim.verdict"] == "failed"
-    assert by_id["falls"]["claim.seeds"] == "26"
-    assert float(by_id["falls"]["claim.alpha"]) == pytest.approx(1e-6 / 60)
-    assert "--claims-seed-base" in by_id["negative"]["claim.replay"]

@@ -25,7 +25,7 @@ from aeclaims import (
     affine,
     train,
 )
-from aeclaims.backends import get, kernel
+from aeclaims.backends import get
 
 SMALL = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), epochs=3, n_rows=300)
 BACKENDS = ["reference", "torch", "torch-eager", "torch-loop"]
@@ -147,6 +147,8 @@ def test_compiled_code_is_kept_on_disk(tmp_path):
 
 
 def test_the_compiled_kernel_is_that_of_the_sources_as_they_are():
+    from aeclaims.backends import kernel
+
     # Numba by itself keeps code until the file changes that holds the entry, which imports the others.
     widths, parameters = np.array([1, 1]), np.zeros(16)
     gradient = np.zeros(16 + kernel.loss_room(parameters))

@@ -133,3 +133,10 @@ def test_without_a_compiler_torch_says_so_and_trains_eagerly(parts, monkeypatch,
         run = train(SMALL, seeds=range(3), backend="torch", dtype="float64")
     eager = train(SMALL, seeds=range(3), backend="torch-eager", dtype="float64")
     np.testing.assert_allclose(run.epoch_loss, eager.epoch_loss, rtol=1e-12)
+
+
+def test_a_step_is_traced_once(parts):
+    counted = parts.torch._dynamo.utils.counters["aot_autograd"]
+    before = counted["total"]
+    train(SMALL, seeds=range(3), backend="torch")
+    assert counted["total"] == before + 1

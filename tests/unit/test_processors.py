@@ -1,6 +1,8 @@
 """Processors are shared: among pytest-xdist's workers, and with whoever was told to use them."""
 
 import os
+import threading
+import time
 
 import pytest
 
@@ -30,3 +32,22 @@ def test_a_limit_holds_until_it_is_taken_back(four):
 
 def test_work_is_spread_and_comes_back_in_order(four):
     assert processors.each(lambda number: number**2, range(9)) == [number**2 for number in range(9)]
+
+
+def test_threads_are_started_where_there_is_work_for_them_only(four):
+    with processors.threads(0.001) as few, processors.threads(1.0) as many:
+        assert few.submit(threading.get_ident).result() == threading.get_ident()
+        assert many.submit(threading.get_ident).result() != threading.get_ident()
+    processors.limit(1)
+    with processors.threads(1.0) as one:
+        assert one.submit(threading.get_ident).result() == threading.get_ident()
+    processors.limit(None)
+
+
+def test_slow_work_is_spread_over_threads_and_quick_work_is_not(four):
+    def slow(number):
+        time.sleep(0.002)
+        return threading.get_ident()
+
+    assert len(set(processors.each(slow, range(9)))) > 1
+    assert set(processors.each(lambda number: threading.get_ident(), range(9))) == {threading.get_ident()}

@@ -3,21 +3,73 @@
 import subprocess
 import sys
 
+import numpy as np
+import pytest
+
+from aeclaims.report.terminal import growing
 from tests.terminals import shown_on_a_terminal
 
 SCRIPT = """
+import sys
 from aeclaims import *
-train(Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), epochs=400), seeds=range(4),
-      backend="reference")
+from aeclaims.progress import drawing
+from aeclaims.report.terminal import growing
+if sys.argv[2:]:
+    drawing.set(growing)
+run = train(Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), n_rows=3_000, epochs=40),
+            seeds=range(4), backend=sys.argv[1])
+print("losses", run.epoch_loss.sum().hex())
 """
+LEGEND = "least, median and largest loss of the seeds"
 
 
-def test_a_pipe_stays_silent():
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == ("", "")
+def command(backend, *drawn):
+    return [sys.executable, "-c", SCRIPT, backend, *drawn]
+
+
+def test_a_pipe_stays_silent_also_where_a_picture_is_asked_for():
+    done = subprocess.run(command("reference", "drawn"), capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("losses 0x")
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == ""
 
 
 def test_a_terminal_shows_the_epochs():
-    shown = shown_on_a_terminal([sys.executable, "-c", SCRIPT], TERM="xterm", COLUMNS="100")
-    assert b"training on reference" in shown
-    assert b"400" in shown
+    shown = shown_on_a_terminal(command("reference"), TERM="xterm", COLUMNS="100").decode()
+    assert "training on reference" in shown
+    assert "40/40" in shown
+    assert LEGEND not in shown
+
+
+@pytest.mark.parametrize("backend", ["reference", "torch", "torch-eager", "torch-loop"])
+def test_a_picture_of_the_losses_so_far_stands_above_the_bar_and_changes_none(backend):
+    silent = subprocess.run(command(backend), capture_output=True, text=True, check=True).stdout
+    shown = shown_on_a_terminal(command(backend, "drawn"), TERM="xterm", COLUMNS="100").decode()
+    assert "epoch 40" in shown
+    assert shown.index(LEGEND) < shown.rindex(f"training on {backend}")
+    assert silent.strip() in shown
+
+
+def dots(picture):
+    """In which columns of the picture something is drawn."""
+    rows = [line[10:].ljust(64) for line in picture.splitlines()[:9]]
+    return [any(row[column] not in " \u2800" for row in rows) for column in range(64)]
+
+
+def test_the_picture_grows_to_the_right_of_epochs_that_are_known():
+    losses = np.full((1000, 3), np.nan)
+    assert growing(losses).startswith("no finite loss above 0")
+    widths = []
+    for known in (10, 100, 1000):
+        losses[:known] = np.outer(1 / np.arange(1, known + 1), [1, 2, 3])
+        widths.append(sum(dots(growing(losses))))
+    np.testing.assert_allclose(widths, [64 / 3, 128 / 3, 64], atol=2)
+
+
+def test_seeds_that_diverged_or_are_not_trained_yet_are_left_out_of_the_picture():
+    losses = np.tile(np.geomspace(1, 1e-3, 50)[:, None], 4)
+    losses[20:, 0], losses[:, 1], losses[30:, 2] = np.inf, np.nan, np.nan
+    top, *_, bottom = growing(losses).splitlines()[:9]
+    assert (top.split()[0], bottom.split()[0]) == ("1", "0.001")
+    assert all(dots(growing(losses)))
+    assert LEGEND not in growing(losses[:, :1])

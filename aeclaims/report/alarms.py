@@ -1,0 +1,64 @@
+"""The page of false alarms: on how many seed bases a sound stack was judged, and what failed.
+
+`python -m aeclaims.report.alarms FOLDER DOCS` writes DOCS/false-alarms.md from what the page's commands wrote into FOLDER.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+WRITES = "pytest --pyargs aeclaims -m claims {options} --claims-false-alarms {bases} --claims-json {folder}/{name}.json"
+# What is run, by the name of the file that it writes: in which profile, on which backend, on how many bases.
+RUNS = {
+    "quick-reference": ("--claims-quick --claims-backend reference", 1000),
+    "full-reference": ("--claims-backend reference", 30),
+    "quick-torch": ("--claims-quick", 20),
+}
+
+
+def page(documents: dict[str, dict[str, Any]], folder: str) -> str:
+    """The page of the docs, from the documents of the runs by their names."""
+    commands = [WRITES.format(options=options, bases=bases, name=name, folder=folder) for name, (options, bases) in RUNS.items()]
+    lines = ["| run | seed bases | checks that were exercised | verdicts | bases with a failure | rate at most, 95 % | seconds |",
+             "|---" * 7 + "|"]
+    failures = []
+    for name, document in documents.items():
+        found = document["false_alarms"]
+        judged = [sum(count for verdict, count in verdicts.items() if verdict != "not exercised")
+                  for verdicts in found["verdicts"].values()]
+        lines.append(f"| {name} | {found['bases']:,} | {np.count_nonzero(judged)} | {sum(judged):,} | "
+                     f"{found['bases_with_a_failure']} | {found['rate_at_most']:.2g} | {document['seconds']:,.0f} |")
+        failures += [f"- {name}, seeds from {failure['seed_base']}: `{failure['id']}`: {failure['because']}"
+                     for failure in found["failures"]]
+    first = next(iter(documents.values()))
+    return "\n\n".join([
+        "# False alarms",
+        "A suite that gates commits must not fail on sound stacks. Here it judges stacks that are sound on disjoint seed bases, "
+        "each of which is a run of its own, and counts the bases on which anything failed. With none among n the rate is at "
+        "most 3/n, with 95 % confidence (the rule of three). Theory's bound is lower: by `--claims-alpha` chance fails a whole "
+        "suite once in a million draws of the seeds. What is counted here is all else: bounds that are too narrow for some seed. "
+        f"Generated (aeclaims {first['aeclaims']}, torch {first['torch']}, numpy {first['numpy']}, python {first['python']}).",
+        "\n".join(["```sh", *commands, f"python -m aeclaims.report.alarms {folder} {Path(folder).parent}", "```"]),
+        "\n".join(lines),
+        "\n".join(failures) or "Nothing failed.",
+    ]) + "\n"
+
+
+def write(source: Path, folder: Path) -> None:
+    """Write the page into the folder, from what lies in the other."""
+    documents = {name: json.loads((source / f"{name}.json").read_text(encoding="utf-8")) for name in RUNS}
+    (folder / "false-alarms.md").write_text(page(documents, source.as_posix()), encoding="utf-8")
+
+
+def main(arguments: list[str]) -> int:
+    """The command line; returns the exit code."""
+    from aeclaims.report.pages import command
+
+    return command(arguments, "aeclaims.report.alarms", write)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
