@@ -6,6 +6,7 @@ import os
 import signal
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -121,8 +122,13 @@ def test_a_long_training_enters_the_loop_for_some_epochs_at_a_time(monkeypatch):
     entered, drawn, shown = [], [], []
 
     def noted(self, pool, orders, epochs):
-        entered.append((len(orders), epochs.start, epochs.stop, pool._max_workers))
+        entered.append((len(orders), epochs.start, epochs.stop))
         return begin(self, pool, orders, epochs)
+
+    def shows(label, total, losses):
+        assert losses.shape == (5, 2)
+        assert np.isnan(losses).all()
+        return nullcontext(lambda epochs: shown.append((label, total, epochs, int(np.isfinite(losses).all(axis=1).sum()))))
 
     def drawn_order(self, epoch):
         drawn.append(epoch)
@@ -130,18 +136,17 @@ def test_a_long_training_enters_the_loop_for_some_epochs_at_a_time(monkeypatch):
 
     monkeypatch.setattr(reference.Population, "begin", noted)
     monkeypatch.setattr(Start, "order", drawn_order)
-    monkeypatch.setattr(processors, "count", lambda: 3)
-    monkeypatch.setattr(reference, "progress", lambda *what: nullcontext(lambda epochs: shown.append((*what, epochs))))
+    monkeypatch.setattr(reference, "progress", shows)
     monkeypatch.setattr(reference, "ROWS_PER_ENTRY", 2 * ADAM.n_rows)
     in_parts = reference.train(ADAM, start)
-    assert entered == [(2, 0, 2, 3), (2, 2, 4, 3), (1, 4, 5, 3)]
+    assert entered == [(2, 0, 2), (2, 2, 4), (1, 4, 5)]
     assert drawn == [0, 1, 2, 3, 4]
-    assert shown == [("reference", 5, 2), ("reference", 5, 2), ("reference", 5, 1)]
+    assert shown == [("reference", 5, 2, 2), ("reference", 5, 2, 4), ("reference", 5, 1, 5)]
     # Powers of Adam's rates are multiplied up within an entry, and taken anew at the next: one rounding.
     np.testing.assert_allclose(in_parts.epoch_loss, at_once.epoch_loss, rtol=1e-13)
     monkeypatch.setattr(reference, "ROWS_PER_ENTRY", 1)
     reference.train(ADAM, start)
-    assert entered[3:] == [(1, epoch, epoch + 1, 3) for epoch in range(5)]
+    assert entered[3:] == [(1, epoch, epoch + 1) for epoch in range(5)]
 
 
 def test_where_one_crew_fails_those_that_wait_are_not_trained(monkeypatch):
@@ -152,11 +157,19 @@ def test_where_one_crew_fails_those_that_wait_are_not_trained(monkeypatch):
         time.sleep(0.05)
         raise MemoryError
 
-    monkeypatch.setattr(processors, "count", lambda: 1)
+    monkeypatch.setattr(processors, "threads", lambda seconds: ThreadPoolExecutor(1))
     monkeypatch.setattr(reference.Crew, "train", fails)
     with pytest.raises(MemoryError):
         reference.train(SHARED, Start(SHARED, tuple(range(30))))
     assert len(begun) < 15
+
+
+def test_threads_are_asked_for_by_how_long_the_training_takes(monkeypatch):
+    asked = []
+    monkeypatch.setattr(processors, "threads", lambda seconds: asked.append(seconds) or ThreadPoolExecutor(1))
+    reference.train(SHARED, Start(SHARED, (1, 2, 3), DOUBLE))
+    # Visits of 23 rows in 5 epochs, by 3 crews, of 56 numbers: layers of 4 to 6, 6 to 2 and 2 to 4, which are even widths.
+    assert asked == [pytest.approx(23 * 5 * 3 * 56 * 0.5e-9)]
 
 
 def test_a_gradient_has_room_for_the_loss():
