@@ -26,8 +26,10 @@ def test_entropy_of_known_values():
 def test_entropy_refuses_what_is_no_target_and_says_where(bad):
     x = np.full((2, 3, 2), 0.5)
     x[1, 2, 0] = bad
-    with pytest.raises(floors.OutOfRange, match="seed 1, row 2, feature 0"):
+    with pytest.raises(floors.OutOfRange) as raised:
         floors.entropy(x)
+    assert str(raised.value) == (f"rows[seed 1, row 2, feature 0] = {bad}: entropy is defined for targets in [0, 1]; "
+                                 "rescale them, or use MSE, which has floor 0")
     with pytest.raises(floors.OutOfRange, match="seed 1, row 2, feature 0"):
         floors.class_floor(x)
 
