@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 Rows = list[dict[str, Any]]
 # The family of faults that no short training shows, by construction.
 LATE = "late"
-# What makes a training large.
+# What makes a training large, and how large those are that conformance compares with the reference's.
 SIZES: dict[str, Callable[[Experiment], int]] = {
     "{:,} steps": lambda experiment: experiment.epochs * experiment.steps_per_epoch,
     "layers of {:,}": lambda experiment: max(experiment.model.widths),
     "{:,} rows": lambda experiment: experiment.n_rows,
 }
+LARGEST = {what: max(map(size, (*SETUPS.values(), CROWD, *LONG.values()))) for what, size in SIZES.items()}
 COMMANDS = """```sh
 pytest --claims-selftest --claims-json docs/kill-matrix.json
 python -m aeclaims.report.kills docs/kill-matrix.json docs
@@ -56,7 +57,7 @@ def summary(rows: Rows) -> list[str]:
             f" ({100 * len(killed) / real:.1f} % of those that are not equivalent)" if real else ""))
     if killed:
         median = statistics.median(row["seconds"] for row in killed)
-        lines.append(f"the quick profile kills {_quick(killed)}; half of all are dead after {median:.1f} s, imports apart")
+        lines.append(f"{_quick(killed)}; half of all are dead after {median:.1f} s, imports apart")
     for verdict, says in (("survived", "survivors"), ("equivalent", "equivalent"), ("false alarm", "false alarms")):
         if found := of(rows, verdict):
             lines.append(f"{says}: {', '.join(row['id'] for row in found)}")
@@ -66,16 +67,19 @@ def summary(rows: Rows) -> list[str]:
 
 
 def _quick(killed: Rows) -> str:
-    """How many the quick profile kills; also of those alone that its short trainings can show."""
-    def rate(of: Rows, whose: str) -> str:
-        quick = sum(row["killer"]["is_quick"] for row in of)
-        return f"{quick} of {whose} ({100 * quick / len(of):.1f} %)"
+    """How many the quick profile kills; where some are late, also of those alone that show in trainings like conformance's."""
+    def kills(rows: Rows) -> tuple[int, str]:
+        quick = sum(row["killer"]["is_quick"] for row in rows)
+        return quick, f"({100 * quick / len(rows):.1f} %)"
 
     soon = [row for row in killed if row["layer"] != LATE]
+    of_all, rate = kills(killed)
     if not soon or len(soon) == len(killed):
-        return rate(killed, "them")
-    return rate(soon, f"the {len(soon)} that show in trainings as short as conformance's") + ", " + rate(
-        killed, f"all {len(killed)}, with those of the family {LATE}")
+        return f"the quick profile kills {of_all} of them {rate}"
+    of_soon, rate_of_soon = kills(soon)
+    steps = LARGEST["{:,} steps"]
+    return (f"of the {len(soon)} that show in trainings like conformance's, of at most {steps:,} steps, the quick profile kills "
+            f"{of_soon} {rate_of_soon}; of all {len(killed)}, {of_all} {rate}")
 
 
 def print_matrix(reporter: "pytest.TerminalReporter", rows: Rows) -> None:
@@ -118,17 +122,15 @@ def _worth(idle: list[Claim], cell: Any) -> list[str]:
     """Why claims are there that were not the first to kill anything: what each stands for, and trains beyond conformance."""
     if not idle:
         return []
-    known = [*SETUPS.values(), CROWD, *LONG.values()]
-    most = {what: max(map(size, known)) for what, size in SIZES.items()}
-    lines = ["| claim | the sentence that it tries | what it trains that no check of conformance does |", "|---|---|---|"]
+    lines = ["| claim | where its sentence stands | what it trains beyond conformance |", "|---|---|---|"]
     for claim in idle:
         beyond = [what.format(largest) for what, size in SIZES.items()
-                  if (largest := max(map(size, claim.trains), default=0)) > most[what]]
+                  if (largest := max(map(size, claim.trains), default=0)) > LARGEST[what]]
         lines.append(f"| `{claim.id}` | {cell(claim.where)} | {', '.join(beyond) or 'nothing larger'} |")
     return [
         "Claims that were not the first to kill any of these faults, since a cheaper check had. What they are there for: "
         "a sentence of its own each, and most of them trainings larger than those of conformance, which end at "
-        + ", ".join(what.format(largest) for what, largest in most.items())
+        + ", ".join(what.format(largest) for what, largest in LARGEST.items())
         + ". `tests/faults/test_every_claim_can_fail.py` has for each of them changes of a training that it rejects.",
         "\n".join(lines),
     ]
