@@ -183,6 +183,8 @@ FAULTS = (
           after(10_000, setting(0, lambda lr: min(lr, max(lr / 10, 1e-4)))), crossing(10_000)),
     fault("rate_ends", "after 27,000 steps the learning rate is zero", "reasoning: a schedule planned for fewer rows",
           "trainings that need longer stand still", after(27_000, setting(0, lambda lr: 0.0)), crossing(27_000)),
+    fault("steps_end", "after 50,000 steps nothing is learnt any more", "reasoning: a limit of steps from a trial run",
+          "long trainings do not get there", after(50_000, setting(0, lambda lr: 0.0)), crossing(50_000)),
     fault("rate_in_4_decimals", "learning rates are rounded to four decimals", "reasoning: a configuration printed with %.4f",
           "1e-5 is zero", after(0, setting(0, lambda lr: round(lr, 4))), trained(short(optimizer=Adam(lr=1e-5)))),
     fault("rates_taken_for_equal", "trainings whose learning rates are within 1e-4, all else equal, have the first one's",
