@@ -7,6 +7,8 @@ pytest_plugins = ["pytester", "tests.bench.machine"]
 
 # `pytest tests/properties --hypothesis-profile=nightly`: minutes instead of seconds.
 settings.register_profile("nightly", max_examples=1000, deadline=None)
+# For tests/mutation: each mutant meets the same few examples, so that the same ones survive every time.
+settings.register_profile("mutation", max_examples=20, deadline=None, derandomize=True, database=None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

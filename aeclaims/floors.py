@@ -162,16 +162,13 @@ def smoothing_floor(classes: int, smoothing: float) -> float:
 def softmax_twice_floor(classes: int, smoothing: float = 0.0) -> float:
     """The least cross-entropy of labels where the logits are a softmax's output already, in nats per row.
 
-    Logits on the simplex are at best a at the label and (1 - a)/(C - 1) elsewhere; with hard labels a = 1, which costs
-    ln(e + C - 1) - 1: 1.4612 for ten classes.
+    Logits on the simplex give the label a probability of at most e/(e + C - 1), at the corner that is 1 there. A label smoothed
+    to no more than that is met, and costs its entropy. Any other, t at the label, is best left at the corner, which costs
+    ln(e + C - 1) - t: 1.4612 for ten classes and hard labels.
     """
     label = 1 - smoothing + smoothing / classes
-
-    def loss(a: float) -> float:
-        other = (1 - a) / (classes - 1)
-        return float(np.logaddexp(a, np.log(classes - 1) + other) - label * a - (1 - label) * other)
-
-    return min(loss(1.0), float(scipy.optimize.minimize_scalar(loss, bounds=(1 / classes, 1), method="bounded").fun))
+    corner = np.e + classes - 1
+    return smoothing_floor(classes, smoothing) if label <= np.e / corner else float(np.log(corner) - label)
 
 
 def continuous_bernoulli(means: npt.ArrayLike) -> Double:
@@ -183,19 +180,21 @@ def continuous_bernoulli(means: npt.ArrayLike) -> Double:
     means: any shape, in [0, 1].    Returns: the same shape.
     """
     mean = np.asarray(means, np.float64)
+
+    def apart(h: Double) -> Double:  # from 0, where the formulas are 0/0; the cost is off by the square of that
+        return np.where(np.abs(h) < 1e-6, 1e-6, h)
+
     low, high = np.full(mean.shape, -1e9), np.full(mean.shape, 1e9)
     for _ in range(100):  # by halves; the mean grows with h
         middle = (low + high) / 2
-        flat = np.abs(middle) < 1e-4
-        h = np.where(flat, 1.0, middle)
-        is_below = np.where(flat, 0.5 + middle / 12, -1 / np.expm1(-h.clip(-700, 700)) - 1 / h) < mean
+        h = apart(middle)
+        is_below = -1 / np.expm1(-h.clip(min=-700)) - 1 / h < mean
         low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
-    size = np.abs(low)
-    tiny = size < 1e-4
-    safe = np.where(tiny, 1.0, size)
+    h = apart(low)
+    size = np.abs(h)
     # ln((e^h - 1)/h) = |h| + ln((1 - e^-|h|)/|h|) for h > 0, without the |h| for h < 0.
-    partition = np.maximum(low, 0) + np.where(tiny, -size / 2, np.log(-np.expm1(-safe) / safe))
-    return np.where((mean <= 0) | (mean >= 1), -np.inf, partition - low * mean)
+    partition = np.maximum(h, 0) + np.log(-np.expm1(-size) / size)
+    return np.where((mean <= 0) | (mean >= 1), -np.inf, partition - h * mean)
 
 
 @lru_cache(maxsize=8)
@@ -270,7 +269,7 @@ def rounding_mse(run: Run) -> Double:
     values = run.start.rows().astype(np.float64)
     spread = variance(values)
     for (weight, bias), activation in zip(run.parameters, model.activations, strict=True):
-        square, rounded = (np.swapaxes(np.asarray(w, np.float64), 1, 2) for w in (weight.astype(np.float64)**2, variance(weight)))
+        square, rounded = (np.swapaxes(w, 1, 2) for w in (weight.astype(np.float64)**2, variance(weight)))
         spread = spread @ square + values**2 @ rounded + variance(bias)[:, None]
         values = values @ np.swapaxes(weight.astype(np.float64), 1, 2) + bias.astype(np.float64)[:, None]
         spread = spread + variance(values)

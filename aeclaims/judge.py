@@ -74,10 +74,10 @@ class Share:
     def noticed(self, size: int, alpha: float = ALPHA) -> str:
         """The true shares nearest to those claimed that `size` seeds tell from them, nine times in ten."""
         found = []
-        if self.at_least > 0 and (fails := _most_that_fail(size, self.at_least, alpha / SIDES)) >= 0:
-            found.append(f"{scipy.special.bdtri(fails, size, POWER) if fails < size else 1:.3g} or less")
-        if self.at_most < 1 and (fails := _most_that_fail(size, 1 - self.at_most, alpha / SIDES)) >= 0:
-            found.append(f"{1 - scipy.special.bdtri(fails, size, POWER) if fails < size else 0:.3g} or more")
+        if (fails := _most_that_fail(size, self.at_least, alpha / SIDES)) >= 0:
+            found.append(f"{scipy.special.bdtri(fails, size, POWER):.3g} or less")
+        if (fails := _most_that_fail(size, 1 - self.at_most, alpha / SIDES)) >= 0:
+            found.append(f"{1 - scipy.special.bdtri(fails, size, POWER):.3g} or more")
         return f"a true share of {', or of '.join(found)}, {POWER:.0%} of times" if found else "nothing: too few seeds"
 
     def __str__(self) -> str:
@@ -157,7 +157,8 @@ class Judge:
             return
         inside = (numbers >= low) & (numbers <= high)
         if not inside.all():
-            beyond = np.nan_to_num(np.maximum(low - numbers, numbers - high), nan=np.inf)
+            with np.errstate(invalid="ignore"):  # infinity less infinity, of a value that lies within
+                beyond = np.nan_to_num(np.maximum(low - numbers, numbers - high), nan=np.inf)
             beyond = np.where(inside, -np.inf, beyond)
             *epoch, seed = (int(i) for i in np.unravel_index(beyond.argmax(), numbers.shape))
             at = (*epoch, seed)
@@ -190,11 +191,10 @@ class Judge:
         if size < (needed := share.fewest_seeds(self.alpha)):
             self.not_exercised.append(f"{what}: with {size} seeds it could not fail; {needed} are needed")
         too_few = scipy.special.bdtr(count, size, share.at_least)  # P(X <= count)
-        too_many = scipy.special.bdtrc(count - 1, size, share.at_most) if count else 1.0  # P(X >= count)
-        for is_stated, chance in ((share.at_least > 0, too_few), (share.at_most < 1, too_many)):
-            if is_stated and not chance >= alpha:
-                wrong = np.flatnonzero(~hit if chance is too_few else hit)
-                worst = seeds[int(wrong[0])] if len(wrong) else seeds[0]
+        too_many = scipy.special.bdtrc(count - 1, size, share.at_most)  # P(X >= count)
+        for chance, wrong in ((too_few, ~hit), (too_many, hit)):  # 1 of a side that is not stated
+            if not chance >= alpha:
+                worst = seeds[int(np.flatnonzero(wrong)[0])]
                 self._fail(what, because, f"{count} of {size} seeds ({count / size:.3f}), claimed {share}; were that so, "
                            f"the chance of it would be {chance:.1e}, below {alpha:.1e}", hit.astype(float), worst)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +40,7 @@ class Run:
         widths = self.experiment.model.widths
         parameters = tuple(Affine(np.asarray(w), np.asarray(b)) for w, b in self.parameters)
         shapes = [(layer.weight.shape, layer.bias.shape) for layer in parameters]
-        wanted = [((len(self.seeds), o, i), (len(self.seeds), o)) for i, o in zip(widths, widths[1:], strict=False)]
+        wanted = [((len(self.seeds), o, i), (len(self.seeds), o)) for i, o in pairwise(widths)]
         if shapes != wanted:
             raise InvalidRun(f"parameters have shapes {shapes}; (weight, bias) of each layer are {wanted}")
         object.__setattr__(self, "epoch_loss", epoch_loss)

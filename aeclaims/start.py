@@ -4,6 +4,7 @@ import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -161,7 +162,7 @@ def _rows(spec: Rows, count: int, seeds: tuple[int, ...], dtype: np.dtype[Any]) 
 def _parameters(
     widths: tuple[int, ...], initialisation: Initialisation, seeds: tuple[int, ...], dtype: np.dtype[Any],
 ) -> Parameters:
-    shapes = list(zip(widths[1:], widths[:-1], strict=True))
+    shapes = [(outputs, inputs) for inputs, outputs in pairwise(widths)]
     if initialisation == "glorot":
         counts = [(outputs * inputs, 0) for outputs, inputs in shapes]
         bounds = [np.sqrt(6 / (inputs + outputs)) for outputs, inputs in shapes]

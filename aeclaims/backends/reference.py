@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import replace
+from itertools import pairwise, zip_longest
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -87,9 +88,9 @@ def train(experiment: Experiment, start: Start) -> Run:
     try:
         with progress("reference", experiment.epochs, losses=population.epoch_loss) as advance:
             orders = pool.submit(draw, entries[0])
-            for epochs, upcoming in zip(entries, [*entries[1:], slice(0, 0)], strict=True):
+            for epochs, upcoming in zip_longest(entries, entries[1:]):
                 trainings = population.begin(pool, orders.result(), epochs)
-                if upcoming.stop:  # drawn by whoever has nothing to train
+                if upcoming:  # drawn by whoever has nothing to train
                     orders = pool.submit(draw, upcoming)
                 for training in trainings:
                     training.result()
@@ -126,7 +127,7 @@ def _crews(experiment: Experiment, start: Start) -> list[list[int]]:
     """
     seeds = list(range(len(start.seeds)))
     widths = experiment.model.widths
-    parameters = sum((inputs + 1) * outputs for inputs, outputs in zip(widths, widths[1:], strict=False))
+    parameters = sum((inputs + 1) * outputs for inputs, outputs in pairwise(widths))
     if start.has_shared_rows or parameters > MOST_PARAMETERS_IN_LANES:
         return [[seed] for seed in seeds]
     lanes = kernel.lanes(start.dtype)
@@ -200,7 +201,7 @@ def _even(width: int) -> int:
 def _pack(model: Model, parameters: Parameters, dtype: np.dtype[Any]) -> Array:
     """All parameters of each seed in one row, each layer padded to even widths, all to whole vectors: (S, P)."""
     parts = []
-    for (weight, bias), inputs, outputs in zip(parameters, model.widths, model.widths[1:], strict=False):
+    for (weight, bias), (inputs, outputs) in zip(parameters, pairwise(model.widths), strict=True):
         padded = np.zeros((len(weight), _even(outputs), _even(inputs)), dtype)
         padded[:, :outputs, :inputs] = weight
         padded_bias = np.zeros((len(weight), _even(outputs)), dtype)
@@ -212,7 +213,7 @@ def _pack(model: Model, parameters: Parameters, dtype: np.dtype[Any]) -> Array:
 
 def _unpack(model: Model, packed: Array) -> Parameters:
     unpacked, offset = [], 0
-    for inputs, outputs in zip(model.widths, model.widths[1:], strict=False):
+    for inputs, outputs in pairwise(model.widths):
         end = offset + _even(outputs) * _even(inputs)
         weight = packed[:, offset:end].reshape(-1, _even(outputs), _even(inputs))[:, :outputs, :inputs]
         offset = end + _even(outputs)

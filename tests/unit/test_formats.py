@@ -65,9 +65,16 @@ def test_no_number_of_the_format_costs_less_than_its_floor(torch, name, loss):
     assert loss == "mse" or least > floors.entropy(rows[None])
 
 
+@pytest.mark.parametrize("loss", ["bce", "bce_logits"])
+def test_targets_of_0_and_1_cost_nothing_in_any_format(loss):
+    assert floors.format_floor(np.array([[[0.0, 1.0]], [[1.0, 1.0]]]), loss, FORMATS["float16"]).tolist() == [0, 0]
+
+
 def test_targets_without_an_entropy_have_no_floor_of_a_format():
     with pytest.raises(floors.OutOfRange):
         floors.format_floor(np.array([[[1.5]]]), "bce", FORMATS["float16"])
+    # MSE is defined for any number, and those of the format cost nothing.
+    assert floors.format_floor(np.array([[[1.5, -3.0]]]), "mse", FORMATS["float16"]) == 0
 
 
 @pytest.mark.parametrize("name", REDUCED)

@@ -83,7 +83,9 @@ def test_the_fewest_seeds_are_the_fewest_with_which_every_side_can_fail(share):
 def test_share_with_too_few_seeds_is_not_exercised():
     judge = Judge()
     judge.share(np.ones(3, bool), Share(at_least=0.5), what="w", because="b", seeds=(1, 2, 3))
-    assert "with 3 seeds it could not fail; 26 are needed" in judge.not_exercised[0]
+    assert judge.not_exercised == ["w: with 3 seeds it could not fail; 26 are needed"]
+    judge.share(np.ones(26, bool), Share(at_least=0.5), what="w", because="b", seeds=range(26))
+    assert len(judge.not_exercised) == 1
 
 
 @pytest.mark.parametrize(("share", "claimed", "sign"), [(Share(at_least=0.95), 0.95, -1), (Share(at_most=0.3), 0.3, 1)])
@@ -93,7 +95,18 @@ def test_a_share_is_noticed_nine_times_in_ten_where_the_judge_says_so(share, cla
     noticed = float(re.search(r"a true share of (\S+) or", share.noticed(size)).group(1))
     assert (noticed - claimed) * sign > 0
     assert sum(scipy.stats.binom.pmf(fails, size, noticed)) == pytest.approx(0.9, abs=0.01)  # it is shown in three digits
-    assert share.noticed(2) == "nothing: too few seeds"
+    assert share.noticed(2) == share.noticed(0) == "nothing: too few seeds"
+
+
+def test_what_a_share_notices_is_told_of_each_stated_side_from_the_fewest_seeds_on():
+    # Of 26 seeds only none at all fails, or all: with probability 0.9 that is so at 1 - 0.9^(1/26), or at 0.9^(1/26).
+    least, most = Share(at_least=0.5), Share(at_most=0.5)
+    assert (least.fewest_seeds(), most.fewest_seeds()) == (26, 26)
+    assert least.noticed(26) == "a true share of 0.00404 or less, 90% of times"
+    assert most.noticed(26) == "a true share of 0.996 or more, 90% of times"
+    assert Share(at_least=1.0).noticed(1) == "a true share of 0.1 or less, 90% of times"
+    assert Share(0.5, 0.5).noticed(26, alpha=6e-2) == "a true share of 0.0966 or less, or of 0.903 or more, 90% of times"
+    assert (least.sides, most.sides, Share(0.5, 0.5).sides) == (1, 1, 2)
 
 
 def _is_rejected(hits, share):
@@ -108,7 +121,10 @@ def test_every_says_which_shift_of_one_value_it_would_have_noticed():
     judge = Judge()
     judge.every([0.25, 0.5], at_least=0, at_most=[1, 2], seeds=(0, 1), what="both", because="")
     judge.every([0.0, 3.0], at_least=0, seeds=(0, 1), what="one", because="")
-    assert [s.notices for s in judge.statements] == ["one value by 0.25 lower or by 0.75 higher", "one value by anything lower"]
+    judge.every([0.5, math.inf], at_least=0.25, seeds=(0, 1), what="not at infinity", because="")
+    judge.every([], at_least=0, seeds=(), what="none", because="")
+    assert [s.notices for s in judge.statements] == [
+        "one value by 0.25 lower or by 0.75 higher", "one value by anything lower", "one value by 0.25 lower", ""]
 
 
 def test_share_takes_one_bool_for_each_seed():
@@ -174,4 +190,20 @@ def test_agreement_is_asked_of_sgd_only_where_another_optimizer_trains(optimizer
     judge = Judge(optimizer="mine:Own")
     judge.agrees(changed(run, 0, 0, 1), run, because="b", roundings=100)
     assert bool(judge.judged) == is_compared
-    assert bool(judge.left_out) != is_compared
+    assert judge.left_out == ["agreement with the reference, which trains Adam"] * (not is_compared)
+
+
+def test_agreement_is_asked_for_in_the_first_epochs_and_above_a_loss_only(run):
+    late, judge = changed(run, 4, 2, 2), Judge()
+    judge.agrees(late, run, because="b", roundings=1, epochs=4)
+    judge.agrees(late, run, because="b", roundings=1, above=float(run.epoch_loss[4, 2]))
+    assert (judge.judged, judge.measured) == (2, {"worst_deviation": 0.0})
+    with pytest.raises(ClaimFailed) as raised:
+        judge.agrees(late, run, because="theory", roundings=8, epochs=5)
+    assert raised.value.what == "relative deviation of epoch losses from the reference"
+    assert (raised.value.because, raised.value.evidence) == (
+        "theory", "seed 2, epoch 5: 1, bounds [-inf, 9.53674316e-07]; 1 of 3 seeds fail")
+    judge.agrees(changed(run, 0, 0, 1 + 2e-7), run, because="b", roundings=8)
+    assert judge.measured == {"worst_deviation": 1.0}
+    judge.agrees(run, changed(run, 0, 0, 1), because="b", roundings=1, above=10)
+    assert judge.not_exercised == ["agreement with the reference: its loss is nowhere above 10"]
