@@ -28,7 +28,7 @@ from aeclaims.claims import (
 from aeclaims.judge import ClaimFailed, Judge
 
 # The fewest seeds with which the most demanding claim can fail.
-SEEDS = range(35)
+SEEDS = range(45)
 COSTLY_SEEDS = range(16)
 
 
