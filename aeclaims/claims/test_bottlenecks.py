@@ -38,7 +38,7 @@ def test_independent_features_lose_what_does_not_fit_the_code(train: Train, refe
         run = train(experiment)
         floor = floors.bottleneck_floor(run.start.rows(), code)
         judge.measure(**{f"floor_K{code}": floor.mean()})
-        # The D(D + 1)/2 entries of the covariance's error E are normal, to the accuracy of the central limit theorem, of variances
+        # The D(D + 1)/2 entries of the covariance's error E are normal, as far as the central limit theorem goes, of variances
         # 1/180 n and 1/144 n, so that 72 n |E|^2 is at most a chi-square; the D - K smallest eigenvalues are together off by at
         # most sqrt(D - K) |E| (Hoffman and Wielandt). 3 %, the bound before, was missed by one seed in 7,710, by 0.1 %.
         expected, rows = (1 - code / 4) / 12, experiment.n_rows
