@@ -113,7 +113,7 @@ def test_rates_survivors_and_false_alarms_are_named():
 def test_faults_that_show_late_are_counted_apart_and_together():
     late = row(FAULTS["late.rate_tenth"], Outcome(KILLER._replace(is_quick=False), 80, 9.0, is_complete=True))
     assert kills.summary([*rows()[:1], late])[1].startswith(
-        "of the 1 that show in trainings like conformance's, of at most 2,100 steps, the quick profile kills 1 (100.0 %); "
+        "of the 1 that show in trainings like conformance's, of at most 2,230 steps, the quick profile kills 1 (100.0 %); "
         "of all 2, 1 (50.0 %); half")
 
 
