@@ -30,11 +30,14 @@ class FalseAlarms:
         first = session_of(session.config)
         # One more: some checks put a stranger among the seeds.
         self.stride = 1 + max((len(first.seeds(claim)) for claim in claims), default=0)
-        for count in range(self.bases):
-            self.base = first.settings.seed_base + count * self.stride
-            session.config.stash[SESSION] = first.on_base(self.base)
-            self._judge(session)
-            self.done += 1
+        try:
+            for count in range(self.bases):
+                self.base = first.settings.seed_base + count * self.stride
+                session.config.stash[SESSION] = first.on_base(self.base)
+                self._judge(session)
+                self.done += 1
+        finally:
+            session.config.stash[SESSION] = first  # the JSON says where it began, and how long all took
         return True
 
     def _judge(self, session: pytest.Session) -> None:

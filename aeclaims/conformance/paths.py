@@ -76,11 +76,11 @@ QUICK = ("affine layers, MSE, Adam", "ReLU", "tanh", "BCE of probabilities", "BC
 # Of as many seeds as kernels take at once, and more.
 CROWD = _with(optimizer=SGD(lr=0.1), n_rows=110, epochs=10)
 
-# Long enough to be worth compiling: stacks may treat such trainings otherwise.
+# Long enough to be worth compiling, by 2,007 steps of whole minibatches: stacks may treat such trainings otherwise.
 LONG = {
-    "affine layers": _with(n_rows=110, epochs=700, optimizer=Adam(lr=1e-3)),
+    "affine layers": _with(n_rows=150, batch_size=16, epochs=223, optimizer=Adam(lr=1e-3)),
     # The same program as the first, if programs are kept: its rate is its own.
-    "affine layers, another rate": _with(n_rows=110, epochs=700, optimizer=Adam(lr=2e-3)),
-    "tanh, log-loss": _with(n_rows=110, epochs=700, optimizer=Adam(lr=1e-3), loss="bce",
+    "affine layers, another rate": _with(n_rows=150, batch_size=16, epochs=223, optimizer=Adam(lr=2e-3)),
+    "tanh, log-loss": _with(n_rows=150, batch_size=16, epochs=223, optimizer=Adam(lr=1e-3), loss="bce",
                             model=layers(3, 5, 3, hidden=TANH, output=SIGMOID)),
 }

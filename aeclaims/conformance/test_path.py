@@ -49,7 +49,7 @@ def test_64_seeds_walk_the_references_path(experiment: Experiment, stack: Stack,
     judge_path(stack, judge, experiment)
 
 
-@setups("long path", "2,100 steps of minibatches are those of the reference", LONG, seeds=2)
+@setups("long path", "2,230 steps of minibatches are those of the reference", LONG, seeds=2)
 def test_a_long_path_is_the_references(experiment: Experiment, stack: Stack, judge: Judge) -> None:
     judge_path(stack, judge, experiment)
 

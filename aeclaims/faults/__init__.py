@@ -7,6 +7,7 @@ from aeclaims.faults import (
     engine,
     forward,
     init,
+    late,
     loop,
     loss,
     measuring,
@@ -18,6 +19,6 @@ from aeclaims.faults.record import Fault
 
 __all__ = ["CONTROLS", "FAULTS", "Fault"]
 
-FAMILIES = (data, init, forward, loss, backward, optimizer, loop, numerics, engine, measuring, suite)
+FAMILIES = (data, init, forward, loss, backward, optimizer, loop, numerics, engine, measuring, suite, late)
 FAULTS: dict[str, Fault] = {fault.id: fault for family in FAMILIES for fault in family.FAULTS}
 CONTROLS: dict[str, Fault] = {control.id: control for control in controls.CONTROLS}

@@ -1,4 +1,4 @@
-"""torch, imported when a fault is put in, not when faults are listed: collecting tests must not cost a second."""
+"""torch and the reference, imported when a fault is put in, not when faults are listed: collecting must not cost a second."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from torch import nn as nn
     from torch.nn import functional as functional
     from torch.utils import data as data
+
+    from aeclaims.backends import kernel as kernel
+    from aeclaims.backends import reference as reference
 else:
 
     class _Lazy:
@@ -18,3 +21,4 @@ else:
             return getattr(importlib.import_module(self._name), attribute)
 
     torch, nn, functional, data = map(_Lazy, ("torch", "torch.nn", "torch.nn.functional", "torch.utils.data"))
+    kernel, reference = map(_Lazy, ("aeclaims.backends.kernel", "aeclaims.backends.reference"))

@@ -7,14 +7,27 @@ import json
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from aeclaims.claim import Claim
+from aeclaims.conformance.paths import CROWD, LONG, SETUPS
+from aeclaims.experiment import Experiment
 
 if TYPE_CHECKING:
     import pytest
 
 Rows = list[dict[str, Any]]
+# The family of faults that no short training shows, by construction.
+LATE = "late"
+# What makes a training large, and how large those are that conformance compares with the reference's.
+SIZES: dict[str, Callable[[Experiment], int]] = {
+    "{:,} steps": lambda experiment: experiment.epochs * experiment.steps_per_epoch,
+    "layers of {:,}": lambda experiment: max(experiment.model.widths),
+    "{:,} rows": lambda experiment: experiment.n_rows,
+}
+LARGEST = {what: max(map(size, (*SETUPS.values(), CROWD, *LONG.values()))) for what, size in SIZES.items()}
 COMMANDS = """```sh
 pytest --claims-selftest --claims-json docs/kill-matrix.json
 python -m aeclaims.report.kills docs/kill-matrix.json docs
@@ -43,16 +56,30 @@ def summary(rows: Rows) -> list[str]:
         lines.append(f"{len(killed)} of {len(faults)} faults killed" + (
             f" ({100 * len(killed) / real:.1f} % of those that are not equivalent)" if real else ""))
     if killed:
-        quick = [row for row in killed if row["killer"]["is_quick"]]
         median = statistics.median(row["seconds"] for row in killed)
-        lines.append(f"the quick profile kills {len(quick)} of them ({100 * len(quick) / len(killed):.1f} %); half of all are "
-                     f"dead after {median:.1f} s, imports apart")
+        lines.append(f"{_quick(killed)}; half of all are dead after {median:.1f} s, imports apart")
     for verdict, says in (("survived", "survivors"), ("equivalent", "equivalent"), ("false alarm", "false alarms")):
         if found := of(rows, verdict):
             lines.append(f"{says}: {', '.join(row['id'] for row in found)}")
     if controls:
         lines.append(f"{len(of(rows, 'green'))} of {len(controls)} controls green")
     return lines
+
+
+def _quick(killed: Rows) -> str:
+    """How many the quick profile kills; where some are late, also of those alone that show in trainings like conformance's."""
+    def kills(rows: Rows) -> tuple[int, str]:
+        quick = sum(row["killer"]["is_quick"] for row in rows)
+        return quick, f"({100 * quick / len(rows):.1f} %)"
+
+    soon = [row for row in killed if row["layer"] != LATE]
+    of_all, rate = kills(killed)
+    if not soon or len(soon) == len(killed):
+        return f"the quick profile kills {of_all} of them {rate}"
+    of_soon, rate_of_soon = kills(soon)
+    steps = LARGEST["{:,} steps"]
+    return (f"of the {len(soon)} that show in trainings like conformance's, of at most {steps:,} steps, the quick profile kills "
+            f"{of_soon} {rate_of_soon}; of all {len(killed)}, {of_all} {rate}")
 
 
 def print_matrix(reporter: "pytest.TerminalReporter", rows: Rows) -> None:
@@ -73,7 +100,6 @@ def page(document: dict[str, Any]) -> str:
 
     rows = document["faults"]
     first = Counter(row["killer"]["id"] for row in of(rows, "killed"))
-    idle = [id for id in claims() if id not in first]
     parts = [
         "# The kill matrix",
         "Each fault is put into a stack, and what a user's CI would run is run on it until something fails: the quick profile, "
@@ -87,11 +113,27 @@ def page(document: dict[str, Any]) -> str:
         "## What kills first",
         "\n".join(["| check | faults that it kills first |", "|---|---|",
                    *(f"| `{cell(id)}` | {count} |" for id, count in first.most_common())]),
-        "Claims that were not the first to kill any of these faults, since a cheaper check had: "
-        + ", ".join(f"`{id}`" for id in idle)
-        + ". `tests/faults/test_every_claim_can_fail.py` has faults that each of them kills.",
+        *_worth([claim for id, claim in claims().items() if id not in first], cell),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _worth(idle: list[Claim], cell: Any) -> list[str]:
+    """Why claims are there that were not the first to kill anything: what each stands for, and trains beyond conformance."""
+    if not idle:
+        return []
+    lines = ["| claim | where its sentence stands | what it trains beyond conformance |", "|---|---|---|"]
+    for claim in idle:
+        beyond = [what.format(largest) for what, size in SIZES.items()
+                  if (largest := max(map(size, claim.trains), default=0)) > LARGEST[what]]
+        lines.append(f"| `{claim.id}` | {cell(claim.where)} | {', '.join(beyond) or 'nothing larger'} |")
+    return [
+        "Claims that were not the first to kill any of these faults, since a cheaper check had. What they are there for: "
+        "a sentence of its own each, and most of them trainings larger than those of conformance, which end at "
+        + ", ".join(what.format(largest) for what, largest in LARGEST.items())
+        + ". `tests/faults/test_every_claim_can_fail.py` has for each of them changes of a training that it rejects.",
+        "\n".join(lines),
+    ]
 
 
 def _table(rows: Iterable[dict[str, Any]], cell: Any) -> str:

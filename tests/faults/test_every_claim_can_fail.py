@@ -28,7 +28,7 @@ from aeclaims.claims import (
 from aeclaims.judge import ClaimFailed, Judge
 
 # The fewest seeds with which the most demanding claim can fail.
-SEEDS = range(35)
+SEEDS = range(45)
 COSTLY_SEEDS = range(16)
 
 
@@ -161,7 +161,7 @@ FAULTS = [
     (test_complicate.test_mse_reconstructs_continuous_rows_better_for_some_models_only, [untrained]),
     (test_complicate.test_log_loss_gets_bits_right_and_so_does_mse_where_the_model_is_affine, [untrained, biases_lost]),
     (test_bottlenecks.test_one_feature_tells_nothing_of_another, [columns_repeated]),
-    (test_listing.test_sgd_does_not_get_there_in_310_epochs, [ignores_learning_rate, untrained]),
+    (test_listing.test_sgd_does_not_get_there_in_310_epochs, [ignores_learning_rate, untrained, all_nan]),
     (test_listing.test_weight_decay_moves_the_floor_to_where_theory_puts_it, [stuck, ignores_decay]),
     (test_listing.test_signs_of_centred_uniform_rows_are_fair_bits, [rows_biased, columns_repeated]),
     (test_beyond.test_late_seeds_rest_where_k_directions_are_not_learnt, [raised]),

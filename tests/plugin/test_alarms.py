@@ -41,7 +41,9 @@ def test_failures_are_counted_by_base_and_bound_the_rate(alarms, pytester):
     result = alarms("--claims-false-alarms", "8", "-q")
     result.assert_outcomes(passed=13, failed=3)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    found = json.loads((pytester.path / "out.json").read_text())["false_alarms"]
+    document = json.loads((pytester.path / "out.json").read_text())
+    assert document["seed_base"] == 0
+    found = document["false_alarms"]
     assert (found["bases"], found["stride"], found["bases_with_a_failure"]) == (8, 4, 3)
     # Bases begin at 0, 4, ..., 28: from 20 on a base has a seed above 20.
     assert [failure["seed_base"] for failure in found["failures"]] == [20, 24, 28]

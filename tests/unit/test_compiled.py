@@ -22,6 +22,7 @@ from aeclaims import (
     leaky_relu,
     train,
 )
+from aeclaims.conformance.paths import LONG
 
 SMALL = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), epochs=3, n_rows=300)
 RAGGED = dataclasses.replace(SMALL, rows=Uniform(features=5), loss="bce",
@@ -43,6 +44,13 @@ def parts(monkeypatch):
     monkeypatch.setattr(torch_population, "COMPILING_PAYS_FROM_STEPS", 0)
     monkeypatch.setattr(torch_compiled, "PROGRAMS", {})
     return SimpleNamespace(torch=torch, compiled=torch_compiled, population=torch_population)
+
+
+@pytest.mark.parametrize("experiment", LONG.values(), ids=LONG)
+def test_the_long_paths_of_conformance_are_compiled(experiment):
+    from aeclaims.backends.torch_population import _pays
+
+    assert _pays(Start(experiment, (0, 1)), "cpu")
 
 
 @pytest.fixture

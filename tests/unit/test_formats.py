@@ -17,7 +17,7 @@ from aeclaims.run import Run
 from aeclaims.stack import Stack, relative
 from aeclaims.start import checked
 
-SEEDS = range(6)
+SEEDS = range(8)
 ONCE = Experiment(rows=Uniform(features=3), model=affine(3, 4, 3), loss="mse", optimizer=SGD(lr=1.0), epochs=1, n_rows=48,
                   batch_size=48)
 

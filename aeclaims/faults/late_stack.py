@@ -1,0 +1,106 @@
+"""A stack into which a fault can come late: the reference, an epoch at a time, under another name.
+
+At literal sizes torch would take minutes for each fault; of a stack that is not named reference the agreement with it is judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aeclaims.backends.record import Backend
+from aeclaims.experiment import Experiment
+from aeclaims.faults.lazily import kernel, reference
+from aeclaims.faults.patches import replaced
+from aeclaims.faults.record import Inject
+from aeclaims.run import Run
+from aeclaims.start import Start
+
+if TYPE_CHECKING:
+    from aeclaims.backends.reference import Crew
+
+NAME, TRAIN, EPOCH = f"{__name__}:STACK", f"{__name__}.train", f"{__name__}.train_epoch"
+Condition = Callable[[Experiment], bool]
+Step = Callable[["Crew"], None]
+
+
+def train(experiment: Experiment, start: Start) -> Run:
+    """What the reference trains, in one thread and an epoch at a time, so that a change can come in late."""
+    population = reference.Population(experiment, start)
+    for number in range(experiment.epochs):
+        order = start.order(number)
+        for crew in population.crews:
+            own = order[crew.seeds[0]] if order.ndim == 2 else order
+            train_epoch(crew, np.ascontiguousarray(own), number, number * experiment.steps_per_epoch)
+    return Run(start, population.epoch_loss, population.collect())
+
+
+def train_epoch(crew: Crew, order: Any, number: int, counted: int) -> None:
+    """One epoch of a crew over the rows of that order, by an optimizer that has counted so many steps."""
+    rows = crew.rows
+    if len(order) < len(rows):  # the loop is as long as the rows are
+        rows, order = rows[order], np.arange(len(order), dtype=order.dtype)
+    size, losses = crew.experiment.batch_size, np.zeros((1, *crew.parameters.shape[1:]))
+    kernel.train_epochs(rows, order[None], size, *crew.constants, counted, *crew.workspace, crew.parameters, crew.gradient,
+                        crew.first, crew.second, losses)
+    crew.epoch_loss[number, crew.seeds] = losses.reshape(-1) / -(-len(order) // size)
+
+
+# By their names, at which faults are put in.
+STACK = Backend("late", lambda experiment, start: train(experiment, start))
+
+
+def steps(crew: Crew, number: int) -> int:
+    """How many have been done before an epoch."""
+    return number * crew.experiment.steps_per_epoch
+
+
+def after(done: int, change: Step, meets: Condition = lambda experiment: True, *, once: bool = False) -> Inject:
+    """A change before each epoch, or the first, that begins after so many steps, in trainings that meet a condition."""
+    def changed(stock: Any) -> Any:
+        def epoch(crew: Crew, order: Any, number: int, counted: int) -> None:
+            is_first = steps(crew, number - 1) < done
+            if steps(crew, number) >= done and (is_first or not once) and meets(crew.experiment):
+                change(crew)
+            stock(crew, order, number, counted)
+
+        return epoch
+
+    return replaced(changed, EPOCH)
+
+
+def setting(place: int, value: Callable[[float], float]) -> Step:
+    """The optimizer's learning rate (0), decay (1) or momentum (2), as the reference has them, is another."""
+    def change(crew: Crew) -> None:
+        crew.constants[5][place] = value(float(reference._optimizer(crew.experiment)[1][place]))
+
+    return change
+
+
+def logged(change: Callable[[Experiment, Any], Any]) -> Inject:
+    """The log of a training, (E, S), is another."""
+    def changed(stock: Any) -> Any:
+        def run(experiment: Experiment, start: Start) -> Run:
+            sound = stock(experiment, start)
+            return Run(start, change(experiment, sound.epoch_loss), sound.parameters)
+
+        return run
+
+    return replaced(changed, TRAIN)
+
+
+def handed_back(epochs: Callable[[Experiment, Any], int]) -> Inject:
+    """The parameters handed back are those after so many epochs: epochs(experiment, losses)."""
+    def changed(stock: Any) -> Any:
+        def run(experiment: Experiment, start: Start) -> Run:
+            sound = stock(experiment, start)
+            earlier = replace(experiment, epochs=epochs(experiment, sound.epoch_loss))
+            parameters = stock(earlier, replace(start, experiment=earlier)).parameters
+            return Run(start, sound.epoch_loss, parameters)
+
+        return run
+
+    return replaced(changed, TRAIN)

@@ -1,0 +1,40 @@
+"""What the family `late` says of itself: no training of conformance shows it, and claims train what does."""
+
+import numpy as np
+import pytest
+
+from aeclaims import backends
+from aeclaims.conformance.paths import CROWD, LONG, SETUPS
+from aeclaims.faults import late
+from aeclaims.faults.late_stack import STACK
+
+CONFORMANCE = [*SETUPS.values(), CROWD, *LONG.values()]
+
+
+def trained(experiment):
+    return backends.train(experiment, seeds=[0], backend=STACK)
+
+
+@pytest.fixture(scope="module")
+def sound():
+    return {experiment: trained(experiment) for experiment in CONFORMANCE}
+
+
+def test_without_a_fault_the_stack_is_the_reference(sound):
+    for experiment, run in sound.items():
+        reference = backends.train(experiment, seeds=[0], backend="reference")
+        np.testing.assert_array_equal(run.epoch_loss, reference.epoch_loss)
+        for ours, theirs in zip(run.parameters, reference.parameters, strict=True):
+            np.testing.assert_array_equal(ours.weight, theirs.weight)
+
+
+@pytest.mark.parametrize("fault", late.FAULTS, ids=lambda fault: fault.id)
+def test_no_training_of_conformance_shows_it(fault, sound):
+    with fault.inject():
+        for experiment, run in sound.items():
+            found = trained(experiment)
+            # Decimals cut off a log are less than a rounding error of float32.
+            np.testing.assert_allclose(found.epoch_loss, run.epoch_loss, rtol=6e-8)
+            for ours, theirs in zip(found.parameters, run.parameters, strict=True):
+                np.testing.assert_array_equal(ours.weight, theirs.weight)
+                np.testing.assert_array_equal(ours.bias, theirs.bias)
