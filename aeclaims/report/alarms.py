@@ -34,6 +34,7 @@ def page(documents: dict[str, dict[str, Any]], folder: str) -> str:
         failures += [f"- {name}, seeds from {failure['seed_base']}: `{failure['id']}`: {failure['because']}"
                      for failure in found["failures"]]
     first = next(iter(documents.values()))
+    missing = [f"Not run: {name}." for name in RUNS if name not in documents]
     return "\n\n".join([
         "# False alarms",
         "A suite that gates commits must not fail on sound stacks. Here it judges stacks that are sound on disjoint seed bases, "
@@ -43,13 +44,19 @@ def page(documents: dict[str, dict[str, Any]], folder: str) -> str:
         f"Generated (aeclaims {first['aeclaims']}, torch {first['torch']}, numpy {first['numpy']}, python {first['python']}).",
         "\n".join(["```sh", *commands, f"python -m aeclaims.report.alarms {folder} {Path(folder).parent}", "```"]),
         "\n".join(lines),
-        "\n".join(failures) or "Nothing failed.",
+        "\n".join(failures) or "Nothing failed.", *missing,
     ]) + "\n"
+
+
+def read(source: Path) -> dict[str, dict[str, Any]]:
+    """The documents that lie in the folder, by the names of their runs."""
+    paths = {name: source / f"{name}.json" for name in RUNS}
+    return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()}
 
 
 def write(source: Path, folder: Path) -> None:
     """Write the page into the folder, from what lies in the other."""
-    documents = {name: json.loads((source / f"{name}.json").read_text(encoding="utf-8")) for name in RUNS}
+    documents = read(source)
     (folder / "false-alarms.md").write_text(page(documents, source.as_posix()), encoding="utf-8")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aeclaims.alarms import bound
-from aeclaims.report.alarms import RUNS, page
+from aeclaims.report.alarms import page, read
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,9 +89,7 @@ def test_the_page_counts_what_was_exercised_and_names_what_failed():
 
 
 def test_the_committed_page_is_as_generated_and_nothing_failed():
-    folder = ROOT / "docs" / "false-alarms"
-    documents = {name: json.loads((folder / f"{name}.json").read_text()) for name in RUNS}
+    documents = read(ROOT / "docs" / "false-alarms")
+    assert documents["quick-reference"]["false_alarms"]["bases"] == 1000
     assert (ROOT / "docs" / "false-alarms.md").read_text() == page(documents, "docs/false-alarms"), "generate it again"
-    for name, (_, bases) in RUNS.items():
-        assert documents[name]["false_alarms"]["bases"] == bases
-        assert documents[name]["false_alarms"]["failures"] == []
+    assert [document["false_alarms"]["failures"] for document in documents.values()] == [[]] * len(documents)
