@@ -16,7 +16,7 @@ from aeclaims.run import Double, Run
 # --claims-alpha: a suite whose every claim is true to the letter fails with at most this probability over the draw of the
 # seeds. The seeds of a default run are fixed, so that a stack that passes once passes always.
 ALPHA = 1e-6
-# It is split: each stated side of a share gets a 60th, each p-value, which costs no seeds, a 1,000th. The suite has 56 of the
+# It is split: each stated side of a share gets a 60th, each p-value, which costs no seeds, a 1,000th. The suite has 55 of the
 # one and 37 of the other: a test adds them up.
 SIDES, P_VALUES = 60, 1000
 # How surely the shifts are noticed that a share's judge says it notices.

@@ -210,7 +210,7 @@ def _traced_once() -> Iterator[None]:
     Of each double without axes dynamo notes that it might be read as a number. Where it then is not, dynamo traces again.
     """
     noted = getattr(torch._dynamo.symbolic_convert, "TensorifyState", None)
-    if noted is None:  # torch before 2.6
+    if noted is None:  # a torch that notes nothing
         yield
         return
     with mock.patch.object(noted, "should_specialize", return_value=True):

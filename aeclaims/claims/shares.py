@@ -17,6 +17,7 @@ NEXT_TO_NONE = Share(at_most=0.05)
 NOT_MOST = Share(at_most=1 / 2)
 # One is at least as good as another for three seeds of four: 0.74 to 0.80 of 256.
 MORE_OFTEN = Share(at_least=1 / 2)
-# An observation of few seeds, each of which costs minutes: it fails where none of two has what all should have.
+# An observation of few seeds, each of which costs minutes: it fails where none of two has what all should have. So near to 1
+# as it takes for two to be enough; that so many have it is not measured, for two are all that were trained.
 ALL_OF_FEW = Share(at_least=0.9999)
 NONE_OF_FEW = Share(at_most=0.0001)

@@ -105,7 +105,7 @@ def page(document: dict[str, Any]) -> str:
         "Each fault is put into a stack, and what a user's CI would run is run on it until something fails: the quick profile, "
         "then the other conformance checks, then the claims, cheap ones first. `aeclaims/faults/` has the records. Generated "
         f"from a run of {document['seconds']:.0f} s (aeclaims {document['aeclaims']}, torch {document['torch']}, "
-        f"python {document['python']}).",
+        f"python {document['python']})." + (f" {document['note']}" if "note" in document else ""),
         COMMANDS,
         "\n".join(f"- {line}" for line in summary(rows)),
         "## Faults", _table(of(rows, "killed", "survived", "equivalent"), cell),

@@ -46,7 +46,8 @@ def unmatched(document: dict[str, Any], arguments: list[dict[str, Any]]) -> list
 def page(document: dict[str, Any], arguments: list[dict[str, Any]]) -> str:
     """The page of the docs."""
     records = document["modules"]
-    parts = [INTRODUCTION.format(**document, minutes=round(document["seconds"] / 60)), "\n".join([
+    introduction = INTRODUCTION.format(**document, minutes=round(document["seconds"] / 60))
+    parts = [introduction, *filter(None, [document.get("note")]), "\n".join([
         "| module | mutants | killed | survivors |", "|---|---|---|---|",
         *(f"| `{r['module']}` | {r['mutants']} | {r['killed']} | {len(r['survivors'])} |" for r in records),
         f"| all | {sum(r['mutants'] for r in records)} | {sum(r['killed'] for r in records)} | "

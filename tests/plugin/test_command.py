@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from aeclaims.catalogue import entries
-from tests.plugin.test_plugin import claims  # noqa: F401
 from tests.terminals import shown_on_a_terminal
 from tests.unit.test_page import Page
 
@@ -112,7 +111,7 @@ def test_importing_the_package_and_its_help_costs_neither_torch_nor_numpy():
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
-def test_the_page_has_every_claim_with_the_curves_of_every_seed(claims, pytester, workers):  # noqa: F811
+def test_the_page_has_every_claim_with_the_curves_of_every_seed(claims, pytester, workers):
     result = claims("--claims-report=out.html", "--claims-seeds", "40", *workers)
     result.assert_outcomes(passed=1, failed=1)
     page = Page((pytester.path / "out.html").read_text())
@@ -125,7 +124,7 @@ def test_the_page_has_every_claim_with_the_curves_of_every_seed(claims, pytester
     assert any("over 40 seeds: last epoch above the bottleneck floor" in canvas["aria-label"] for canvas in page.all("canvas"))
 
 
-def test_a_page_that_cannot_be_written_is_a_usage_error(claims):  # noqa: F811
+def test_a_page_that_cannot_be_written_is_a_usage_error(claims):
     result = claims("--claims-report=no/such/out.html")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "cannot be written" in result.stderr.str()

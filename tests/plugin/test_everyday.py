@@ -5,7 +5,6 @@ import xml.etree.ElementTree
 
 import pytest
 
-from tests.plugin.test_plugin import claims  # noqa: F401
 from tests.terminals import shown_on_a_terminal
 
 BOTH = {"passed": 1, "failed": 1}
@@ -18,7 +17,7 @@ EVERYDAY = [
 
 
 @pytest.mark.parametrize(("options", "outcomes"), EVERYDAY, ids=[options for options, _ in EVERYDAY])
-def test_pytests_own_options_work(claims, pytester, options, outcomes):  # noqa: F811
+def test_pytests_own_options_work(claims, pytester, options, outcomes):
     pytester.makeini("[pytest]\naddopts = --strict-markers --strict-config --claims-seeds 26\nfilterwarnings = error")
     if "--lf" in options or "--ff" in options:
         claims("-q").assert_outcomes(**BOTH)
@@ -36,7 +35,7 @@ def test_pytests_own_options_work(claims, pytester, options, outcomes):  # noqa:
 
 
 @pytest.mark.parametrize("options", ["", "-n 2", "-q -p no:cacheprovider"])
-def test_junits_xml_carries_what_was_judged(claims, pytester, options):  # noqa: F811
+def test_junits_xml_carries_what_was_judged(claims, pytester, options):
     claims("--claims-seeds", "26", "--junitxml=junit.xml", *options.split())
     cases = xml.etree.ElementTree.parse(pytester.path / "junit.xml").iter("testcase")
     found = [{p.get("name"): p.get("value") for p in case.iter("property")} for case in cases]
@@ -51,7 +50,7 @@ def test_junits_xml_carries_what_was_judged(claims, pytester, options):  # noqa:
     assert "--claims-seed-base" in by_id["negative"]["claim.replay"]
 
 
-def test_pytest_shows_progress_on_a_terminal_and_none_in_a_log(claims, pytester):  # noqa: F811
+def test_pytest_shows_progress_on_a_terminal_and_none_in_a_log(claims, pytester):
     options = ["-m", "claims", "--claims-backend", "reference", "--claims-seeds", "26", "-k", "falls"]
     shown = shown_on_a_terminal([sys.executable, "-m", "pytest", *options], TERM="xterm", COLUMNS="100").decode()
     assert "training on reference" in shown

@@ -4,11 +4,9 @@ import json
 
 import pytest
 
-from tests.plugin.test_plugin import claims  # noqa: F401
-
 
 @pytest.fixture
-def listed(claims, pytester):  # noqa: F811
+def listed(claims, pytester):
     """Runs two claims, of which `falls` holds and `negative` fails, with a list of known failures."""
     def run(text, *options):
         (pytester.path / "known.txt").write_text(text)
@@ -68,7 +66,7 @@ def test_what_is_not_exercised_stays_so(listed):
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
 
 
-def test_a_list_that_cannot_be_read_is_a_usage_error(listed, claims):  # noqa: F811
+def test_a_list_that_cannot_be_read_is_a_usage_error(listed, claims):
     result, _ = listed("falls")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "known.txt:1: 'falls': give an id, and behind # the reason" in result.stderr.str()

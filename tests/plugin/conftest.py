@@ -1,0 +1,61 @@
+"""Two claims, of which one fails, and pytest run on them from outside: the fixture `claims`."""
+
+import pytest
+
+CLAIM = """
+    from aeclaims.claim import claim
+    from aeclaims.experiment import Adam, Experiment, Uniform, affine
+    from aeclaims.judge import Share
+
+    EXPERIMENT = Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(lr=0.01), epochs=3,
+                            n_rows=90)
+    MOST = Share(at_least=0.5)
+
+    @claim("falls", where="here", says="the loss falls", kind="observation", shares=(MOST,))
+    def test_falls(train, reference, judge):
+        run = train(EXPERIMENT)
+        judge.measure(floor=0.0, worst=run.epoch_loss.max())
+        judge.share(run.epoch_loss[-1] < run.epoch_loss[0], MOST, seeds=run.seeds, what="falls", because="descent")
+        judge.agrees(run, reference(EXPERIMENT), roundings=1000, because="the same start")
+
+    @claim("negative", where="there", says="the loss is negative", kind="theorem")
+    def test_negative(train, judge):
+        run = train(EXPERIMENT)
+        judge.every(run.epoch_loss, at_most=-1.0, seeds=run.seeds, what="loss below -1", because="it is not")
+"""
+
+BACKENDS = """
+    from dataclasses import replace
+    from aeclaims import Run
+    from aeclaims.backends import reference
+
+    trained = []
+
+    def counting(experiment, start):
+        trained.append(experiment)
+        print("TRAINED", len(trained))
+        return reference.train(experiment, start)
+
+    def untouched(experiment, start):
+        run = reference.train(experiment, start)
+        return Run(start, run.epoch_loss, start.parameters())
+
+    def raising(experiment, start):
+        raise RuntimeError("the device fell off the bus")
+
+    def interrupted(experiment, start):
+        raise KeyboardInterrupt
+"""
+
+
+@pytest.fixture
+def claims(pytester, monkeypatch):
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    pytester.makepyfile(test_claims=CLAIM, mine=BACKENDS)
+    pytester.syspathinsert()
+    pytester.makeini("[pytest]\naddopts = --strict-markers --strict-config -p no:cacheprovider\nfilterwarnings = error")
+
+    def run(*options, backend="reference"):
+        return pytester.runpytest_subprocess("-m", "claims", "--claims-backend", backend, *options)
+
+    return run
