@@ -48,12 +48,12 @@ def can_copy_processes() -> bool:
 class Ahead:
     """Trainings that were asked for before they are needed, in that order."""
 
-    def __init__(self, train: Train, plan: Iterable[tuple[Experiment, range]], *, processes: int) -> None:
-        """`train` in a thread of this process, or, where `processes` is above 1, in that many copies of it."""
+    def __init__(self, train: Train, plan: Iterable[tuple[Experiment, range]], *, copies: int) -> None:
+        """`train` in so many copies of this process, or, where that is 0, in a thread of it."""
         self.stop = threading.Event()
         self.workers: list[_Thread | _Process] = [_Thread(train, self.stop)]
-        if processes > 1:
-            self.workers = [_Process(train) for _ in range(processes)]
+        if copies:
+            self.workers = [_Process(train) for _ in range(copies)]
             processors.limit(1)  # they have them now
         self.idle = list(self.workers)
         self.pool = ThreadPoolExecutor(len(self.workers))

@@ -76,6 +76,7 @@ def stack(request: pytest.FixtureRequest) -> "Stack":
     claim = claim_of(request.node)
     if claim is None:
         raise _not_a_claim(request, "stack")
+    session.begin()
     return Stack(session.backend, session.settings.dtype, tuple(session.seeds(claim)), session.trained)
 
 

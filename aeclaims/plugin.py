@@ -95,6 +95,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if out:
         config.hook.pytest_deselected(items=list(out))
         items[:] = [item for item in items if item not in out]
+    if config.getoption("claims_quick"):  # what takes long trains meanwhile
+        last = {item for item, claim in claims if claim.trains}
+        items.sort(key=lambda item: item in last)
 
 
 @pytest.hookimpl(tryfirst=True)

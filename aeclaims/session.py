@@ -107,12 +107,18 @@ class Session:
         return ""
 
     def seeds(self, claim: Claim) -> range:
-        """The seeds of a claim: as many as asked for, else its own number on the reference, else the fewest that can fail."""
+        """The seeds of a claim: as many as asked for, else the fewest that can fail, or on the reference its own number.
+
+        The quick profile takes the fewest on the reference, too.
+        """
         count = self.settings.seeds
         if count is None:
-            on_reference = claim.reference_seeds if self.settings.backend == "reference" else 0
-            count = max(claim.fewest_seeds(self.settings.alpha), on_reference) * self.settings.scale
+            count = max(claim.fewest_seeds(self.settings.alpha), claim.reference_seeds * self._takes_many) * self.settings.scale
         return range(self.settings.seed_base, self.settings.seed_base + count)
+
+    @property
+    def _takes_many(self) -> bool:
+        return self.settings.backend == "reference" and not self.settings.quick
 
     def plan(self, claims: Iterable[Claim]) -> None:
         """Have what these claims will train trained ahead, in their order, once the first of them asks for a run."""
@@ -141,15 +147,19 @@ class Session:
         is_copied = settings.backend in backends.BACKENDS and settings.device == "cpu" and can_copy_processes()
         return asked if is_alone and is_copied else 1
 
-    def _trained_ahead(self, experiment: Experiment, seeds: range) -> Run | None:
-        if self._ahead is None and experiment in self.planned:
-            processes = self._processes()
-            if processes > 1:
-                def train(experiment: Experiment, seeds: range) -> Run:
-                    return backends.train(experiment, seeds=seeds, backend=self.backend, dtype=self.settings.dtype)
+    def begin(self) -> None:
+        """Begin to train ahead what is planned, where more than this process may train."""
+        if self._ahead is None and self.planned and self._processes() > 1:
+            def train(experiment: Experiment, seeds: range) -> Run:
+                return backends.train(experiment, seeds=seeds, backend=self.backend, dtype=self.settings.dtype)
 
-                uses_all_by_itself = self.settings.backend == "reference"
-                self._ahead = Ahead(train, self.planned.items(), processes=1 if uses_all_by_itself else processes)
+            # The reference uses all processors by itself; the quick profile's other checks train meanwhile, in this process.
+            copies = 0 if self.settings.backend == "reference" else self._processes() - self.settings.quick
+            self._ahead = Ahead(train, self.planned.items(), copies=copies)
+
+    def _trained_ahead(self, experiment: Experiment, seeds: range) -> Run | None:
+        if experiment in self.planned:
+            self.begin()
         return self._ahead.take(experiment, seeds) if self._ahead else None
 
     def train(self, experiment: Experiment, seeds: range) -> Run:
@@ -189,7 +199,7 @@ class Session:
         """Versions, backend, device, dtype and seeds, in one line."""
         found = self.document([])
         seeds = self.settings.seeds or (
-            ("256, fewer for costly claims" if self.settings.backend == "reference" else "the fewest that can fail a claim")
+            ("256, fewer for costly claims" if self._takes_many else "the fewest that can fail a claim")
             + f", times {self.settings.scale}" * (self.settings.scale > 1))
         own = f", {self.settings.optimizer} in Adam's place" if self.settings.optimizer else ""
         return (f"aeclaims {found['aeclaims']}, torch {found['torch']}, numpy {found['numpy']}, python {found['python']}; "

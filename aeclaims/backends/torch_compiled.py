@@ -13,20 +13,19 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from unittest import mock
 
 import torch
 
-from aeclaims.backends.inductor_pass import WIDEST_WITHOUT_BLAS, MinibatchLast
 from aeclaims.own_optimizer import one_line
 
 if TYPE_CHECKING:
     from aeclaims.backends.torch_population import Population
 
-__all__ = ["WIDEST_WITHOUT_BLAS", "CompiledSteps"]
-
-CANNOT_COMPILE = "torch could not compile the training step"
+# Wider layers are BLAS's.
+WIDEST_WITHOUT_BLAS: Final = 32
+CANNOT_COMPILE: Final = "torch could not compile the training step"
 Steps = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
 
 
@@ -101,6 +100,9 @@ class CompiledSteps:
         """The first call compiles, or shows that nothing can."""
         # Each training is a new program: without a reset, dynamo would give up on compiling after eight of them.
         torch.compiler.reset()
+        # Here, for it imports inductor, which takes 0.7 s, and short trainings compile nothing.
+        from aeclaims.backends.inductor_pass import MinibatchLast
+
         options: Any = None if self.compiler != "inductor" else {
             "joint_custom_pre_pass": MinibatchLast(), "size_asserts": False, "alignment_asserts": False, "scalar_asserts": False,
             # What the processor says that it can do; to have the compiler try takes 7 s.

@@ -75,7 +75,7 @@ def test_what_bce_costs_above_the_entropy_is_the_divergence(train: Train, judge:
     judge.measure(floor=0.0, worst_difference=worst)
 
 
-@claim("class-floor-reached", where="beyond the answer", kind="observation", shares=(ALMOST_ALL,),
+@claim("class-floor-reached", where="beyond the answer", kind="observation", is_quick=True, shares=(ALMOST_ALL,),
        trains=[SIGMOID_UNIFORM],
        says="the sigmoid model ends on the class floor of its own rows, seed by seed: 0.505, not 0.5")
 def test_the_sigmoid_model_ends_on_the_class_floor_of_its_rows(train: Train, judge: Judge) -> None:

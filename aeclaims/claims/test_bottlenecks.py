@@ -82,7 +82,7 @@ RANKS = {(rank, code): Experiment(rows=Redundant(rank, features=3), model=affine
          for rank in (1, 2, 3) for code in (1, 2, 3)}
 
 
-@claim("bottleneck-floor-reached", where="beyond the answer", kind="observation", shares=(ALMOST_ALL,), is_quick=True,
+@claim("bottleneck-floor-reached", where="beyond the answer", kind="observation", shares=(ALMOST_ALL,),
        trains=RANKS.values(),
        says="affine autoencoders end on the eigenvalue floor, for every rank and code size; on zero exactly when K >= rank")
 def test_affine_autoencoders_end_on_the_eigenvalue_floor(train: Train, reference: Train, judge: Judge) -> None:

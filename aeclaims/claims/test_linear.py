@@ -85,7 +85,7 @@ def test_a_larger_learning_rate_gets_there_sooner(train: Train, judge: Judge) ->
 
 
 @claim("rows-do-not-matter", where="beyond the answer", kind="observation", shares=(ALMOST_ALL,), reference_seeds=16,
-       trains=BY_ROWS.values(),
+       is_quick=True, trains=BY_ROWS.values(),
        needs_adam="4,700 steps are enough for Adam at 3e-3",
        says="1,000, 30,000 or 300,000 rows: after the same number of steps the outcome is the same")
 def test_the_number_of_rows_changes_nothing_where_the_number_of_steps_is_the_same(train: Train, judge: Judge) -> None:

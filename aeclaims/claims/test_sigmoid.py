@@ -12,7 +12,7 @@ from aeclaims.experiment import IDENTITY, RELU, SIGMOID, TANH, Activation, Adam,
 from aeclaims.judge import Judge
 
 
-@claim("sigmoid-bce-uniform-plateau", where="answer, section Sigmoid, uniform rows", kind="theorem",
+@claim("sigmoid-bce-uniform-plateau", where="answer, section Sigmoid, uniform rows", kind="theorem", is_quick=True,
        trains=[SIGMOID_UNIFORM],
        says="with a sigmoid and log-loss, uniform rows do not get below about 0.5: not below the class floor of those very rows")
 def test_no_seed_gets_below_the_floor_of_its_rows(train: Train, reference: Train, judge: Judge) -> None:
@@ -31,7 +31,7 @@ def test_no_seed_gets_below_the_floor_of_its_rows(train: Train, reference: Train
 
 
 @claim("sigmoid-bce-uniform-any", where="answer, section Sigmoid, uniform rows", kind="theorem", reference_seeds=16,
-       says="nor with other learning rates and more complex models: never below the entropy of the rows")
+       is_quick=True, says="nor with other learning rates and more complex models: never below the entropy of the rows")
 # Not at random: what passes once passes always, in CI as well.
 @settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
@@ -57,7 +57,7 @@ def test_no_model_and_no_learning_rate_gets_below_the_entropy(
 
 
 @claim("sigmoid-bce-bernoulli", where="answer, section Sigmoid, Bernoulli rows", kind="observation", shares=(ALMOST_ALL,),
-       trains=[SIGMOID_BERNOULLI], needs_adam="200 epochs are those of Adam at 1e-4",
+       is_quick=True, trains=[SIGMOID_BERNOULLI], needs_adam="200 epochs are those of Adam at 1e-4",
        says="on Bernoulli(1/2) rows the same model and loss converge, to a low loss very quickly: below 1e-3 in 200 epochs")
 def test_bernoulli_rows_bring_log_loss_below_1e_3(train: Train, reference: Train, judge: Judge) -> None:
     run = train(SIGMOID_BERNOULLI)

@@ -1,5 +1,6 @@
 """--claims-quick from outside: what it selects, under which marker."""
 
+import json
 import re
 from pathlib import Path
 
@@ -16,20 +17,64 @@ def selected(pytester, monkeypatch):
 
     def run(*options):
         result = pytester.runpytest_subprocess("--pyargs", "aeclaims", "--co", "-q", "-p", "no:cacheprovider", *options)
-        return set(re.findall(r"(\w+)\.py::(.+)", result.stdout.str()))
+        return re.findall(r"(\w+)\.py::(.+)", result.stdout.str())
 
     return run
 
 
 def test_claims_mean_quick_checks_of_conformance_too(selected):
-    quick, all_claims, conformance = (selected("-m", *options) for options in (
+    quick, all_claims, conformance = (set(selected("-m", *options)) for options in (
         ("claims", "--claims-quick"), ("claims",), ("conformance", "--claims-quick")))
     files = {file for file, _ in quick}
     assert files >= {"test_torch", "test_random", "test_optimizers", "test_path", "test_population", "test_suite"}
     assert conformance < quick
     assert quick - conformance < all_claims
     assert not {file for file, _ in all_claims} & {file for file, _ in conformance}
-    assert any("eigenvalue_floor" in test for _, test in quick)
+
+
+def test_checks_that_are_soon_done_come_before_trainings_that_are_worth_compiling(selected):
+    long = {"test_the_sigmoid_model_ends_on_the_class_floor_of_its_rows", "test_bernoulli_rows_bring_log_loss_below_1e_3",
+            "test_no_seed_gets_below_the_floor_of_its_rows", "test_mse_ends_where_the_unit_round_off_says",
+            "test_the_number_of_rows_changes_nothing_where_the_number_of_steps_is_the_same"}
+    order = [test for _, test in selected("-m", "claims", "--claims-quick")]
+    assert set(order[-len(long):]) == long
+
+
+CHECKS = """
+    import multiprocessing
+    import time
+    from aeclaims import Adam, Experiment, Uniform, affine
+    from aeclaims.claim import claim, conformance
+    from aeclaims.judge import Share
+
+    EXPERIMENT = Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=2, n_rows=9)
+
+    @claim("trained", where="here", says="it trains", kind="observation", shares=(Share(at_least=0.5),), is_quick=True,
+           trains=[EXPERIMENT])
+    def test_trained(train, judge):
+        run = train(EXPERIMENT)
+        judge.share(run.final_loss > 0, Share(at_least=0.5), seeds=run.seeds, what="loss", because="it is a square")
+
+    @conformance("meanwhile", says="others train", where="here", is_quick=True)
+    def test_meanwhile(stack, judge):
+        patience = time.monotonic() + 60
+        while not multiprocessing.active_children() and time.monotonic() < patience:
+            time.sleep(0.01)
+        judge.every([len(multiprocessing.active_children())], at_least=1, at_most=1, seeds=[0], what="copies", because="so")
+"""
+
+
+def test_meanwhile_a_copy_trains_what_takes_long(pytester, claims, monkeypatch):
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    pytester.makepyfile(test_checks=CHECKS)
+    claims("--claims-quick", "--claims-processes", "2", backend="torch-eager").assert_outcomes(passed=2, deselected=2)
+
+
+def test_on_the_reference_too_as_many_seeds_train_as_can_fail(pytester, claims):
+    pytester.makepyfile(test_checks=CHECKS)
+    for options, seeds in ((), 256), (("--claims-quick",), 26):
+        claims("-k", "trained", "--claims-json", "out.json", *options).assert_outcomes(passed=1, deselected=3)
+        assert json.loads((pytester.path / "out.json").read_text())["claims"][0]["seeds"] == seeds
 
 
 def test_every_setups_gradient_and_each_loss_and_optimizer_is_walked(selected):

@@ -33,8 +33,8 @@ def ahead():
     """Ahead, closed at the end of the test."""
     begun = []
 
-    def begin(function, experiments=EXPERIMENTS, *, processes):
-        begun.append(Ahead(function, [(experiment, SEEDS) for experiment in experiments], processes=processes))
+    def begin(function, experiments=EXPERIMENTS, *, copies):
+        begun.append(Ahead(function, [(experiment, SEEDS) for experiment in experiments], copies=copies))
         return begun[-1]
 
     yield begin
@@ -53,7 +53,7 @@ def process_of(ahead, experiment):
 
 
 def test_copies_train_and_hand_back_runs_and_warnings(ahead):
-    begun = ahead(quick, processes=2)
+    begun = ahead(quick, copies=2)
     seen = {process_of(begun, experiment) for experiment in EXPERIMENTS}
     assert os.getpid() not in seen
     assert seen <= {worker.process.pid for worker in begun.workers}
@@ -64,18 +64,18 @@ def test_a_copy_leaves_the_processors_to_the_others(ahead):
         warnings.warn(WhereItTrained(processors.count()), stacklevel=1)
         return train(experiment, seeds=seeds, backend="reference")
 
-    assert process_of(ahead(counting, processes=2), FIRST) == 1
+    assert process_of(ahead(counting, copies=2), FIRST) == 1
     assert processors.count() == 1
 
 
 def test_closing_gives_the_processors_back(ahead):
     before = processors.count()
-    ahead(quick, processes=2).close()
+    ahead(quick, copies=2).close()
     assert processors.count() == before
 
 
 def test_only_what_was_planned_is_handed_out(ahead):
-    begun = ahead(quick, [FIRST], processes=2)
+    begun = ahead(quick, [FIRST], copies=2)
     assert begun.take(SECOND, SEEDS) is None
     assert begun.take(FIRST, range(3)) is None
     with pytest.warns(WhereItTrained):
@@ -99,7 +99,7 @@ def test_an_error_comes_back_and_is_raised_where_the_run_is_asked_for(ahead, err
             raise error
         return quick(experiment, seeds)
 
-    begun = ahead(failing, processes=2)
+    begun = ahead(failing, copies=2)
     with pytest.raises(kind, match=text):
         begun.take(FIRST, SEEDS)
     assert process_of(begun, SECOND)
@@ -112,7 +112,7 @@ def test_a_process_that_ends_is_named_and_the_others_go_on(ahead):
         time.sleep(0.1)
         return quick(experiment, seeds)
 
-    begun = ahead(ending, processes=2)
+    begun = ahead(ending, copies=2)
     with pytest.raises(ProcessEnded, match=r"trained Experiment.* exit code 9; --claims-processes 1"):
         begun.take(FIRST, SEEDS)
     for experiment in (SECOND, *OTHERS):  # each is trained by the process that is left, or to be trained where it is needed
@@ -130,13 +130,13 @@ def endless(experiment, seeds):
 
 
 def test_closing_ends_copies_in_the_middle_of_a_training(ahead):
-    begun = ahead(endless, processes=2)
+    begun = ahead(endless, copies=2)
     begun.close()
     assert not any(worker.process.is_alive() for worker in begun.workers)
 
 
 def test_closing_ends_a_thread_in_the_middle_of_a_training(ahead):
-    begun = ahead(endless, [FIRST], processes=1)
+    begun = ahead(endless, [FIRST], copies=0)
     _, future = begun.planned[FIRST]
     while not future.running():
         time.sleep(0.01)
@@ -152,7 +152,7 @@ def test_a_thread_of_this_process_trains_where_there_is_one_only(ahead):
         processes.append(os.getpid())
         return train(experiment, seeds=seeds, backend="reference")
 
-    assert isinstance(ahead(noted, [FIRST], processes=1).take(FIRST, SEEDS), Run)
+    assert isinstance(ahead(noted, [FIRST], copies=0).take(FIRST, SEEDS), Run)
     assert processes == [os.getpid()]
 
 
