@@ -49,8 +49,7 @@ BACKENDS = """
 
 
 @pytest.fixture
-def claims(pytester, monkeypatch):
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+def claims(pytester):
     pytester.makepyfile(test_claims=CLAIM, mine=BACKENDS)
     pytester.syspathinsert()
     pytester.makeini("[pytest]\naddopts = --strict-markers --strict-config -p no:cacheprovider\nfilterwarnings = error")

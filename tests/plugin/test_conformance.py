@@ -15,7 +15,6 @@ PAGE = (ROOT / "docs" / "write-a-backend.md").read_text()
 @pytest.fixture
 def conformance(pytester, monkeypatch):
     """The command of the page, in a folder with my_backend.py."""
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     (command,) = re.findall(r"^pytest (--pyargs aeclaims.conformance .*)$", PAGE, re.MULTILINE)
 
@@ -162,7 +161,6 @@ def test_jax_passes_all_of_it(conformance, pytester):
 
 
 def test_plain_pytest_and_claims_leave_the_conformance_checks_out(pytester, monkeypatch):
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     result = pytester.runpytest_subprocess("--pyargs", "aeclaims.conformance", "-m", "claims", "-p", "no:cacheprovider")
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED

@@ -42,7 +42,6 @@ CONFTEST = """
 
 @pytest.fixture
 def ladder(pytester, monkeypatch):
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     pytester.makeconftest(CONFTEST)
     pytester.makeini("[pytest]\naddopts = -p no:cacheprovider")
@@ -104,7 +103,6 @@ def test_a_contradiction_is_a_usage_error(ladder, options, message):
 
 
 def test_without_the_option_rungs_are_left_out(pytester, monkeypatch):
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     result = pytester.runpytest_subprocess("--pyargs", "aeclaims.conformance.test_ladder", "-m", "conformance", "--co", "-q")
     assert "5 deselected" in result.stdout.str()

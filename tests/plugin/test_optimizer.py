@@ -100,8 +100,7 @@ OPTIMIZERS = """
 
 
 @pytest.fixture
-def claims(pytester, monkeypatch):
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+def claims(pytester):
     pytester.makepyfile(test_claims=CLAIMS, mine=OPTIMIZERS)
     pytester.syspathinsert()
     pytester.makeini("[pytest]\naddopts = --strict-markers --strict-config -p no:cacheprovider\nfilterwarnings = error")

@@ -12,7 +12,6 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def selected(pytester, monkeypatch):
     """The tests that are selected, by the names of their files and their own."""
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
     def run(*options):
@@ -64,8 +63,7 @@ CHECKS = """
 """
 
 
-def test_meanwhile_a_copy_trains_what_takes_long(pytester, claims, monkeypatch):
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+def test_meanwhile_a_copy_trains_what_takes_long(pytester, claims):
     pytester.makepyfile(test_checks=CHECKS)
     claims("--claims-quick", "--claims-processes", "2", backend="torch-eager").assert_outcomes(passed=2, deselected=2)
 

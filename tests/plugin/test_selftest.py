@@ -19,7 +19,6 @@ KILLER = Check("torch.rand", "failed", "the support is [0, 1)", True, 1.5)
 
 @pytest.fixture
 def selftest(pytester, monkeypatch):
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     # What is sound would be judged for two minutes.
     pytester.makeconftest("import aeclaims.selftest.children as children\nchildren.SECONDS = 12.0")

@@ -93,7 +93,6 @@ def test_slopes_are_of_the_largest_sizes():
 
 def test_a_comparison_across_machines_is_refused_and_names_what_differs(pytester, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     pytester.makeconftest('pytest_plugins = ["tests.bench.machine"]')
     pytester.makepyfile("def test_nothing(benchmark): benchmark(int)")
     first = pytester.runpytest_subprocess("--benchmark-json=first.json", "-p", "no:cacheprovider")
