@@ -39,8 +39,6 @@ ROWS_PER_ENTRY = 1_000_000
 MOST_PARAMETERS_IN_LANES = 256
 # Of a row, for each parameter; measured for narrow layers, on one processor.
 SECONDS_PER_VISIT = 0.5e-9
-# Bytes between what different threads write, so that they share no line of the cache.
-GAP = 64
 # Copies of this process that compile the loop for rows in lanes (False) or for seeds in lanes (True); see `compile_ahead`.
 COMPILING: dict[bool, BaseProcess] = {}
 
@@ -155,9 +153,9 @@ class Crew:
         )  # fmt: skip
         self.rows = _side_by_side(rows, seeds if len(rows) > 1 else [0])
         parameters = _side_by_side(packed, seeds)
-        self.parameters, self.first, self.second = (_zeros(parameters.shape, rows.dtype) for _ in range(3))
+        self.parameters, self.first, self.second = (kernel.on_lines(parameters.shape, rows.dtype) for _ in range(3))
         self.parameters[:] = parameters
-        self.gradient = _zeros((len(parameters) + kernel.loss_room(parameters), *parameters.shape[1:]), rows.dtype)
+        self.gradient = kernel.on_lines((len(parameters) + kernel.loss_room(parameters), *parameters.shape[1:]), rows.dtype)
         self.workspace = kernel.workspace(model.widths, experiment.batch_size, experiment.n_rows, self.gradient)
 
     def train(self, orders: Orders, epochs: slice) -> None:
@@ -179,12 +177,9 @@ def _side_by_side(array: Array, seeds: list[int]) -> Array:
     """(S, ...) to (...) of one seed, or to (..., lanes) of several."""
     if len(seeds) == 1:
         return np.ascontiguousarray(array[seeds[0]])
-    return np.ascontiguousarray(np.moveaxis(array[seeds], 0, -1))
-
-
-def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    size = int(np.prod(shape))
-    return np.zeros(size + GAP // dtype.itemsize, dtype)[:size].reshape(shape)
+    placed = kernel.on_lines((*array.shape[1:], len(seeds)), array.dtype)
+    placed[:] = np.moveaxis(array[seeds], 0, -1)
+    return placed
 
 
 def _optimizer(experiment: Experiment) -> tuple[int, Any]:

@@ -42,10 +42,10 @@ from aeclaims.backends.kernel.network import (
     SIGMOID,
     TANH,
 )
-from aeclaims.backends.kernel.training import train, workspace
+from aeclaims.backends.kernel.training import on_lines, train, workspace
 
 __all__ = ["ADAM", "BCE", "BCE_LOGITS", "IDENTITY", "LEAKY_RELU", "MSE", "RELU", "SGD", "SIGMOID", "TANH", "lanes",
-           "loss_room", "train_epochs", "workspace"]
+           "loss_room", "on_lines", "train_epochs", "workspace"]
 
 
 def lanes(dtype: Any) -> int:

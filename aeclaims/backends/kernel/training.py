@@ -1,6 +1,8 @@
 """The training loop: epochs, minibatches, blocks of rows, and the passes over the network that each takes."""
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -24,6 +26,8 @@ from aeclaims.start import Array
 BLOCK = 128
 # What the values of one pass may take of the first cache, of 48 KB where this was measured: half and twice are slower.
 MOST_BYTES = 24_000
+# Bytes of a line of the cache, and of the longest vector.
+LINE = 64
 
 
 def workspace(
@@ -43,10 +47,18 @@ def workspace(
     while parts < all_parts and 2 * parts * bytes_of_part <= MOST_BYTES:
         parts *= 2
     # One vector more: lines 4 KiB apart would get in each other's way.
-    values = np.zeros((layers + 3) * widest * (parts * rows + lanes), gradient.dtype)
+    values = on_lines((layers + 3) * widest * (parts * rows + lanes), gradient.dtype)
     pile = parts + (all_parts // parts).bit_length() - 1
-    sums = gradient if all_parts == 1 else np.zeros((pile * len(gradient), all_parts), gradient.dtype)
-    return parts, values, np.zeros(rows, gradient.dtype), sums
+    sums = gradient if all_parts == 1 else on_lines((pile * len(gradient), all_parts), gradient.dtype)
+    return parts, values, on_lines(rows, gradient.dtype), sums
+
+
+def on_lines(shape: int | tuple[int, ...], dtype: Any) -> Array:
+    """Zeros that begin and end on lines of the cache: no vector lies across two, which takes two loads, and no line is shared."""
+    size, per_line = int(np.prod(shape)), LINE // np.dtype(dtype).itemsize
+    room = np.zeros(-(-size // per_line) * per_line + per_line, dtype)
+    begin = -room.ctypes.data % LINE // room.itemsize
+    return room[begin : begin + size].reshape(shape)
 
 
 @numba.njit(inline="always")
