@@ -184,10 +184,18 @@ def test_a_gradient_has_room_for_the_loss():
         assert population.packed.shape[1] % kernel.lanes(start.dtype) == 0
 
 
-def test_what_threads_write_lies_in_lines_of_the_cache_of_their_own():
-    array = reference._zeros((3, 5), DOUBLE)
-    assert (array.shape, array.dtype, array.any()) == ((3, 5), DOUBLE, False)
-    assert array.base.nbytes >= array.nbytes + reference.GAP
+def test_no_vector_lies_across_two_lines_of_the_cache_and_no_line_is_another_threads():
+    for shape, dtype in (((3, 5), DOUBLE), (17, np.dtype(np.float32)), ((0, 2), DOUBLE)):
+        array = kernel.on_lines(shape, dtype)
+        assert (array.shape, array.dtype, array.any()) == (np.empty(shape).shape, dtype, False)
+        begin = array.ctypes.data - array.base.ctypes.data
+        assert array.ctypes.data % 64 == 0
+        assert begin + -(-array.nbytes // 64) * 64 <= array.base.nbytes
+    for seeds in ((0,), tuple(range(16))):
+        start = Start(ADAM, seeds)
+        for crew in reference.Population(ADAM, start).crews:
+            placed = (crew.parameters, crew.gradient, crew.first, crew.second, *crew.workspace[1:])
+            assert {array.ctypes.data % 64 for array in placed} == {0}
 
 
 @dataclasses.dataclass

@@ -12,6 +12,7 @@ from numba.extending import overload
 
 from aeclaims.backends.kernel.lanes import (
     Lanes,
+    add_totals,
     behind,
     get,
     lanes_of,
@@ -115,6 +116,22 @@ def _put_four(sums, at, below, a, b, c, d):
     def seeds_in_lanes(sums, at, below, a, b, c, d):
         put_two(sums, at, a, b)
         put_two(sums, at + below, c, d)
+
+    return seeds_in_lanes if isinstance(sums.dtype, Lanes) else rows_in_lanes
+
+
+def put_eight(sums, at, below, a0, a1, a2, a3, b0, b1, b2, b3):
+    """Keep the sums over rows of four at sums[at] and next to it, and of four more `below` them, as `put_four` does."""
+
+
+@overload(put_eight, jit_options={"forceinline": True})
+def _put_eight(sums, at, below, a0, a1, a2, a3, b0, b1, b2, b3):
+    def rows_in_lanes(sums, at, below, a0, a1, a2, a3, b0, b1, b2, b3):
+        add_totals(sums, at, below, a0, a1, a2, a3, b0, b1, b2, b3)
+
+    def seeds_in_lanes(sums, at, below, a0, a1, a2, a3, b0, b1, b2, b3):
+        put_four(sums, at, below, a0, a1, b0, b1)
+        put_four(sums, at + 2, below, a2, a3, b2, b3)
 
     return seeds_in_lanes if isinstance(sums.dtype, Lanes) else rows_in_lanes
 

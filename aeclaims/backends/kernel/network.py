@@ -4,7 +4,7 @@
 import numba
 import numpy as np
 
-from aeclaims.backends.kernel.dealing import dealt, put_four, put_two, weight
+from aeclaims.backends.kernel.dealing import dealt, put_eight, put_four, put_two, weight
 from aeclaims.backends.kernel.lanes import (
     behind,
     fma,
@@ -78,20 +78,27 @@ def sum_gradients(slopes, source, width, part_length, parts, sums, size, at, out
         own = behind(sums, part * size + at)
         for output in range(0, outputs, 2):
             left = behind(slopes, output * width + part * part_length)
-            for i in range(0, inputs, 2):
+            for i in range(0, inputs - 2, 4):
                 right = behind(source, i * width + part * part_length)
-                sum_a = sum_b = a0 = a1 = b0 = b1 = zeros(slopes)
-                if i == 0:
-                    for k in range(0, part_length, lanes):
-                        a, b, x0, x1 = load(left, k), load(left, width + k), load(right, k), load(right, width + k)
-                        a0, a1, b0, b1 = fma(a, x0, a0), fma(a, x1, a1), fma(b, x0, b0), fma(b, x1, b1)
-                        sum_a, sum_b = sum_a + a, sum_b + b
-                    put_two(own, outputs * inputs + output, sum_a, sum_b)
-                else:
-                    for k in range(0, part_length, lanes):
-                        a, b, x0, x1 = load(left, k), load(left, width + k), load(right, k), load(right, width + k)
-                        a0, a1, b0, b1 = fma(a, x0, a0), fma(a, x1, a1), fma(b, x0, b0), fma(b, x1, b1)
-                put_four(own, output * inputs + i, inputs, a0, a1, b0, b1)
+                a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = zeros(slopes)
+                for k in range(0, part_length, lanes):
+                    a, b, x0, x1 = load(left, k), load(left, width + k), load(right, k), load(right, width + k)
+                    x2, x3 = load(right, 2 * width + k), load(right, 3 * width + k)
+                    a0, a1, a2, a3 = fma(a, x0, a0), fma(a, x1, a1), fma(a, x2, a2), fma(a, x3, a3)
+                    b0, b1, b2, b3 = fma(b, x0, b0), fma(b, x1, b1), fma(b, x2, b2), fma(b, x3, b3)
+                put_eight(own, output * inputs + i, inputs, a0, a1, a2, a3, b0, b1, b2, b3)
+            sum_a = sum_b = a0 = a1 = b0 = b1 = zeros(slopes)
+            if inputs % 4:  # two are left
+                right = behind(source, (inputs - 2) * width + part * part_length)
+                for k in range(0, part_length, lanes):
+                    a, b, x0, x1 = load(left, k), load(left, width + k), load(right, k), load(right, width + k)
+                    a0, a1, b0, b1 = fma(a, x0, a0), fma(a, x1, a1), fma(b, x0, b0), fma(b, x1, b1)
+                    sum_a, sum_b = sum_a + a, sum_b + b
+                put_four(own, output * inputs + inputs - 2, inputs, a0, a1, b0, b1)
+            else:
+                for k in range(0, part_length, lanes):
+                    sum_a, sum_b = sum_a + load(left, k), sum_b + load(left, width + k)
+            put_two(own, outputs * inputs + output, sum_a, sum_b)
 
 
 @compiled
