@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -87,13 +87,15 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def rounded_products(start: Start, device: str) -> torch.autocast:
+def rounded_products(start: Start, device: str) -> AbstractContextManager[object]:
     """Where products are to be rounded to bfloat16 or float16, torch does so on its own; losses are taken outside, in float32.
 
-    Nothing is kept of one step for the next: a weight that was rounded for it would be an old one.
+    Nothing is kept of one step for the next: a weight that was rounded for it would be an old one. Where they are not, there is
+    no autocast at all: of steps with one, even one that is not enabled, torch keeps no trace on disk, and compiles 1.3 s longer.
     """
-    return torch.autocast(torch.device(device).type, getattr(torch, start.products or "bfloat16"),
-                          enabled=bool(start.products), cache_enabled=False)
+    if not start.products:
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, getattr(torch, start.products), cache_enabled=False)
 
 
 @contextmanager

@@ -148,3 +148,13 @@ def test_a_step_is_traced_once(parts):
     before = counted["total"]
     train(SMALL, seeds=range(3), backend="torch")
     assert counted["total"] == before + 1
+
+
+def test_torch_keeps_the_trace_of_a_step_on_disk(parts):
+    from torch._dynamo.utils import counters
+
+    counters.clear()
+    train(SMALL, seeds=[0], backend="torch")
+    found = counters["aot_autograd"]
+    assert found["autograd_cache_hit"] + found["autograd_cache_saved"] == 1
+    assert not found["autograd_cache_bypass"]
