@@ -1,5 +1,7 @@
 """pytest's fixtures: what trains, what judges, and the stack under test; and what a run and its tests hold of ours."""
 
+import atexit
+import gc
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
@@ -33,6 +35,8 @@ def session_of(config: pytest.Config) -> "Session":
             given = config.getoption(f"claims_{name}")
             values[name] = option.default if given is None else given
         config.stash[SESSION] = Session(Settings(**values))
+        # What torch and SciPy leave is a large heap: to look through it once more as Python ends takes a second.
+        atexit.register(gc.freeze)
     return config.stash[SESSION]
 
 

@@ -13,7 +13,7 @@ NEARLY_ALL = Share(at_least=0.9)
 FACTOR = 16
 
 
-@claim("rounding-floor", where="beyond the answer", kind="observation", is_quick=True, shares=(NEARLY_ALL,), trains=[ROUNDED],
+@claim("rounding-floor", where="beyond the answer", kind="observation", shares=(NEARLY_ALL,), trains=[ROUNDED],
        reference_seeds=64, formats=ALL,
        says="zero is what the format makes of it: MSE ends within a factor of 16 of what the round-off of its numbers comes to")
 def test_mse_ends_where_the_unit_round_off_says(train: Train, judge: Judge) -> None:

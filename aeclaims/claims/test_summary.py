@@ -28,7 +28,7 @@ def test_bce_stays_above_the_entropy_of_uniform_rows_and_mse_does_not(train: Tra
 
 
 @claim("other-loss-reaches-zero", where="answer, summary", kind="observation", shares=(ALMOST_ALL,),
-       trains=[LOGITS_UNIFORM, LINEAR[1e-3]], needs_adam="40 epochs are enough for Adam at 1e-3",
+       is_quick=True, trains=[LOGITS_UNIFORM, LINEAR[1e-3]], needs_adam="40 epochs are enough for Adam at 1e-3",
        says="the same model on the same rows comes to zero, and soon, with another loss")
 def test_mse_brings_the_model_that_log_loss_does_not_bring_to_zero(train: Train, reference: Train, judge: Judge) -> None:
     bce, mse = train(LOGITS_UNIFORM), train(LINEAR[1e-3])
@@ -47,7 +47,7 @@ def test_mse_brings_the_model_that_log_loss_does_not_bring_to_zero(train: Train,
 
 
 @claim("other-data-reaches-zero", where="answer, summary", kind="observation", shares=(ALMOST_ALL,),
-       trains=[LOGITS_BERNOULLI], needs_adam="40 epochs are enough for Adam at 1e-2",
+       is_quick=True, trains=[LOGITS_BERNOULLI], needs_adam="40 epochs are enough for Adam at 1e-2",
        says="the same loss comes to zero, and soon, on other rows and with a slightly other model")
 def test_binary_rows_bring_log_loss_to_zero(train: Train, reference: Train, judge: Judge) -> None:
     run = train(LOGITS_BERNOULLI)

@@ -94,6 +94,8 @@ TIMES = [
     ("suite: reference, warm", 1, "s", None),
     ("suite: torch, cold", 1, "s", at_most(120)),
     ("suite: torch, warm", 1, "s", at_most(60)),
+    ("suite: torch, quick profile, cold", 1, "s", None),
+    ("suite: torch, quick profile, warm", 1, "s", at_most(15)),
 ]
 
 

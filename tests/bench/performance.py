@@ -108,7 +108,7 @@ def steps(timings: dict[str, Timing]) -> str:
 def readme(timings: dict[str, Timing], machine: dict[str, Any]) -> str:
     """What the README shows."""
     suites = {name.removeprefix("suite: "): f"{timing.median:.0f}" for name, timing in timings.items() if "suite: " in name}
-    times = table(["all claims", "seconds"], [list(line) for line in suites.items()])
+    times = table(["`pytest -m claims`", "seconds"], [list(line) for line in suites.items()])
     return (f"{machine['when'][:10]}, {described(machine['aeclaims'])}. Microseconds per training step and replica, float32, "
             f"minibatch 128, Adam, MSE:\n\n{steps(timings)}\n\n{times}")
 

@@ -60,3 +60,9 @@ def test_pytest_shows_progress_on_a_terminal_and_none_in_a_log(claims, pytester)
         logged = pytester.runpytest_subprocess(*options, verbosity)
         assert "held" in logged.stdout.str()
         assert not any(sign in logged.stdout.str() + logged.stderr.str() for sign in ("training on", "\x1b"))
+
+
+def test_the_end_is_not_spent_on_looking_for_garbage(claims, pytester):
+    # What is registered first is called last.
+    pytester.makeconftest("import atexit, gc; atexit.register(lambda: print('frozen at the end:', gc.get_freeze_count() > 0))")
+    claims("-k", "falls").stdout.fnmatch_lines(["frozen at the end: True"])

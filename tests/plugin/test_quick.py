@@ -34,7 +34,7 @@ def test_claims_mean_quick_checks_of_conformance_too(selected):
 def test_checks_that_are_soon_done_come_before_trainings_that_are_worth_compiling(selected):
     long = {"test_probabilities_round_to_one_and_logits_do_not", "test_bernoulli_rows_bring_log_loss_below_1e_3",
             "test_the_sigmoid_model_ends_on_the_class_floor_of_its_rows", "test_no_seed_gets_below_the_floor_of_its_rows",
-            "test_mse_ends_where_the_unit_round_off_says",
+            "test_mse_brings_the_model_that_log_loss_does_not_bring_to_zero", "test_binary_rows_bring_log_loss_to_zero",
             "test_the_number_of_rows_changes_nothing_where_the_number_of_steps_is_the_same"}
     order = [test for _, test in selected("-m", "claims", "--claims-quick")]
     assert set(order[-len(long):]) == long
