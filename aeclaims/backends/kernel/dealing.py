@@ -12,7 +12,6 @@ from numba.extending import overload
 
 from aeclaims.backends.kernel.lanes import (
     Lanes,
-    add_totals,
     behind,
     get,
     lanes_of,
@@ -22,9 +21,9 @@ from aeclaims.backends.kernel.lanes import (
     put,
     spread,
     store,
-    totals,
     vectors,
 )
+from aeclaims.backends.kernel.totals import add_totals, totals
 
 inlined = numba.njit(error_model="numpy", nogil=True, forceinline=True)
 

@@ -1,4 +1,4 @@
-"""Vectors of 512 bits as values in Numba code: 16 lanes of float32 or 8 of float64, with operators and sums in a fixed order.
+"""Vectors of 512 bits as values in Numba code: 16 lanes of float32 or 8 of float64, with operators; sums stand in totals.py.
 
 LLVM vectorises loops as it sees fit: half as wide as the machine allows on many processors, and sums in an order that
 depends on it. Here each vector operation is written down, so that registers are used in full and the same numbers come
@@ -312,62 +312,3 @@ def to_floats(typing, lanes):
     floating = {types.int32: types.float32, types.int64: types.float64}[lanes.dtype]
     result = Lanes(floating, lanes.count)
     return result(lanes), lambda context, builder, signature, args: builder.sitofp(args[0], context.get_value_type(result))
-
-
-# -------------------------------------------------------------------------------------------- sums
-
-
-def _halve(builder, left, right, runs):
-    """Two vectors of `runs` runs each to one of twice as many: each run's first half plus its second half."""
-    count = left.type.count
-    half = count // runs // 2
-    begins = range(0, 2 * count, 2 * half)
-    halves = [[at for begin in begins for at in range(begin + shift, begin + shift + half)] for shift in (0, half)]
-    if left is right:
-        halves = [indices[: count // 2] for indices in halves]
-    first, second = (builder.shuffle_vector(left, right, ir.Constant(ir.VectorType(ir.IntType(32), len(indices)), indices))
-                     for indices in halves)
-    return builder.fadd(first, second)
-
-
-def _totals(builder, vectors):
-    """As many vectors, a power of two of them, to one of as many sums, each ((l0 + l8) + (l4 + l12)) + ..."""
-    runs = 1
-    while len(vectors) > 1:
-        vectors = [_halve(builder, left, right, runs) for left, right in zip(vectors[::2], vectors[1::2], strict=True)]
-        runs *= 2
-    (sums,) = vectors
-    while sums.type.count > runs:
-        sums = _halve(builder, sums, sums, runs)
-    return sums
-
-
-@intrinsic
-def totals(typing, a, b, c, d):
-    """The sums over the lanes of four vectors, each ((l0 + l8) + (l4 + l12)) + ...: halves are added until one is left."""
-    result = types.UniTuple(a.dtype, 4)
-
-    def emit(context, builder, signature, args):
-        sums = _totals(builder, args)
-        return context.make_tuple(builder, result, [builder.extract_element(sums, ir.Constant(ir.IntType(32), at))
-                                                    for at in range(4)])
-
-    return result(a, b, c, d), emit
-
-
-@intrinsic
-def add_totals(typing, pointer, at, below, a0, a1, a2, a3, b0, b1, b2, b3):
-    """Add the sums over the lanes of four vectors to the numbers at pointer[at], and of four more to those `below` them."""
-    def emit(context, builder, signature, args):
-        sums = _totals(builder, args[3:])
-        begin = args[1]
-        for first in (0, 4):
-            four = ir.Constant(ir.VectorType(ir.IntType(32), 4), list(range(first, first + 4)))
-            own = builder.shuffle_vector(sums, sums, four)
-            place = builder.bitcast(builder.gep(args[0], [begin]), own.type.as_pointer())
-            align = _alignment(pointer.dtype)
-            builder.store(builder.fadd(builder.load(place, align=align), own), place, align=align)
-            begin = builder.add(begin, args[2])
-        return context.get_dummy_value()
-
-    return types.void(pointer, types.intp, types.intp, a0, a1, a2, a3, b0, b1, b2, b3), emit
