@@ -1,8 +1,9 @@
 """Trains what later claims will ask for while earlier ones are judged, so that no processor waits.
 
 On the reference a thread does: compiled code holds no Python lock. A training on torch keeps one processor busy with Python, so
-that as many processes train as there are processors. They are copies of this process as it is when the first claim begins:
-what a plugin or a conftest.py has changed in torch by then is changed in them too.
+that as many processes train as there are processors, less this one where it has checks of its own to do meanwhile. They are
+copies of this process as it is when the first claim begins: what a plugin or a conftest.py has changed in torch by then is
+changed in them too.
 """
 
 import gc

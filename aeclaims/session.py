@@ -121,7 +121,7 @@ class Session:
         return self.settings.backend == "reference" and not self.settings.quick
 
     def plan(self, claims: Iterable[Claim]) -> None:
-        """Have what these claims will train trained ahead, in their order, once the first of them asks for a run."""
+        """Have what these claims will train trained ahead, in their order, from the first run or stack that is asked for on."""
         for claim in claims:
             if self.why_not(claim):
                 continue
