@@ -91,7 +91,9 @@ def _can_round_products(device: str, format: str) -> bool:
     try:
         with warnings.catch_warnings(action="ignore"), torch.autocast(torch.device(device).type, getattr(torch, format)):
             product = torch.nn.functional.linear(*(torch.ones(1, 1, device=device, requires_grad=True) for _ in range(2)))
-        product.sum().backward()  # type: ignore[no-untyped-call]
+        # The first gradient on a CUDA device warns that cuBLAS had no context yet; torch then makes one.
+        with warnings.catch_warnings(action="ignore"):
+            product.sum().backward()  # type: ignore[no-untyped-call]
     except (RuntimeError, NotImplementedError):
         return False
     return bool(product.dtype == getattr(torch, format))
