@@ -114,7 +114,7 @@ def run(
     claim: Annotated[str, typer.Argument(help="the id of a claim; aeclaims list shows them")],
     seeds: Annotated[int | None, typer.Option(help="how many (default: 256 on the reference, else as few as can fail)")] = None,
     seed_base: Annotated[int, typer.Option(help="the first seed; with --seeds 1, the one")] = 0,
-    backend: Annotated[str, typer.Option(help="what trains: reference, torch, ..., or package.module:name")] = "reference",
+    backend: Annotated[str, typer.Option(help="what trains: numba, torch, ..., or package.module:name")] = "numba",
     device: Annotated[str, typer.Option(help="where torch trains: cpu, cuda, ...")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32 or float64")] = "float32",
     plot: Annotated[Path | None, typer.Option(help="draw the curves of the seeds: FILE.png or FILE.svg")] = None,

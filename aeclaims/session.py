@@ -118,7 +118,7 @@ class Session:
 
     @property
     def _takes_many(self) -> bool:
-        return self.settings.backend == "reference" and not self.settings.quick
+        return self.settings.backend == "numba" and not self.settings.quick
 
     def plan(self, claims: Iterable[Claim]) -> None:
         """Have what these claims will train trained ahead, in their order, from the first run or stack that is asked for on."""
@@ -128,10 +128,10 @@ class Session:
             seeds = self.seeds(claim)
             for experiment in claim.trains:
                 self.planned[experiment] = max(seeds, self.planned.get(experiment, seeds), key=len)
-        if self.settings.backend == "reference" and self._processes() > 1 and can_copy_processes():
-            from aeclaims.backends import reference
+        if self.settings.backend == "numba" and self._processes() > 1 and can_copy_processes():
+            from aeclaims.backends.numba import population as numba_population
 
-            reference.compile_ahead(self.planned.items(), self.settings.dtype)
+            numba_population.compile_ahead(self.planned.items(), self.settings.dtype)
 
     def close(self) -> None:
         """End what is still being trained."""
@@ -142,7 +142,7 @@ class Session:
         """How many processes train: this one alone where they would not be its like, or would be in each other's way."""
         settings, is_alone = self.settings, "PYTEST_XDIST_WORKER" not in os.environ
         asked = processors.count() if settings.processes is None else settings.processes
-        if settings.backend == "reference":
+        if settings.backend == "numba":
             return asked
         is_copied = settings.backend in backends.BACKENDS and settings.device == "cpu" and can_copy_processes()
         return asked if is_alone and is_copied else 1
@@ -154,7 +154,7 @@ class Session:
                 return backends.train(experiment, seeds=seeds, backend=self.backend, dtype=self.settings.dtype)
 
             # The reference uses all processors by itself; the quick profile's other checks train meanwhile, in this process.
-            copies = 0 if self.settings.backend == "reference" else self._processes() - self.settings.quick
+            copies = 0 if self.settings.backend == "numba" else self._processes() - self.settings.quick
             self._ahead = Ahead(train, self.planned.items(), copies=copies)
 
     def _trained_ahead(self, experiment: Experiment, seeds: range) -> Run | None:
@@ -171,7 +171,7 @@ class Session:
 
     def reference(self, experiment: Experiment, seeds: range) -> Run:
         """The reference's run from the same start; the very same run where the reference is under test."""
-        return self._once(backends.get("reference"), experiment, seeds)
+        return self._once(backends.get("numba"), experiment, seeds)
 
     def _once(self, backend: backends.Backend, experiment: Experiment, seeds: range) -> Run:
         known = self.runs.get((backend.name, experiment))

@@ -133,7 +133,7 @@ class Stack:
 
 @lru_cache(maxsize=256)
 def _reference(experiment: Experiment, seeds: tuple[int, ...], dtype: str) -> Run:
-    return backends.train(experiment, seeds=seeds, backend="reference", dtype=dtype)
+    return backends.train(experiment, seeds=seeds, backend="numba", dtype=dtype)
 
 
 @lru_cache(maxsize=256)

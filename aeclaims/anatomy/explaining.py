@@ -87,7 +87,7 @@ def trained(
         rows=Given(sample(given, max(2, MOST_NUMBERS // features))), model=Model((features, *inner, features), activations),
         loss="bce" if question.loss == "vae_bce" else question.loss,  # type: ignore[arg-type]  # Question has checked it
         optimizer=Adam(lr=lr), epochs=epochs, batch_size=question.batch_size)
-    return train(experiment, seeds=seeds, backend="reference", dtype="float64" if question.dtype == "float64" else "float32")
+    return train(experiment, seeds=seeds, backend="numba", dtype="float64" if question.dtype == "float64" else "float32")
 
 
 def _activation(kind: str) -> Activation:

@@ -25,12 +25,12 @@ __all__ = ["BACKENDS", "DTYPES", "GROUP", "LADDER", "Backend", "InvalidBackend",
 GROUP = "aeclaims.backends"
 
 
-def _reference(device: str, own: OwnOptimizer | None = None) -> Backend:
+def _numba(device: str, own: OwnOptimizer | None = None) -> Backend:
     if device != "cpu":
-        raise UnknownBackend(f"device {device!r}: the reference runs on the CPU only; give 'cpu', or a torch backend")
-    from aeclaims.backends import reference
+        raise UnknownBackend(f"device {device!r}: numba runs on the CPU only; give 'cpu', or a torch backend")
+    from aeclaims.backends.numba import population as numba_population
 
-    return Backend("reference", reference.train)
+    return Backend("numba", numba_population.train)
 
 
 def _torch(name: str, module: str, device: str, own: OwnOptimizer | None = None, **settings: Any) -> Backend:
@@ -38,7 +38,7 @@ def _torch(name: str, module: str, device: str, own: OwnOptimizer | None = None,
         import torch
     except ImportError as error:
         raise UnknownBackend(f"backend {name!r}: torch cannot be imported ({error}); "
-                             "install torch, or give 'reference'") from None
+                             "install torch, or give 'numba'") from None
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -62,7 +62,9 @@ def _with_own(name: str, stock: Callable[..., Run], device: str, own: OwnOptimiz
     """What trains with an optimizer of the user's own, and a line that says so where it is not that backend as it is."""
     import torch
 
-    from aeclaims.backends import torch_compiling, torch_loop, torch_optimizer, torch_population
+    from aeclaims.backends import torch_compiling, torch_optimizer
+    from aeclaims.backends.torch import loop as torch_loop
+    from aeclaims.backends.torch import population as torch_population
 
     tried = torch_optimizer.tried(own, device)
     if tried.alone:
@@ -111,11 +113,11 @@ def _torch_devices() -> list[str]:
 
 
 BACKENDS: dict[str, Callable[..., Backend]] = {
-    "torch": partial(_torch, "torch", "torch_population", is_compiled=True),
-    "torch-eager": partial(_torch, "torch-eager", "torch_population", is_compiled=False),
-    "torch-cudagraph": partial(_torch, "torch-cudagraph", "torch_cudagraph"),
-    "torch-loop": partial(_torch, "torch-loop", "torch_loop"),
-    "reference": _reference,
+    "torch": partial(_torch, "torch", "torch.population", is_compiled=True),
+    "torch-eager": partial(_torch, "torch-eager", "torch.population", is_compiled=False),
+    "torch-cudagraph": partial(_torch, "torch-cudagraph", "torch.cudagraph"),
+    "torch-loop": partial(_torch, "torch-loop", "torch.loop"),
+    "numba": _numba,
 }
 
 

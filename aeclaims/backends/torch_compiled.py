@@ -21,7 +21,7 @@ import torch
 from aeclaims.own_optimizer import one_line
 
 if TYPE_CHECKING:
-    from aeclaims.backends.torch_population import Population
+    from aeclaims.backends.torch.population import Population
 
 # Wider layers are BLAS's.
 WIDEST_WITHOUT_BLAS: Final = 32

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from aeclaims.ahead import can_copy_processes
-from aeclaims.backends import torch_parts
+from aeclaims.backends.torch import parts as torch_parts
+from aeclaims.backends.torch.population import Population, conditions
 from aeclaims.backends.torch_compiled import CANNOT_COMPILE
-from aeclaims.backends.torch_population import Population, conditions
 from aeclaims.experiment import TANH, Adam, Experiment, Uniform, layers
 from aeclaims.start import Start
 

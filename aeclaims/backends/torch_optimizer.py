@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from aeclaims.backends import torch_parts
+from aeclaims.backends.torch import parts as torch_parts
 from aeclaims.own_optimizer import InvalidOptimizer, OwnOptimizer, one_line
 
 # Of one replica: two affine layers, as torch holds them.

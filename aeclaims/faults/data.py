@@ -79,7 +79,7 @@ FAULTS = (
           called(pairs)),
     Fault("data.rows_bf16", "rows and initial parameters are rounded to bfloat16 on their way to torch",
           "reasoning: a cast of inputs that autocast left behind", "rows off by 0.4 %; converges as usual",
-          replaced(returning(lambda x: x.bfloat16().to(x.dtype)), "aeclaims.backends.torch_parts.tensor"), trained()),
+          replaced(returning(lambda x: x.bfloat16().to(x.dtype)), "aeclaims.backends.torch.parts.tensor"), trained()),
     Fault("data.rows_normalised", "each minibatch is divided by its largest number", "reasoning: normalisation applied twice",
           "floors and gradients of other rows", picking(lambda batch: batch / batch.amax(dim=(1, 2), keepdim=True)), trained()),
     Fault("data.first_row_twice", "the second row of each minibatch is a copy of the first", "reasoning: off by one in a gather",

@@ -22,7 +22,7 @@ from aeclaims.run import Run
 from aeclaims.start import Start
 
 if TYPE_CHECKING:
-    from aeclaims.backends.reference import Crew
+    from aeclaims.backends.numba.population import Crew
 
 
 # ------------------------------------------------------------------------------------------- changes

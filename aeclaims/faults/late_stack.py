@@ -13,14 +13,14 @@ import numpy as np
 
 from aeclaims.backends.record import Backend
 from aeclaims.experiment import Experiment
-from aeclaims.faults.lazily import kernel, reference
+from aeclaims.faults.lazily import kernel, numba_population
 from aeclaims.faults.patches import replaced
 from aeclaims.faults.record import Inject
 from aeclaims.run import Run
 from aeclaims.start import Start
 
 if TYPE_CHECKING:
-    from aeclaims.backends.reference import Crew
+    from aeclaims.backends.numba.population import Crew
 
 NAME, TRAIN, EPOCH = f"{__name__}:STACK", f"{__name__}.train", f"{__name__}.train_epoch"
 Condition = Callable[[Experiment], bool]
@@ -29,7 +29,7 @@ Step = Callable[["Crew"], None]
 
 def train(experiment: Experiment, start: Start) -> Run:
     """What the reference trains, in one thread and an epoch at a time, so that a change can come in late."""
-    population = reference.Population(experiment, start)
+    population = numba_population.Population(experiment, start)
     for number in range(experiment.epochs):
         order = start.order(number)
         for crew in population.crews:
@@ -75,7 +75,7 @@ def after(done: int, change: Step, meets: Condition = lambda experiment: True, *
 def setting(place: int, value: Callable[[float], float]) -> Step:
     """The optimizer's learning rate (0), decay (1) or momentum (2), as the reference has them, is another."""
     def change(crew: Crew) -> None:
-        crew.constants[5][place] = value(float(reference._optimizer(crew.experiment)[1][place]))
+        crew.constants[5][place] = value(float(numba_population._optimizer(crew.experiment)[1][place]))
 
     return change
 

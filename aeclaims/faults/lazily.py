@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from torch.nn import functional as functional
     from torch.utils import data as data
 
-    from aeclaims.backends import kernel as kernel
-    from aeclaims.backends import reference as reference
+    from aeclaims.backends.numba import kernel as kernel
+    from aeclaims.backends.numba import population
+
+    numba_population = population
 else:
 
     class _Lazy:
@@ -21,4 +23,4 @@ else:
             return getattr(importlib.import_module(self._name), attribute)
 
     torch, nn, functional, data = map(_Lazy, ("torch", "torch.nn", "torch.nn.functional", "torch.utils.data"))
-    kernel, reference = map(_Lazy, ("aeclaims.backends.kernel", "aeclaims.backends.reference"))
+    kernel, numba_population = map(_Lazy, ("aeclaims.backends.numba.kernel", "aeclaims.backends.numba.population"))

@@ -33,7 +33,7 @@ def running_minimum() -> Any:
 
         return network
 
-    return both(replaced(item, ITEM), replaced(begin, "aeclaims.backends.torch_parts.network"))
+    return both(replaced(item, ITEM), replaced(begin, "aeclaims.backends.torch.parts.network"))
 
 
 def off_once(stock: Any) -> Any:

@@ -16,7 +16,7 @@ Change = Callable[[Any], Any]
 
 ADAM, SGD = "torch.optim.Adam.step", "torch.optim.SGD.step"
 LINEAR = "torch.nn.functional.linear"
-POPULATION = "aeclaims.backends.torch_population.Population"
+POPULATION = "aeclaims.backends.torch.population.Population"
 
 
 def replaced(change: Change, *places: str) -> Inject:

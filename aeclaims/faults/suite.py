@@ -156,8 +156,8 @@ def count_of_first(stock: Any) -> Any:
 
 def repeated() -> Any:
     """What two populations of different rates hand to one program, in two steps each; nothing is compiled."""
+    from aeclaims.backends.torch.population import Population
     from aeclaims.backends.torch_compiled import CompiledSteps, Program, _layout
-    from aeclaims.backends.torch_population import Population
 
     seen: list[Any] = []
 

@@ -13,8 +13,8 @@ import numpy as np
 WRITES = "pytest --pyargs aeclaims -m claims {options} --claims-false-alarms {bases} --claims-json {folder}/{name}.json"
 # What is run, by the name of the file that it writes: in which profile, on which backend, on how many bases.
 RUNS = {
-    "quick-reference": ("--claims-quick --claims-backend reference", 1000),
-    "full-reference": ("--claims-backend reference", 30),
+    "quick-numba": ("--claims-quick --claims-backend numba", 1000),
+    "full-numba": ("--claims-backend numba", 30),
     "quick-torch": ("--claims-quick", 20),
 }
 

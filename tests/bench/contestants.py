@@ -51,7 +51,7 @@ def contestant(backend: str, experiment: Experiment, seeds: int) -> Contestant:
     match backend:
         case "plain loop":
             return lambda epochs: [get("torch-loop", DEVICE).train(experiment, start) for _ in range(epochs)]
-        case "reference":
+        case "numba":
             return reference_population(experiment, start)
         case "jax":
             return jax_population(experiment, start)
@@ -64,7 +64,7 @@ def contestant(backend: str, experiment: Experiment, seeds: int) -> Contestant:
 
 
 def reference_population(experiment: Experiment, start: Start) -> Contestant:
-    from aeclaims.backends.reference import Population
+    from aeclaims.backends.numba.population import Population
 
     population = Population(dataclasses.replace(experiment, epochs=EPOCHS_DRAWN), start)
     orders = np.stack([start.order(epoch) for epoch in range(EPOCHS_DRAWN)])
@@ -79,7 +79,7 @@ def reference_population(experiment: Experiment, start: Start) -> Contestant:
 
 
 def torch_population(backend: str, experiment: Experiment, start: Start) -> Contestant:
-    from aeclaims.backends.torch_population import Population, conditions
+    from aeclaims.backends.torch.population import Population, conditions
 
     with conditions(experiment, start, DEVICE):
         population = Population(experiment, start, device=DEVICE, is_compiled=backend == "torch" and DEVICE == "cpu")
@@ -93,8 +93,8 @@ def torch_population(backend: str, experiment: Experiment, start: Start) -> Cont
 
 
 def captured_epochs(experiment: Experiment, start: Start) -> Contestant:
-    from aeclaims.backends.torch_cudagraph import Epochs
-    from aeclaims.backends.torch_population import Population, conditions
+    from aeclaims.backends.torch.cudagraph import Epochs
+    from aeclaims.backends.torch.population import Population, conditions
 
     with conditions(experiment, start, DEVICE):
         epochs = Epochs(Population(experiment, start, device=DEVICE, is_fused=True))

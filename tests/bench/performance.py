@@ -12,7 +12,7 @@ from tests.bench.contestants import NETWORKS
 from tests.bench.figures import Timing, comparisons, load, number
 
 MARKS = ("<!-- times: generated -->", "<!-- end of times -->")
-BACKENDS = ("plain loop", "torch-eager", "torch", "torch-cudagraph", "reference", "jax")
+BACKENDS = ("plain loop", "torch-eager", "torch", "torch-cudagraph", "numba", "jax")
 COLUMNS = [(network, seeds) for network in ("D=2", "D=10") for seeds in (1, 64, 128)]
 COLOURS = dict(zip(BACKENDS, ("tab:gray", "tab:orange", "tab:red", "tab:purple", "tab:blue", "tab:green"), strict=True))
 
@@ -163,7 +163,7 @@ def draw_population(timings: dict[str, Timing], path: Path) -> None:
 def draw_work(timings: dict[str, Timing], path: Path) -> None:
     """Time of a training by each of its sizes, relative to the smallest, and the line of slope 1."""
     figure, axes = panels(2)
-    for axis, backend in zip(axes, ("reference", "torch"), strict=True):
+    for axis, backend in zip(axes, ("numba", "torch"), strict=True):
         for letter, marker in zip("SNED", "osv^", strict=True):
             points = sorted((t.said["size"], t.median) for t in timings.values()
                             if t.said.get("axis") == letter and t.said["backend"] == backend)

@@ -15,7 +15,7 @@ EPOCHS = 4
 
 def with_denormals():
     """Trains the question's network as if torch had been left as it is."""
-    from aeclaims.backends import torch_parts
+    from aeclaims.backends.torch import parts as torch_parts
 
     train = contestant("torch-eager", NETWORKS["question"], 1)
 

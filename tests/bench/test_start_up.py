@@ -16,7 +16,7 @@ COMPILE = textwrap.dedent("""
     from aeclaims import *
     from aeclaims.backends import get
     experiment = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), epochs=1, n_rows=256)
-    train = get("reference").train
+    train = get("numba").train
     begin = time.perf_counter()
     for seeds in (range(1), range(16)):  # the kernel is compiled for rows in lanes, and for seeds
         train(experiment, Start(experiment, tuple(seeds)))

@@ -10,10 +10,10 @@ from aeclaims.backends import get
 from tests.bench.contestants import DEVICE, MSE, Drawn
 from tests.bench.turns import CLOCK, by_turns
 
-BASE = {"reference": {"S": 64, "N": 8_000, "E": 32, "D": 2}, "torch": {"S": 16, "N": 8_000, "E": 40, "D": 2}}
+BASE = {"numba": {"S": 64, "N": 8_000, "E": 32, "D": 2}, "torch": {"S": 16, "N": 8_000, "E": 40, "D": 2}}
 # torch compiles a program for each number of seeds and of features.
 SIZES = {
-    "reference": {"S": (16, 64, 256, 1024), "N": (2_000, 8_000, 32_000, 128_000), "E": (16, 64, 256, 1024),
+    "numba": {"S": (16, 64, 256, 1024), "N": (2_000, 8_000, 32_000, 128_000), "E": (16, 64, 256, 1024),
                   "D": (2, 4, 8, 16, 32)},
     "torch": {"S": (16, 64, 256), "N": (8_000, 32_000, 128_000), "E": (40, 160, 640), "D": (2, 8, 32)},
 }

@@ -8,14 +8,14 @@ from tests.bench.contestants import DEVICE, NETWORKS, contestant, operations
 from tests.bench.turns import CLOCK, by_turns
 
 POPULATIONS = (1, 64, 128)
-BACKENDS = ["torch-eager", "torch", "reference", "jax", *["torch-cudagraph"] * DEVICE.startswith("cuda")]
+BACKENDS = ["torch-eager", "torch", "numba", "jax", *["torch-cudagraph"] * DEVICE.startswith("cuda")]
 CONTESTS = {
     network: [("plain loop", network, 1),
               *((backend, network, seeds) for backend in BACKENDS for seeds in POPULATIONS)]
     for network in ("D=2", "D=10")
 } | {
-    "losses": [("reference", "MSE", 128), ("reference", "BCE", 128), ("reference", "BCE on logits", 128)],
-    "question": [("reference", "question", 2), ("torch", "question", 2), ("sgemm", "question", 2)],
+    "losses": [("numba", "MSE", 128), ("numba", "BCE", 128), ("numba", "BCE on logits", 128)],
+    "question": [("numba", "question", 2), ("torch", "question", 2), ("sgemm", "question", 2)],
 }  # fmt: skip
 CASES = [(contest, case) for contest, cases in CONTESTS.items() for case in cases]
 

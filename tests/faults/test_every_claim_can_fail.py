@@ -43,7 +43,7 @@ def sound(experiment: Experiment) -> Run:
         rest = np.repeat(short.epoch_loss[-1:], experiment.epochs - len(short.epoch_loss), axis=0)
         return Run(Start(experiment, short.seeds), np.concatenate([short.epoch_loss, rest]), short.parameters)
     seeds = {10: COSTLY_SEEDS, 100: FEW_SEEDS}.get(experiment.features, SEEDS)
-    return train(experiment, seeds=seeds, backend="reference")
+    return train(experiment, seeds=seeds, backend="numba")
 
 
 def with_losses(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Run], Run]:

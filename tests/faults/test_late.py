@@ -22,7 +22,7 @@ def sound():
 
 def test_without_a_fault_the_stack_is_the_reference(sound):
     for experiment, run in sound.items():
-        reference = backends.train(experiment, seeds=[0], backend="reference")
+        reference = backends.train(experiment, seeds=[0], backend="numba")
         np.testing.assert_array_equal(run.epoch_loss, reference.epoch_loss)
         for ours, theirs in zip(run.parameters, reference.parameters, strict=True):
             np.testing.assert_array_equal(ours.weight, theirs.weight)

@@ -27,17 +27,17 @@ CLAIM = """
 BACKENDS = """
     from dataclasses import replace
     from aeclaims import Run
-    from aeclaims.backends import reference
+    from aeclaims.backends.numba import population as numba_population
 
     trained = []
 
     def counting(experiment, start):
         trained.append(experiment)
         print("TRAINED", len(trained))
-        return reference.train(experiment, start)
+        return numba_population.train(experiment, start)
 
     def untouched(experiment, start):
-        run = reference.train(experiment, start)
+        run = numba_population.train(experiment, start)
         return Run(start, run.epoch_loss, start.parameters())
 
     def raising(experiment, start):
@@ -54,7 +54,7 @@ def claims(pytester):
     pytester.syspathinsert()
     pytester.makeini("[pytest]\naddopts = --strict-markers --strict-config -p no:cacheprovider\nfilterwarnings = error")
 
-    def run(*options, backend="reference"):
+    def run(*options, backend="numba"):
         return pytester.runpytest_subprocess("-m", "claims", "--claims-backend", backend, *options)
 
     return run

@@ -32,7 +32,7 @@ CHECKS = """
 def alarms(pytester):
     def run(*options):
         pytester.makepyfile(CHECKS)
-        return pytester.runpytest_subprocess("-m", "claims", "--claims-backend", "reference", "--claims-seeds", "3",
+        return pytester.runpytest_subprocess("-m", "claims", "--claims-backend", "numba", "--claims-seeds", "3",
                                              "--claims-json", "out.json", *options)
     return run
 
@@ -82,14 +82,14 @@ def test_the_page_counts_what_was_exercised_and_names_what_failed():
         "falls": {"held": 39, "failed": 1}, "torch.rand": {"not exercised": 40}},
         "failures": [{"seed_base": 20, "id": "falls", "because": "it rose", "replay": "pytest"}]}
     document = {"aeclaims": "1", "torch": "2", "numpy": "3", "python": "4", "seconds": 12.3, "false_alarms": found}
-    text = page({"quick-reference": document}, "docs/false-alarms")
-    assert "| quick-reference | 40 | 1 | 40 | 1 | 0.11 | 12 |" in text
-    assert "- quick-reference, seeds from 20: `falls`: it rose" in text
-    assert "--claims-false-alarms 1000 --claims-json docs/false-alarms/quick-reference.json" in text
+    text = page({"quick-numba": document}, "docs/false-alarms")
+    assert "| quick-numba | 40 | 1 | 40 | 1 | 0.11 | 12 |" in text
+    assert "- quick-numba, seeds from 20: `falls`: it rose" in text
+    assert "--claims-false-alarms 1000 --claims-json docs/false-alarms/quick-numba.json" in text
 
 
 def test_the_committed_page_is_as_generated_and_nothing_failed():
     documents = read(ROOT / "docs" / "false-alarms")
-    assert documents["quick-reference"]["false_alarms"]["bases"] == 1000
+    assert documents["quick-numba"]["false_alarms"]["bases"] == 1000
     assert (ROOT / "docs" / "false-alarms.md").read_text() == page(documents, "docs/false-alarms"), "generate it again"
     assert [document["false_alarms"]["failures"] for document in documents.values()] == [[]] * len(documents)

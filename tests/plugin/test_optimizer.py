@@ -222,7 +222,7 @@ def test_what_cannot_be_used_is_a_usage_error_in_one_line(claims, optimizer, mes
     assert_usage_error(claims(optimizer), message)
 
 
-@pytest.mark.parametrize("backend", ["reference", "mine:backend"])
+@pytest.mark.parametrize("backend", ["numba", "mine:backend"])
 def test_a_backend_without_torch_takes_none(claims, backend):
     assert_usage_error(claims("torch.optim:NAdam", backend=backend), f"backend {backend!r} takes no optimizer of torch's; "
                        "give --claims-backend one of torch, torch-eager, torch-cudagraph, torch-loop")
@@ -245,7 +245,7 @@ def test_the_readmes_optimizer_is_judged(claims, pytester):
 
 def test_a_step_that_does_not_compile_is_noted_and_no_failure_where_warnings_are_errors(claims, pytester):
     pytester.makepyfile(mine=OPTIMIZERS.replace("p -= self", "p -= (p.grad.sum() == p.grad.sum()).item() * self"))
-    pytester.makeconftest("from aeclaims.backends import torch_population\ntorch_population.COMPILING_PAYS_FROM_STEPS = 0\n")
+    pytester.makeconftest("from aeclaims.backends.torch import population\npopulation.COMPILING_PAYS_FROM_STEPS = 0\n")
     result = claims("mine:Plain", "-k", "above", backend="torch")
     result.assert_outcomes(passed=1, deselected=3)
     result.stdout.fnmatch_lines(["mine:Plain is trained by torch-eager: *Error: *"])

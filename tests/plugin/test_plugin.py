@@ -63,7 +63,7 @@ def test_the_json_holds_every_claim_also_when_one_fails(claims, pytester):
     found = read(pytester)
     assert set(found) == {"aeclaims", "torch", "numpy", "python", "backend", "device", "optimizer", "dtype", "seeds", "seed_base",
                           "alpha", "seconds", "claims"}
-    assert (found["backend"], found["seeds"], found["seed_base"]) == ("reference", 26, 0)
+    assert (found["backend"], found["seeds"], found["seed_base"]) == ("numba", 26, 0)
     held, failed = found["claims"]
     fields = {"id", "where", "kind", "says", "verdict", "backend", "seeds", "floor", "measured", "because", "seconds", "replay",
               "finding", "nuance", "intervals", "statements", "trainings", "left_out", "note", "alpha"}
@@ -79,7 +79,7 @@ def test_the_json_holds_every_claim_also_when_one_fails(claims, pytester):
     assert len(training["curves"]) == 24  # the most that are kept without a report
     assert training["quantiles"]["1"][0] == pytest.approx(held["measured"]["worst"], rel=1e-3)
     assert (failed["id"], failed["verdict"], failed["floor"]) == ("negative", "failed", None)
-    assert failed["replay"].startswith("pytest --pyargs test_claims::test_negative -m claims --claims-backend reference")
+    assert failed["replay"].startswith("pytest --pyargs test_claims::test_negative -m claims --claims-backend numba")
 
 
 def test_the_json_is_written_when_the_run_is_interrupted(claims, pytester):
@@ -127,7 +127,7 @@ PLANNED = """
 
 WHO_TRAINED = """
     import os
-    from aeclaims.backends import torch_population
+    from aeclaims.backends.torch import population as torch_population
 
     train = torch_population.train
 
@@ -278,7 +278,7 @@ def test_a_smaller_error_rate_takes_more_seeds_and_the_replay_keeps_it(claims, p
 
 def test_the_parts_of_all_shipped_judges_are_no_more_than_the_whole(pytester):
     result = pytester.runpytest_subprocess(
-        "--pyargs", "aeclaims.claims", "-m", "claims and not slow", "--claims-backend", "reference", "--claims-seeds", "2",
+        "--pyargs", "aeclaims.claims", "-m", "claims and not slow", "--claims-backend", "numba", "--claims-seeds", "2",
         "--claims-json", "out.json", "-p", "no:cacheprovider")
     spent = sum(claim["alpha"] for claim in read(pytester)["claims"])
     result.stdout.fnmatch_lines([f"by chance a sound stack fails one of them with a probability of {spent:.2g} at most"])
@@ -316,7 +316,7 @@ def test_a_slow_claim_runs_only_where_it_is_named(claims, pytester):
             judge.every([1.0], at_least=0, seeds=[0], what="one", because="one is above zero")
     """)
     claims("-k", "patient").assert_outcomes(deselected=3)
-    named = pytester.runpytest_subprocess("-m", "claims and slow", "--claims-backend", "reference")
+    named = pytester.runpytest_subprocess("-m", "claims and slow", "--claims-backend", "numba")
     named.assert_outcomes(passed=1, deselected=2)
 
 

@@ -79,7 +79,7 @@ def assert_same(one, other, tolerance):
 @given(experiments(), st.integers(0, 2**31))
 def test_the_reference_equals_torch_in_float64_over_50_steps(experiment, seed):
     seeds = (seed, seed + 1)
-    assert_same(train(experiment, seeds=seeds, backend="reference", dtype="float64"),
+    assert_same(train(experiment, seeds=seeds, backend="numba", dtype="float64"),
                 train(experiment, seeds=seeds, backend="torch-eager", dtype="float64"), 1e-9)
 
 
@@ -96,6 +96,6 @@ def test_the_loop_equals_the_population_in_float64(experiment, seed):
 def test_the_first_loss_in_float32_is_that_in_float64(experiment, seed):
     # Later ones need not be: momentum and gradients left to add up carry a rounding error anywhere.
     experiment = dataclasses.replace(experiment, epochs=1, batch_size=experiment.n_rows)
-    single = train(experiment, seeds=[seed], backend="reference")
-    double = train(experiment, seeds=[seed], backend="reference", dtype="float64")
+    single = train(experiment, seeds=[seed], backend="numba")
+    double = train(experiment, seeds=[seed], backend="numba", dtype="float64")
     np.testing.assert_allclose(single.epoch_loss, double.epoch_loss, rtol=0, atol=floors.rounding(np.float32))

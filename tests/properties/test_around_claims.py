@@ -50,7 +50,7 @@ def test_log_loss_is_never_below_the_entropy_of_its_rows(rows, optimizer, hidden
     features = rows.features
     model = layers(features, *hidden, features, hidden=activation, output=SIGMOID if loss == "bce" else IDENTITY)
     run = train(Experiment(rows=rows, model=model, loss=loss, optimizer=optimizer, epochs=epochs, n_rows=n_rows,
-                           batch_size=batch_size), seeds=SEEDS, backend="reference")
+                           batch_size=batch_size), seeds=SEEDS, backend="numba")
     floor = floors.epoch_entropy(run.start)
     assert (run.epoch_loss >= floor - floors.rounding(np.float32, np.fmax(floor, run.epoch_loss))).all()
 
@@ -65,7 +65,7 @@ def test_log_loss_is_never_below_the_entropy_of_its_rows(rows, optimizer, hidden
 def test_an_affine_model_with_a_sigmoid_is_never_below_its_class_floor(rows, optimizer, epochs, n_rows, batch_size):
     run = train(Experiment(rows=rows, model=affine(rows.features, rows.features, output=SIGMOID), loss="bce",
                            optimizer=optimizer, epochs=epochs, n_rows=n_rows, batch_size=batch_size),
-                seeds=SEEDS, backend="reference")
+                seeds=SEEDS, backend="numba")
     # Where targets can be told apart by a plane the floor is an infimum; Newton's method stops within 1e-9 of it.
     assert (run.final_loss >= floors.class_floor(run.start.rows()) - 1e-8).all()
 
@@ -81,7 +81,7 @@ def test_an_affine_autoencoder_is_never_below_its_bottleneck_floor(
     rank = min(rank, features)
     run = train(Experiment(rows=Redundant(rank, features=features), model=affine(features, code, features), loss="mse",
                            optimizer=optimizer, epochs=epochs, n_rows=n_rows, batch_size=batch_size),
-                seeds=SEEDS, backend="reference")
+                seeds=SEEDS, backend="numba")
     floor = floors.bottleneck_floor(run.start.rows(), code)
     # Steps that are too long may blow a replica up; that is above the floor too, and NaN says so itself.
     finite = np.isfinite(run.final_loss)
@@ -97,7 +97,7 @@ def test_an_affine_autoencoder_is_never_below_its_bottleneck_floor(
 def test_a_code_as_wide_as_the_rank_brings_most_seeds_to_zero(rank, spare, features, lr, batch_size):
     run = train(Experiment(rows=Redundant(rank, features=features), model=affine(features, rank + spare, features), loss="mse",
                            optimizer=Adam(lr=lr), epochs=150, n_rows=512, batch_size=batch_size),
-                seeds=range(8), backend="reference")
+                seeds=range(8), backend="numba")
     assert (run.final_loss < 1e-3).mean() > 1 / 2
 
 
@@ -129,7 +129,7 @@ def test_turning_the_features_turns_the_result(rows, hidden, loss, lr, data, n_r
     order = tuple(data.draw(st.permutations(range(features))))
     experiment = Experiment(rows=rows, model=layers(features, *hidden, features, hidden=TANH), loss=loss, optimizer=Adam(lr=lr),
                             epochs=3, n_rows=n_rows, batch_size=batch_size)
-    straight = get("reference").train(experiment, Start(experiment, SEEDS, "float64"))
-    turned = get("reference").train(experiment, Turned(experiment, SEEDS, "float64", order_of_features=order))
+    straight = get("numba").train(experiment, Start(experiment, SEEDS, "float64"))
+    turned = get("numba").train(experiment, Turned(experiment, SEEDS, "float64", order_of_features=order))
     np.testing.assert_allclose(turned.epoch_loss, straight.epoch_loss, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(turned.parameters[-1].bias, straight.parameters[-1].bias[:, list(order)], rtol=1e-6, atol=1e-9)

@@ -14,9 +14,9 @@ SEEDS = st.lists(st.integers(0, 2**32), min_size=2, max_size=6, unique=True)
 @settings(deadline=None)
 @given(experiments(steps=20), SEEDS)
 def test_on_the_reference_a_seed_alone_is_itself_in_a_crowd_bit_for_bit(experiment, seeds):
-    crowd = train(experiment, seeds=seeds, backend="reference")
+    crowd = train(experiment, seeds=seeds, backend="numba")
     for seed in seeds[:2]:
-        alone, part = train(experiment, seeds=[seed], backend="reference"), crowd.only((seed,))
+        alone, part = train(experiment, seeds=[seed], backend="numba"), crowd.only((seed,))
         np.testing.assert_array_equal(alone.epoch_loss, part.epoch_loss)
         for a, b in zip(alone.parameters, part.parameters, strict=True):
             np.testing.assert_array_equal(a.weight, b.weight)
@@ -26,9 +26,9 @@ def test_on_the_reference_a_seed_alone_is_itself_in_a_crowd_bit_for_bit(experime
 @settings(deadline=None)
 @given(experiments(steps=20), st.integers(0, 2**31), st.integers(9, 40), st.sampled_from(["float32", "float64"]))
 def test_seeds_side_by_side_in_lanes_are_themselves_alone_bit_for_bit(experiment, first, count, dtype):
-    crowd = train(experiment, seeds=range(first, first + count), backend="reference", dtype=dtype)
+    crowd = train(experiment, seeds=range(first, first + count), backend="numba", dtype=dtype)
     for seed in (first, first + count // 2, first + count - 1):
-        alone, part = train(experiment, seeds=[seed], backend="reference", dtype=dtype), crowd.only((seed,))
+        alone, part = train(experiment, seeds=[seed], backend="numba", dtype=dtype), crowd.only((seed,))
         np.testing.assert_array_equal(alone.epoch_loss, part.epoch_loss)
         for a, b in zip(alone.parameters, part.parameters, strict=True):
             np.testing.assert_array_equal(a.weight, b.weight)
@@ -38,8 +38,8 @@ def test_seeds_side_by_side_in_lanes_are_themselves_alone_bit_for_bit(experiment
 @settings(deadline=None)
 @given(experiments(steps=20), SEEDS)
 def test_a_permuted_population_gives_permuted_runs(experiment, seeds):
-    forth = train(experiment, seeds=seeds, backend="reference")
-    back = train(experiment, seeds=seeds[::-1], backend="reference")
+    forth = train(experiment, seeds=seeds, backend="numba")
+    back = train(experiment, seeds=seeds[::-1], backend="numba")
     np.testing.assert_array_equal(forth.epoch_loss, back.epoch_loss[:, ::-1])
 
 

@@ -25,7 +25,7 @@ class WhereItTrained(UserWarning):
 
 def quick(experiment, seeds):
     warnings.warn(WhereItTrained(os.getpid()), stacklevel=1)
-    return train(experiment, seeds=seeds, backend="reference")
+    return train(experiment, seeds=seeds, backend="numba")
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def process_of(ahead, experiment):
     """The process that trained, from the warning that it sent."""
     with pytest.warns(WhereItTrained) as caught:
         run = ahead.take(experiment, SEEDS)
-    expected = train(experiment, seeds=SEEDS, backend="reference")
+    expected = train(experiment, seeds=SEEDS, backend="numba")
     np.testing.assert_array_equal(run.epoch_loss, expected.epoch_loss)
     assert run.start == expected.start
     return caught[0].message.args[0]
@@ -62,7 +62,7 @@ def test_copies_train_and_hand_back_runs_and_warnings(ahead):
 def test_a_copy_leaves_the_processors_to_the_others(ahead):
     def counting(experiment, seeds):
         warnings.warn(WhereItTrained(processors.count()), stacklevel=1)
-        return train(experiment, seeds=seeds, backend="reference")
+        return train(experiment, seeds=seeds, backend="numba")
 
     assert process_of(ahead(counting, copies=2), FIRST) == 1
     assert processors.count() == 1
@@ -150,7 +150,7 @@ def test_a_thread_of_this_process_trains_where_there_is_one_only(ahead):
 
     def noted(experiment, seeds):
         processes.append(os.getpid())
-        return train(experiment, seeds=seeds, backend="reference")
+        return train(experiment, seeds=seeds, backend="numba")
 
     assert isinstance(ahead(noted, [FIRST], copies=0).take(FIRST, SEEDS), Run)
     assert processes == [os.getpid()]
@@ -160,14 +160,15 @@ def test_the_reference_compiles_for_rows_and_for_seeds_in_lanes_side_by_side(tmp
     """In a process of its own: this one has long compiled both."""
     program = """
 from aeclaims import Adam, Experiment, Uniform, affine, processors, train
-from aeclaims.backends import kernel, reference
+from aeclaims.backends.numba import kernel
+from aeclaims.backends.numba import population as numba_population
 processors.limit(2)
 narrow, wide = (Experiment(rows=Uniform(features=d), model=affine(d, d), loss="mse", optimizer=Adam(), epochs=1, n_rows=9)
                 for d in (2, 20))
-reference.compile_ahead([(narrow, range(16)), (wide, range(2))], "float32")
-assert list(reference.COMPILING) == [False]
-train(wide, seeds=range(2), backend="reference")
-assert not reference.COMPILING
+numba_population.compile_ahead([(narrow, range(16)), (wide, range(2))], "float32")
+assert list(numba_population.COMPILING) == [False]
+train(wide, seeds=range(2), backend="numba")
+assert not numba_population.COMPILING
 loaded = kernel.train_epochs.stats
 print(sum(loaded.cache_hits.values()), sum(loaded.cache_misses.values()))
 """

@@ -28,7 +28,7 @@ from aeclaims import (
 from aeclaims.backends import get
 
 SMALL = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), epochs=3, n_rows=300)
-BACKENDS = ["reference", "torch", "torch-eager", "torch-loop"]
+BACKENDS = ["numba", "torch", "torch-eager", "torch-loop"]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -47,20 +47,20 @@ def test_given_rows_are_shared_and_ordered_by_seed(backend):
     rows = np.random.default_rng(0).random((70, 2))
     experiment = dataclasses.replace(SMALL, rows=Given(rows), n_rows=70, batch_size=32)
     run = train(experiment, seeds=(0, 1), backend=backend, dtype="float64")
-    expected = train(experiment, seeds=(0, 1), backend="reference", dtype="float64")
+    expected = train(experiment, seeds=(0, 1), backend="numba", dtype="float64")
     np.testing.assert_allclose(run.epoch_loss, expected.epoch_loss, rtol=1e-12)
 
 
 def test_a_backend_of_ones_own_may_be_a_function_or_a_record():
     def mine(experiment, start):
-        return get("reference").train(experiment, start)
+        return get("numba").train(experiment, start)
 
     assert train(SMALL, seeds=[1], backend=Backend("mine", mine)).seeds == (1,)
 
 
 @pytest.mark.parametrize(("fault", "message"), [
     (lambda experiment, start: None, "returned a NoneType"),
-    (lambda experiment, start: get("reference").train(experiment, Start(experiment, (99,))), "another start, with seeds"),
+    (lambda experiment, start: get("numba").train(experiment, Start(experiment, (99,))), "another start, with seeds"),
     (lambda experiment, start: Run(start, np.zeros((1, 1)), start.parameters()), "epoch_loss has shape"),
 ])  # fmt: skip
 def test_a_backend_that_returns_something_else_is_named_and_refused(fault, message):
@@ -73,20 +73,20 @@ def test_a_dtype_that_a_backend_lacks_is_refused():
 
     with pytest.raises(UnknownBackend, match="mine on cpu has float32 only"):
         train(SMALL, seeds=[1], dtype="float64",
-              backend=Backend("mine", get("reference").train, lacks={"float64": "no double precision"}))
+              backend=Backend("mine", get("numba").train, lacks={"float64": "no double precision"}))
 
 
 def test_probabilities_that_round_to_one_stop_learning_as_torchs_do():
     # Logits of 40 round the sigmoid to 1 in float32: the gradient of BCE on probabilities is exactly 0 there.
     rows = np.ones((64, 1))
     experiment = Experiment(rows=Given(rows), model=affine(1, 1, output=SIGMOID), loss="bce", optimizer=Adam(lr=5.0), epochs=30)
-    ours = train(experiment, seeds=[0], backend="reference")
+    ours = train(experiment, seeds=[0], backend="numba")
     theirs = train(experiment, seeds=[0], backend="torch-loop")
     np.testing.assert_allclose(ours.parameters[0].bias, theirs.parameters[0].bias, rtol=1e-5)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell a process its peak memory")
-@pytest.mark.parametrize("backend", ["reference", "torch-eager"])
+@pytest.mark.parametrize("backend", ["numba", "torch-eager"])
 def test_a_population_takes_at_most_3_times_its_rows(backend):
     experiment = Experiment(rows=Uniform(features=4), model=affine(4, 4), loss="mse", optimizer=Adam(), epochs=1,
                             n_rows=20_000, batch_size=128)
@@ -115,7 +115,7 @@ def test_ctrl_c_ends_a_training_with_one_traceback():
         from aeclaims import *
         experiment = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), epochs=100_000)
         print("ready", flush=True)
-        train(experiment, seeds=range(8), backend="reference")
+        train(experiment, seeds=range(8), backend="numba")
     """)
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -131,9 +131,9 @@ def test_ctrl_c_ends_a_training_with_one_traceback():
 def test_compiled_code_is_kept_on_disk(tmp_path):
     script = textwrap.dedent("""
         from aeclaims import *
-        from aeclaims.backends import kernel
+        from aeclaims.backends.numba import kernel
         train(Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=1, n_rows=9),
-              seeds=[0], backend="reference")
+              seeds=[0], backend="numba")
         print(sum(kernel.train_epochs.stats.cache_hits.values()), sum(kernel.train_epochs.stats.cache_misses.values()))
     """)
 
@@ -147,7 +147,7 @@ def test_compiled_code_is_kept_on_disk(tmp_path):
 
 
 def test_the_compiled_kernel_is_that_of_the_sources_as_they_are():
-    from aeclaims.backends import kernel
+    from aeclaims.backends.numba import kernel
 
     # Numba by itself keeps code until the file changes that holds the entry, which imports the others.
     widths, parameters = np.array([1, 1]), np.zeros(16)
@@ -163,7 +163,7 @@ def test_the_compiled_kernel_is_that_of_the_sources_as_they_are():
 def test_denormals_count_as_zero_only_while_torch_trains(backend, monkeypatch):
     import torch
 
-    from aeclaims.backends import torch_parts
+    from aeclaims.backends.torch import parts as torch_parts
 
     def keeps_denormals():
         return bool(torch.tensor([1e-40]) * 1)

@@ -39,7 +39,8 @@ def parts(monkeypatch):
     """torch and the modules that compile: imported by the tests that need them. Has torch compile however short a training is."""
     import torch
 
-    from aeclaims.backends import torch_compiled, torch_population
+    from aeclaims.backends import torch_compiled
+    from aeclaims.backends.torch import population as torch_population
 
     monkeypatch.setattr(torch_population, "COMPILING_PAYS_FROM_STEPS", 0)
     monkeypatch.setattr(torch_compiled, "PROGRAMS", {})
@@ -48,7 +49,7 @@ def parts(monkeypatch):
 
 @pytest.mark.parametrize("experiment", LONG.values(), ids=LONG)
 def test_the_long_paths_of_conformance_are_compiled(experiment):
-    from aeclaims.backends.torch_population import _pays
+    from aeclaims.backends.torch.population import _pays
 
     assert _pays(Start(experiment, (0, 1)), "cpu")
 

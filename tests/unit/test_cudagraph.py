@@ -27,7 +27,7 @@ EXPERIMENTS = {
 @pytest.fixture
 def backend(monkeypatch):
     """The module, with a tape for a graph."""
-    from aeclaims.backends import torch_cudagraph
+    from aeclaims.backends.torch import cudagraph as torch_cudagraph
 
     monkeypatch.setattr(torch_cudagraph, "captured", recorded)
     return torch_cudagraph
@@ -105,7 +105,7 @@ def test_what_a_graph_would_read_stale_shows(backend, monkeypatch, fault):
 
         monkeypatch.setattr(backend.Epochs, "begin", stale)
     else:
-        from aeclaims.backends import torch_parts
+        from aeclaims.backends.torch import parts as torch_parts
 
         optimizer = torch_parts.optimizer
         monkeypatch.setattr(torch_parts, "optimizer", lambda *given, is_fused: optimizer(*given))

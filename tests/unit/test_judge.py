@@ -137,7 +137,7 @@ def test_share_takes_one_bool_for_each_seed():
 @pytest.fixture(scope="module")
 def run():
     return train(Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=6, n_rows=64),
-                 seeds=range(3), backend="reference")
+                 seeds=range(3), backend="numba")
 
 
 def changed(run, epoch, seed, factor):
@@ -166,7 +166,7 @@ def test_agreement_says_nothing_of_a_run_with_itself_nor_where_nothing_is_compar
 
 
 def test_a_backends_tolerance_widens_the_agreement_and_nothing_else(run):
-    other = train(run.experiment, seeds=range(3), backend="reference")
+    other = train(run.experiment, seeds=range(3), backend="numba")
     off = dataclasses.replace(other, epoch_loss=other.epoch_loss * (1 + 30 * np.finfo(np.float32).eps))
     with pytest.raises(ClaimFailed):
         Judge().agrees(off, run, roundings=10, because="the same start")
@@ -186,7 +186,7 @@ def test_what_is_adams_is_left_out_once_and_noted_where_another_optimizer_trains
 @pytest.mark.parametrize(("optimizer", "is_compared"), [(Adam(), False), (SGD(lr=0.1), True)])
 def test_agreement_is_asked_of_sgd_only_where_another_optimizer_trains(optimizer, is_compared):
     experiment = Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=optimizer, epochs=2, n_rows=30)
-    run = train(experiment, seeds=SEEDS[:2], backend="reference")
+    run = train(experiment, seeds=SEEDS[:2], backend="numba")
     judge = Judge(optimizer="mine:Own")
     judge.agrees(changed(run, 0, 0, 1), run, because="b", roundings=100)
     assert bool(judge.judged) == is_compared

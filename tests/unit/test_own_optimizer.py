@@ -288,13 +288,13 @@ def assert_same(one, other, rtol=1e-10):
 @pytest.mark.parametrize("backend", ["torch", "torch-eager", "torch-loop"])
 def test_adam_in_adams_place_is_adam_and_takes_the_experiments_rate(backend):
     experiment = dataclasses.replace(SMALL, optimizer=Adam(lr=0.0123))
-    expected = train(experiment, seeds=(4, 7, 9), dtype="float64", backend="reference")
+    expected = train(experiment, seeds=(4, 7, 9), dtype="float64", backend="numba")
     assert_same(run("torch.optim:Adam", backend, experiment), expected)
 
 
 @pytest.mark.parametrize("backend", ["torch", "torch-eager", "torch-loop"])
 def test_the_rate_that_is_given_goes_before_the_experiments(backend):
-    expected = train(dataclasses.replace(SMALL, optimizer=Adam(lr=0.02)), seeds=(4, 7, 9), dtype="float64", backend="reference")
+    expected = train(dataclasses.replace(SMALL, optimizer=Adam(lr=0.02)), seeds=(4, 7, 9), dtype="float64", backend="numba")
     assert_same(run("torch.optim:Adam,lr=0.02", backend), expected)
 
 
@@ -323,7 +323,7 @@ def test_a_closure_is_asked_for_the_very_loss_before_the_step():
 @pytest.mark.parametrize("text", ["torch.optim:NAdam", "own_of_a_user:Clipped", "own_of_a_user:Counted"])
 def test_experiments_with_sgd_keep_torchs_sgd(text):
     experiment = dataclasses.replace(SMALL, optimizer=SGD(lr=0.1, momentum=0.9))
-    assert_same(run(text, "torch", experiment), train(experiment, seeds=(4, 7, 9), dtype="float64", backend="reference"))
+    assert_same(run(text, "torch", experiment), train(experiment, seeds=(4, 7, 9), dtype="float64", backend="numba"))
 
 
 def test_only_what_says_that_it_is_capturable_is_captured():
@@ -340,7 +340,7 @@ def test_only_what_says_that_it_is_capturable_is_captured():
     assert captured.func is capture
 
 
-@pytest.mark.parametrize("name", ["reference", "some.module:mine"])
+@pytest.mark.parametrize("name", ["numba", "some.module:mine"])
 def test_a_backend_without_torch_takes_none(name):
     with pytest.raises(InvalidOptimizer, match="takes no optimizer of torch's; give --claims-backend one of torch, torch-eager"):
         get(name, "cpu", parse("torch.optim:NAdam"))
@@ -359,7 +359,8 @@ def test_the_record_names_it():
 @pytest.fixture
 def compiling(monkeypatch):
     """Compiles however short a training is; the steps that the compiled graph was asked for."""
-    from aeclaims.backends import torch_compiled, torch_population
+    from aeclaims.backends import torch_compiled
+    from aeclaims.backends.torch import population as torch_population
 
     monkeypatch.setattr(torch_population, "COMPILING_PAYS_FROM_STEPS", 0)
     steps, guarded = [], torch_compiled.CompiledSteps.guarded

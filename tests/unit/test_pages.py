@@ -37,7 +37,7 @@ def test_the_readmes_table_is_as_generated(document):
 
 def test_every_claim_of_the_run_held_on_the_reference(document):
     assert {result["verdict"] for result in document["claims"]} == {"held"}
-    assert document["backend"] == "reference"
+    assert document["backend"] == "numba"
 
 
 @pytest.mark.parametrize("field", ["where", "says", "finding", "nuance", "kind"])

@@ -28,20 +28,20 @@ def command(backend, *drawn):
 
 
 def test_a_pipe_stays_silent_also_where_a_picture_is_asked_for():
-    done = subprocess.run(command("reference", "drawn"), capture_output=True, text=True, check=True)
+    done = subprocess.run(command("numba", "drawn"), capture_output=True, text=True, check=True)
     assert done.stdout.startswith("losses 0x")
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr == ""
 
 
 def test_a_terminal_shows_the_epochs():
-    shown = shown_on_a_terminal(command("reference"), TERM="xterm", COLUMNS="100").decode()
+    shown = shown_on_a_terminal(command("numba"), TERM="xterm", COLUMNS="100").decode()
     assert "training on reference" in shown
     assert "40/40" in shown
     assert LEGEND not in shown
 
 
-@pytest.mark.parametrize("backend", ["reference", "torch", "torch-eager", "torch-loop"])
+@pytest.mark.parametrize("backend", ["numba", "torch", "torch-eager", "torch-loop"])
 def test_a_picture_of_the_losses_so_far_stands_above_the_bar_and_changes_none(backend):
     silent = subprocess.run(command(backend), capture_output=True, text=True, check=True).stdout
     shown = shown_on_a_terminal(command(backend, "drawn"), TERM="xterm", COLUMNS="100").decode()

@@ -97,9 +97,9 @@ def test_a_run_of_the_wrong_shape_is_refused():
 
 
 def test_only_keeps_the_seeds_asked_for():
-    run = train(EXPERIMENT, seeds=[5, 6, 7], backend="reference")
+    run = train(EXPERIMENT, seeds=[5, 6, 7], backend="numba")
     part = run.only((7, 5))
-    alone = train(EXPERIMENT, seeds=[7, 5], backend="reference")
+    alone = train(EXPERIMENT, seeds=[7, 5], backend="numba")
     assert part.seeds == (7, 5)
     np.testing.assert_array_equal(part.epoch_loss, alone.epoch_loss)
     np.testing.assert_array_equal(part.final_loss, alone.final_loss)

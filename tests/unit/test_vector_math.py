@@ -14,8 +14,8 @@ def over_arrays(name):
     """A compiled function that applies the one of that name to an array."""
     import numba
 
-    from aeclaims.backends.kernel import vector_math
-    from aeclaims.backends.kernel.lanes import lanes_of, load, numbers, store
+    from aeclaims.backends.numba.kernel import vector_math
+    from aeclaims.backends.numba.kernel.lanes import lanes_of, load, numbers, store
 
     function = getattr(vector_math, name)
 

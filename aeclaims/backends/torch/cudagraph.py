@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from aeclaims.backends import torch_parts
-from aeclaims.backends.torch_population import Population, conditions
+from aeclaims.backends.torch import parts as torch_parts
+from aeclaims.backends.torch.population import Population, conditions
 from aeclaims.experiment import Experiment
 from aeclaims.progress import progress
 from aeclaims.run import Run

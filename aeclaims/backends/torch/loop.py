@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from aeclaims.backends import torch_parts
+from aeclaims.backends.torch import parts as torch_parts
 from aeclaims.experiment import Adam, Experiment
 from aeclaims.progress import progress
 from aeclaims.run import Run

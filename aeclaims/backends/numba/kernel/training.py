@@ -6,9 +6,9 @@ from typing import Any
 import numba
 import numpy as np
 
-from aeclaims.backends.kernel.dealing import add_loss, dealt, elements, gather, merge
-from aeclaims.backends.kernel.lanes import BITS, behind, lanes_of, numbers, store, zeros
-from aeclaims.backends.kernel.network import (
+from aeclaims.backends.numba.kernel.dealing import add_loss, dealt, elements, gather, merge
+from aeclaims.backends.numba.kernel.lanes import BITS, behind, lanes_of, numbers, store, zeros
+from aeclaims.backends.numba.kernel.network import (
     ADAM,
     IDENTITY,
     TILE,

@@ -29,7 +29,8 @@ from aeclaims import (
     processors,
     train,
 )
-from aeclaims.backends import kernel, reference
+from aeclaims.backends.numba import kernel
+from aeclaims.backends.numba import population as numba_population
 
 DOUBLE = np.dtype(np.float64)
 # Odd widths, a short last minibatch, and a number of its own for each setting.
@@ -83,7 +84,7 @@ def plain(experiment, start, seed):
 @pytest.mark.parametrize(("experiment", "count"), [(ADAM, 5), (MOMENTUM, 19), (SHARED, 3)], ids=["adam", "momentum", "shared"])
 def test_it_trains_what_a_plain_loop_does(experiment, count):
     start = Start(experiment, tuple(range(7, 7 + count)), DOUBLE)
-    run = reference.train(experiment, start)
+    run = numba_population.train(experiment, start)
     for seed in range(count):
         losses, parameters = plain(experiment, start, seed)
         np.testing.assert_allclose(run.epoch_loss[:, seed], losses, rtol=1e-11)
@@ -94,7 +95,7 @@ def test_it_trains_what_a_plain_loop_does(experiment, count):
 def crews(model, count, dtype=DOUBLE, **changes):
     experiment = dataclasses.replace(ADAM, model=model, rows=Uniform(features=model.features))
     experiment = dataclasses.replace(experiment, **changes)
-    return reference._crews(experiment, Start(experiment, tuple(range(count)), dtype))
+    return numba_population._crews(experiment, Start(experiment, tuple(range(count)), dtype))
 
 
 def test_seeds_fill_the_lanes_and_a_rest_of_at_most_half_of_them_goes_one_by_one():
@@ -118,7 +119,7 @@ def test_seeds_that_share_rows_or_have_many_parameters_go_one_by_one():
 
 def test_a_long_training_enters_the_loop_for_some_epochs_at_a_time(monkeypatch):
     start = Start(ADAM, (1, 2), DOUBLE)
-    at_once, begin, order = reference.train(ADAM, start), reference.Population.begin, Start.order
+    at_once, begin, order = numba_population.train(ADAM, start), numba_population.Population.begin, Start.order
     entered, drawn, shown = [], [], []
 
     def noted(self, pool, orders, epochs):
@@ -134,18 +135,18 @@ def test_a_long_training_enters_the_loop_for_some_epochs_at_a_time(monkeypatch):
         drawn.append(epoch)
         return order(self, epoch)
 
-    monkeypatch.setattr(reference.Population, "begin", noted)
+    monkeypatch.setattr(numba_population.Population, "begin", noted)
     monkeypatch.setattr(Start, "order", drawn_order)
-    monkeypatch.setattr(reference, "progress", shows)
-    monkeypatch.setattr(reference, "ROWS_PER_ENTRY", 2 * ADAM.n_rows)
-    in_parts = reference.train(ADAM, start)
+    monkeypatch.setattr(numba_population, "progress", shows)
+    monkeypatch.setattr(numba_population, "ROWS_PER_ENTRY", 2 * ADAM.n_rows)
+    in_parts = numba_population.train(ADAM, start)
     assert entered == [(2, 0, 2), (2, 2, 4), (1, 4, 5)]
     assert drawn == [0, 1, 2, 3, 4]
-    assert shown == [("reference", 5, 2, 2), ("reference", 5, 2, 4), ("reference", 5, 1, 5)]
+    assert shown == [("numba", 5, 2, 2), ("numba", 5, 2, 4), ("numba", 5, 1, 5)]
     # Powers of Adam's rates are multiplied up within an entry, and taken anew at the next: one rounding.
     np.testing.assert_allclose(in_parts.epoch_loss, at_once.epoch_loss, rtol=1e-13)
-    monkeypatch.setattr(reference, "ROWS_PER_ENTRY", 1)
-    reference.train(ADAM, start)
+    monkeypatch.setattr(numba_population, "ROWS_PER_ENTRY", 1)
+    numba_population.train(ADAM, start)
     assert entered[3:] == [(1, epoch, epoch + 1) for epoch in range(5)]
 
 
@@ -158,16 +159,16 @@ def test_where_one_crew_fails_those_that_wait_are_not_trained(monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(processors, "threads", lambda seconds: ThreadPoolExecutor(1))
-    monkeypatch.setattr(reference.Crew, "train", fails)
+    monkeypatch.setattr(numba_population.Crew, "train", fails)
     with pytest.raises(MemoryError):
-        reference.train(SHARED, Start(SHARED, tuple(range(30))))
+        numba_population.train(SHARED, Start(SHARED, tuple(range(30))))
     assert len(begun) < 15
 
 
 def test_threads_are_asked_for_by_how_long_the_training_takes(monkeypatch):
     asked = []
     monkeypatch.setattr(processors, "threads", lambda seconds: asked.append(seconds) or ThreadPoolExecutor(1))
-    reference.train(SHARED, Start(SHARED, (1, 2, 3), DOUBLE))
+    numba_population.train(SHARED, Start(SHARED, (1, 2, 3), DOUBLE))
     # Visits of 23 rows in 5 epochs, by 3 crews, of 56 numbers: layers of 4 to 6, 6 to 2 and 2 to 4, which are even widths.
     assert asked == [pytest.approx(23 * 5 * 3 * 56 * 0.5e-9)]
 
@@ -176,7 +177,7 @@ def test_a_gradient_has_room_for_the_loss():
     # The compiled loop checks no bounds: what it writes beyond would be somebody else's memory.
     few = dataclasses.replace(ADAM, rows=Uniform(features=2), model=affine(2, 2))  # 6 parameters, less than half of the lanes
     for start in (Start(SHARED, (0,)), Start(SHARED, (0,), DOUBLE), Start(ADAM, tuple(range(16))), Start(few, (0,))):
-        population = reference.Population(start.experiment, start)
+        population = numba_population.Population(start.experiment, start)
         crew = population.crews[0]
         assert len(crew.gradient) == len(crew.parameters) + kernel.loss_room(crew.parameters)
         assert {array.dtype for array in (crew.gradient, crew.parameters, crew.first, crew.second, crew.rows)} == {start.dtype}
@@ -193,7 +194,7 @@ def test_no_vector_lies_across_two_lines_of_the_cache_and_no_line_is_another_thr
         assert begin + -(-array.nbytes // 64) * 64 <= array.base.nbytes
     for seeds in ((0,), tuple(range(16))):
         start = Start(ADAM, seeds)
-        for crew in reference.Population(ADAM, start).crews:
+        for crew in numba_population.Population(ADAM, start).crews:
             placed = (crew.parameters, crew.gradient, crew.first, crew.second, *crew.workspace[1:])
             assert {array.ctypes.data % 64 for array in placed} == {0}
 
@@ -223,7 +224,7 @@ def copies(monkeypatch):
         return made[-1]
 
     monkeypatch.setattr(processors, "count", lambda: 2)
-    monkeypatch.setattr(reference, "COMPILING", {})
+    monkeypatch.setattr(numba_population, "COMPILING", {})
     monkeypatch.setattr(multiprocessing, "get_context", {"fork": SimpleNamespace(Process=copied)}.__getitem__)
     return made
 
@@ -232,30 +233,30 @@ WIDE = dataclasses.replace(ADAM, rows=Uniform(features=10), model=layers(10, 20,
 
 
 def test_what_the_first_training_does_not_need_is_compiled_in_one_copy_and_awaited_by_who_needs_it(copies):
-    reference.compile_ahead([(ADAM, range(16)), (MOMENTUM, range(9)), (WIDE, range(2)), (WIDE, range(3))], "float32")
+    numba_population.compile_ahead([(ADAM, range(16)), (MOMENTUM, range(9)), (WIDE, range(2)), (WIDE, range(3))], "float32")
     (copy,) = copies
     once = dataclasses.replace(WIDE, epochs=1)
-    assert (copy.target, copy.daemon, copy.did) == (reference._compile, True, ["start"])
+    assert (copy.target, copy.daemon, copy.did) == (numba_population._compile, True, ["start"])
     assert copy.args == (once, Start(WIDE, (0, 1), np.dtype(np.float32)))
-    assert list(reference.COMPILING) == [False]
-    train(ADAM, seeds=range(16), backend="reference")
+    assert list(numba_population.COMPILING) == [False]
+    train(ADAM, seeds=range(16), backend="numba")
     assert copy.did == ["start"]
-    train(once, seeds=[0], backend="reference")
+    train(once, seeds=[0], backend="numba")
     assert copy.did == ["start", "join"]
-    assert reference.COMPILING == {}
+    assert numba_population.COMPILING == {}
 
 
 def test_nothing_is_compiled_ahead_on_one_processor_nor_twice_nor_where_one_kind_is_needed(copies, monkeypatch):
-    reference.compile_ahead([(ADAM, range(8)), (MOMENTUM, range(8))], "float64")
+    numba_population.compile_ahead([(ADAM, range(8)), (MOMENTUM, range(8))], "float64")
     assert copies == []
     both = [(WIDE, range(2)), (ADAM, range(8))]
     monkeypatch.setattr(processors, "count", lambda: 1)
-    reference.compile_ahead(both, "float64")
+    numba_population.compile_ahead(both, "float64")
     assert copies == []
     monkeypatch.setattr(processors, "count", lambda: 2)
-    reference.compile_ahead(both, "float64")
-    reference.compile_ahead(both, "float64")
-    assert list(reference.COMPILING) == [True]
+    numba_population.compile_ahead(both, "float64")
+    numba_population.compile_ahead(both, "float64")
+    assert list(numba_population.COMPILING) == [True]
     assert len(copies) == 1
 
 
@@ -266,7 +267,7 @@ def test_of_what_python_warns_of_copies_only_that_of_threads_is_silent(copies, m
 
     monkeypatch.setattr(Copy, "start", start)
     with pytest.warns(UserWarning, match="something else") as warned:
-        reference.compile_ahead([(WIDE, range(2)), (ADAM, range(8))], "float64")
+        numba_population.compile_ahead([(WIDE, range(2)), (ADAM, range(8))], "float64")
     assert [each.category for each in warned] == [UserWarning]
 
 
@@ -279,13 +280,13 @@ def test_a_copy_trains_once_and_leaves_without_writing_what_it_was_copied_with(i
         if is_interrupted:
             raise RuntimeError
 
-    monkeypatch.setattr(reference, "train", trained)
+    monkeypatch.setattr(numba_population, "train", trained)
     monkeypatch.setattr(os, "_exit", did.append)
     monkeypatch.setattr(signal, "signal", lambda *given: did.append(given))
     once = dataclasses.replace(ADAM, epochs=1)
     if is_interrupted:
         with pytest.raises(RuntimeError):
-            reference._compile(once, Start(ADAM, (0,)))
+            numba_population._compile(once, Start(ADAM, (0,)))
     else:
-        reference._compile(once, Start(ADAM, (0,)))
+        numba_population._compile(once, Start(ADAM, (0,)))
     assert did == [(signal.SIGINT, signal.SIG_IGN), (once, Start(once, (0,))), 0]

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aeclaims import processors
-from aeclaims.backends import kernel
+from aeclaims.backends.numba import kernel
 from aeclaims.experiment import Adam, Experiment, Model
 from aeclaims.progress import progress
 from aeclaims.run import Double, Run
@@ -84,7 +84,7 @@ def train(experiment: Experiment, start: Start) -> Run:
     visits = experiment.n_rows * experiment.epochs * len(population.crews) * population.packed.shape[1]
     pool = processors.threads(visits * SECONDS_PER_VISIT)
     try:
-        with progress("reference", experiment.epochs, losses=population.epoch_loss) as advance:
+        with progress("numba", experiment.epochs, losses=population.epoch_loss) as advance:
             orders = pool.submit(draw, entries[0])
             for epochs, upcoming in zip_longest(entries, entries[1:]):
                 trainings = population.begin(pool, orders.result(), epochs)

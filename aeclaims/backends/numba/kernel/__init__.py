@@ -30,8 +30,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from aeclaims.backends.kernel.lanes import BITS
-from aeclaims.backends.kernel.network import (
+from aeclaims.backends.numba.kernel.lanes import BITS
+from aeclaims.backends.numba.kernel.network import (
     ADAM,
     BCE,
     BCE_LOGITS,
@@ -43,7 +43,7 @@ from aeclaims.backends.kernel.network import (
     SIGMOID,
     TANH,
 )
-from aeclaims.backends.kernel.training import on_lines, train, workspace
+from aeclaims.backends.numba.kernel.training import on_lines, train, workspace
 
 __all__ = ["ADAM", "BCE", "BCE_LOGITS", "IDENTITY", "LEAKY_RELU", "MSE", "RELU", "SGD", "SIGMOID", "TANH", "lanes",
            "loss_room", "on_lines", "train_epochs", "workspace"]

@@ -15,7 +15,7 @@ from torch import nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from aeclaims import processors
-from aeclaims.backends import torch_parts
+from aeclaims.backends.torch import parts as torch_parts
 from aeclaims.backends.torch_compiled import WIDEST_WITHOUT_BLAS, CompiledSteps
 from aeclaims.experiment import Adam, Experiment
 from aeclaims.progress import progress

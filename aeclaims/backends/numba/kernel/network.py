@@ -4,8 +4,8 @@
 import numba
 import numpy as np
 
-from aeclaims.backends.kernel.dealing import dealt, put_eight, put_four, put_two, weight
-from aeclaims.backends.kernel.lanes import (
+from aeclaims.backends.numba.kernel.dealing import dealt, put_eight, put_four, put_two, weight
+from aeclaims.backends.numba.kernel.lanes import (
     behind,
     fma,
     get,
@@ -19,7 +19,7 @@ from aeclaims.backends.kernel.lanes import (
     where,
     zeros,
 )
-from aeclaims.backends.kernel.vector_math import exp, log, log1p
+from aeclaims.backends.numba.kernel.vector_math import exp, log, log1p
 
 # Codes of the vocabulary, as compiled code sees it.
 IDENTITY, RELU, LEAKY_RELU, TANH, SIGMOID = range(5)

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 from numba.extending import overload
 
-from aeclaims.backends.kernel.lanes import (
+from aeclaims.backends.numba.kernel.lanes import (
     Lanes,
     behind,
     get,
@@ -23,7 +23,7 @@ from aeclaims.backends.kernel.lanes import (
     store,
     vectors,
 )
-from aeclaims.backends.kernel.totals import add_totals, totals
+from aeclaims.backends.numba.kernel.totals import add_totals, totals
 
 inlined = numba.njit(error_model="numpy", nogil=True, forceinline=True)
 

@@ -1,0 +1,1 @@
+"""The numba backend: compiled loops over populations, with gradients by hand."""

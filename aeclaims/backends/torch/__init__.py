@@ -1,0 +1,1 @@
+"""The torch backends: loops as people write them, and populations trained at once."""
