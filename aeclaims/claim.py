@@ -30,7 +30,7 @@ class Claim:
     that it holds. nuance: for which share, or where, or what holds instead; in words, the figures are measured.
     least_seeds: how many it takes at least, where its judges look at some of them only.
     reference_seeds: what the claim takes on the reference by default, where its judges need no more; few where a
-    replica is costly.    source: whose sentence it is.    is_rung: whether it judges a rung of the ladder, not the backend
+    replica is costly.    source: whose sentence it is.    is_stage: whether it judges a stage of the bisection, not the backend
     under test.    is_quick: whether it is of the quick profile: what finds most faults soonest.
     formats: those in which it can be judged: with products rounded to bfloat16 or float16 only what has bounds of its own is.
     needs_adam: why it is about Adam, so that with an optimizer of the user's own it is not exercised; empty where it is not.
@@ -47,7 +47,7 @@ class Claim:
     least_seeds: int = 2
     reference_seeds: int = 256
     source: str = SOURCE
-    is_rung: bool = False
+    is_stage: bool = False
     is_quick: bool = False
     needs_adam: str = ""
     formats: tuple[str, ...] = FULL
@@ -76,7 +76,7 @@ def claim(
 
 
 def conformance(
-    id: str, *, says: str, where: str, seeds: int = 8, trains: Iterable[Experiment] = (), is_rung: bool = False,
+    id: str, *, says: str, where: str, seeds: int = 8, trains: Iterable[Experiment] = (), is_stage: bool = False,
     is_quick: bool = False, needs_adam: str = "", formats: tuple[str, ...] = FULL,
 ) -> pytest.MarkDecorator:
     """Mark a test as a check of the stack itself: `pytest -m conformance` selects it; it is judged and reported as a claim is.
@@ -85,4 +85,4 @@ def conformance(
     """
     return pytest.mark.conformance(
         Claim(id, where, says, "theorem", trains=tuple(trains), least_seeds=seeds, reference_seeds=seeds, source="conformance",
-              is_rung=is_rung, is_quick=is_quick, needs_adam=needs_adam, formats=formats))
+              is_stage=is_stage, is_quick=is_quick, needs_adam=needs_adam, formats=formats))

@@ -81,7 +81,8 @@ def stack(request: pytest.FixtureRequest) -> "Stack":
     if claim is None:
         raise _not_a_claim(request, "stack")
     session.begin()
-    return Stack(session.backend, session.settings.dtype, tuple(session.seeds(claim)), session.trained)
+    return Stack(session.backend, session.settings.dtype, tuple(session.seeds(claim)), session.trained,
+                 session.settings.compile)
 
 
 def _not_a_claim(request: pytest.FixtureRequest, fixture: str) -> pytest.UsageError:

@@ -10,7 +10,8 @@ import pytest
 
 # Declaring options must cost nothing where no claim runs: their types import what they need when they are given.
 if TYPE_CHECKING:
-    from aeclaims.own_optimizer import OwnOptimizer
+    from aeclaims.backends.torch.compile import Compilation
+    from aeclaims.backends.torch.optimizers import CustomOptimizer
     from aeclaims.xfails import Known
 
 
@@ -59,12 +60,23 @@ def _alpha(text: str) -> float:
     return number
 
 
-def _optimizer(text: str) -> "OwnOptimizer":
-    from aeclaims.own_optimizer import InvalidOptimizer, parse
+def _optimizer(text: str) -> "CustomOptimizer":
+    from aeclaims.backends import InvalidOptimizer
+    from aeclaims.backends.torch.optimizers import parse
 
     try:
         return parse(text)
     except InvalidOptimizer as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _compile(text: str) -> "Compilation":
+    from aeclaims.backends import UnknownBackend
+    from aeclaims.backends.torch.compile import parse
+
+    try:
+        return parse(text)
+    except UnknownBackend as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
@@ -88,10 +100,12 @@ class Option(NamedTuple):
 
 OPTIONS = (
     Option("backend", "torch", _backend,
-           "what trains: torch, torch-eager, torch-cudagraph, torch-loop, numba, or package.module:name"),
+           "what trains: torch, torch-eager, torch-compile, torch-cudagraph, torch-loop, numba, or package.module:name"),
     Option("device", "cpu", str, "where torch trains: cpu, cuda, cuda:1, ..."),
     Option("optimizer", None, _optimizer,
            "package.module:name[,lr=...]: an optimizer of your own in Adam's place, on the torch backends"),
+    Option("compile", None, _compile,
+           "backend=...,mode=...,dynamic=...,fullgraph=...,scope=...: how torch and torch-compile call torch.compile"),
     Option("dtype", "float32", _dtype, "float32 or float64; bfloat16 or float16: parameters in float32, products in that"),
     Option("seeds", None, lambda text: _whole(1, text),
            "replicas of each claim (default: 256 on the reference; else the fewest with which every judge can fail)"),
@@ -101,7 +115,8 @@ OPTIONS = (
            "processes that train on a CPU while claims are judged (default: as many as there are processors; 1: pytest's own)"),
     Option("alpha", 1e-6, _alpha,
            "with which probability a sound stack may fail the suite by chance, all claims together: it is split over them"),
-    Option("ladder", False, bool, "with -m conformance: judge torch-loop, torch-eager, compilers and CUDA graphs, in that order"),
+    Option("bisect", False, bool,
+           "with -m conformance: find the first stage, from the plain loop to compiled populations, that deviates"),
     Option("quick", False, bool, "with -m claims: only what finds most faults soonest, in 15 s; conformance checks among it"),
     Option("selftest", False, bool, "judge the suite: which faults of aeclaims.faults it kills, by what, how soon; -k selects"),
     Option("xfails", None, _xfails, "known failures: a file with lines `id  # reason  expires=2027-01-01`; strict"),
@@ -110,7 +125,7 @@ OPTIONS = (
     Option("json", None, _json_path, "write what was judged to this file"),
     Option("report", None, _json_path, "write what was judged as a page to look at: one HTML file that needs no network"),
 )
-METAVARS = {"json": "PATH", "false-alarms": "BASES", "xfails": "FILE", "report": "FILE"}
+METAVARS = {"json": "PATH", "false-alarms": "BASES", "xfails": "FILE", "report": "FILE", "compile": "SETTINGS"}
 
 
 def declare(group: pytest.OptionGroup) -> None:

@@ -39,12 +39,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "claims(claim): judges a claim about training; see aeclaims.claim.claim")
     config.addinivalue_line("markers", "conformance(claim): checks a training stack; see aeclaims.claim.conformance")
     config.addinivalue_line("markers", "slow: takes hours on a CPU; runs only where -m names it")
-    if config.getoption("claims_optimizer") is not None:
-        # How an optimizer of one's own is trained is to be said, and is no failure; -W on the command line has its way.
-        config.addinivalue_line("filterwarnings", "default:torch could not compile the training step:RuntimeWarning")
     config.stash[RESULTS], config.stash[WORKERS_IDS] = [], set()
     config.addinivalue_line("markers", "selftest: judges the suite itself, with --claims-selftest")
-    for mode in ("ladder", "selftest"):
+    for mode in ("bisect", "selftest"):
         if config.getoption(f"claims_{mode}") and config.getoption("claims_backend") is not None:
             raise pytest.UsageError(f"--claims-{mode} chooses the backends itself: leave --claims-backend out")
         if config.getoption(f"claims_{mode}") and config.getoption("claims_optimizer") is not None:
@@ -80,7 +77,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Known failures are marked, quick checks as claims; left out is what is slow, a rung or not quick, unless asked for."""
+    """Known failures are marked, quick checks as claims; left out is what is slow, a stage or not quick, unless asked for."""
     claims = [(item, claim) for item in items if (claim := claim_of(item))]
     config.stash[IDS] = {claim.id for _, claim in claims}
     for item, claim in claims:
@@ -89,9 +86,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.xfail(strict=True, reason=f"{known.reason} ({known.place})"))
         if claim.is_quick and config.getoption("claims_quick"):
             item.add_marker(pytest.mark.claims(claim))
-    is_slow_named, has_ladder = "slow" in config.option.markexpr, config.getoption("claims_ladder")
+    is_slow_named, has_bisection = "slow" in config.option.markexpr, config.getoption("claims_bisect")
     out = {item for item, claim in claims if (item.get_closest_marker("slow") and not is_slow_named)
-           or claim.is_rung != has_ladder or (config.getoption("claims_quick") and not claim.is_quick)}
+           or claim.is_stage != has_bisection or (config.getoption("claims_quick") and not claim.is_quick)}
     if out:
         config.hook.pytest_deselected(items=list(out))
         items[:] = [item for item in items if item not in out]
@@ -103,7 +100,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Under pytest-xdist a usage error in a worker ends in tracebacks: what was asked for is looked at before there are any."""
-    given = any(session.config.getoption(f"claims_{name}") is not None for name in ("backend", "device", "dtype", "optimizer"))
+    names = ("backend", "device", "dtype", "optimizer", "compile")
+    given = any(session.config.getoption(f"claims_{name}") is not None for name in names)
     if given and session.config.getoption("numprocesses", None) and not hasattr(session.config, "workerinput"):
         with _usage_errors():
             session_of(session.config).check_backend()
@@ -111,13 +109,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @contextmanager
 def _usage_errors() -> Generator[None]:
-    from aeclaims.backends import UnknownBackend
-    from aeclaims.own_optimizer import InvalidOptimizer
+    from aeclaims.backends import InvalidOptimizer, UnknownBackend
 
     try:
         yield
     except UnknownBackend as error:
-        raise pytest.UsageError(f"--claims-backend, --claims-device, --claims-dtype: {error}") from None
+        raise pytest.UsageError(f"--claims-backend, --claims-device, --claims-dtype, --claims-compile: {error}") from None
     except InvalidOptimizer as error:
         raise pytest.UsageError(f"--claims-optimizer: {error}") from None
 
@@ -129,8 +126,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     First, so that the header, which pytest prints when collection has finished, can say how the backend trains.
     """
     has_claims = any(claim_of(item) for item in session.items)
-    if session.config.getoption("claims_ladder") and not has_claims:
-        raise pytest.UsageError("--claims-ladder: no rung is selected; give -m conformance, and no -k that leaves them out")
+    if session.config.getoption("claims_bisect") and not has_claims:
+        raise pytest.UsageError("--claims-bisect: no stage is selected; give -m conformance, and no -k that leaves them out")
     if not has_claims or session.config.option.collectonly:
         return
     with _usage_errors():
@@ -250,8 +247,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         from aeclaims.report.table import print_table
 
         print_table(terminalreporter, config.stash[RESULTS])
-    if config.getoption("claims_ladder") and config.stash[RESULTS]:
-        left = sorted(result["id"] for result in config.stash[RESULTS] if result["verdict"] == "failed")
-        terminalreporter.write_line(f"the first rung that leaves the reference: {left[0] if left else 'none of those exercised'}")
+    if config.getoption("claims_bisect") and config.stash[RESULTS]:
+        failed = sorted(result["id"] for result in config.stash[RESULTS] if result["verdict"] == "failed")
+        terminalreporter.write_line(f"the first stage that deviates: {failed[0] if failed else 'none of those exercised'}")
     for problem in config.stash.get(PROBLEMS, []):
         terminalreporter.write_line(f"known failures: {problem}", red=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,10 +18,13 @@ from aeclaims.ahead import Ahead, can_copy_processes
 from aeclaims.claim import Claim
 from aeclaims.experiment import Experiment
 from aeclaims.judge import ALPHA, ClaimFailed
-from aeclaims.own_optimizer import OwnOptimizer
 from aeclaims.run import Run
 from aeclaims.start import Start
 from aeclaims.xfails import Known
+
+if TYPE_CHECKING:
+    from aeclaims.backends.torch.compile import Compilation
+    from aeclaims.backends.torch.optimizers import CustomOptimizer
 
 
 @dataclass(frozen=True)
@@ -30,14 +33,15 @@ class Settings:
 
     backend: str
     device: str
-    optimizer: OwnOptimizer | None
+    optimizer: "CustomOptimizer | None"
+    compile: "Compilation | None"
     dtype: str
     seeds: int | None
     scale: int
     seed_base: int
     processes: int | None
     alpha: float
-    ladder: bool
+    bisect: bool
     xfails: dict[str, Known] | None
     json: Path | None
     report: Path | None = None
@@ -48,11 +52,13 @@ class Settings:
     def command(self, claim: Claim, node: str, seeds: int, seed_base: int) -> str:
         """The command that judges one claim, or check, again, on these seeds."""
         kind = "conformance" if claim.source == "conformance" else "claims"
-        trains = "--claims-ladder" if claim.is_rung else f"--claims-backend {self.backend}"
+        trains = "--claims-bisect" if claim.is_stage else f"--claims-backend {self.backend}"
         parts = [f"pytest --pyargs {shlex.quote(node)} -m {kind} {trains}", f"--claims-dtype {self.dtype}",
                  f"--claims-seeds {seeds}", f"--claims-seed-base {seed_base}"]
         if self.optimizer is not None:
             parts.append(f"--claims-optimizer {shlex.quote(str(self.optimizer))}")
+        if self.compile is not None:
+            parts.append(f"--claims-compile {shlex.quote(str(self.compile))}")
         if self.alpha != ALPHA:
             parts.append(f"--claims-alpha {self.alpha:g}")
         return " ".join(parts + [f"--claims-device {self.device}"] * (self.device != "cpu"))
@@ -78,7 +84,7 @@ class Session:
         Raises InvalidOptimizer where the optimizer of the user's own is not.
         """
         if self._backend is None:
-            backend = backends.get(self.settings.backend, self.settings.device, self.settings.optimizer)
+            backend = backends.get(self.settings.backend, self.settings.device, self.settings.optimizer, self.settings.compile)
             if self.settings.dtype not in backend.dtypes:
                 raise backends.UnknownBackend(f"dtype {self.settings.dtype!r}: {backend.name} on {backend.device} has "
                                               f"{' and '.join(backend.dtypes)} only")
@@ -190,6 +196,7 @@ class Session:
             "aeclaims": _version("aeclaims"), "torch": _version("torch"), "numpy": _version("numpy"),
             "python": python_version(), "backend": self.settings.backend, "device": self.settings.device,
             "optimizer": None if self.settings.optimizer is None else str(self.settings.optimizer),
+            "compile": None if self.settings.compile is None else str(self.settings.compile),
             "dtype": self.settings.dtype, "seeds": self.settings.seeds or max((c["seeds"] for c in claims), default=0),
             "seed_base": self.settings.seed_base, "alpha": self.settings.alpha,
             "seconds": round(time.monotonic() - self.begun, 3), "claims": claims,
@@ -201,7 +208,8 @@ class Session:
         seeds = self.settings.seeds or (
             ("256, fewer for costly claims" if self._takes_many else "the fewest that can fail a claim")
             + f", times {self.settings.scale}" * (self.settings.scale > 1))
-        own = f", {self.settings.optimizer} in Adam's place" if self.settings.optimizer else ""
+        own = f", compiled by {self.settings.compile}" if self.settings.compile else ""
+        own += f", {self.settings.optimizer} in Adam's place" if self.settings.optimizer else ""
         return (f"aeclaims {found['aeclaims']}, torch {found['torch']}, numpy {found['numpy']}, python {found['python']}; "
                 f"backend {found['backend']}{own}, device {found['device']}, {found['dtype']}{_tf32(found['device'])}; "
                 f"seeds: {seeds}, from {found['seed_base']}")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,9 @@ from aeclaims.experiment import Adam, Experiment
 from aeclaims.formats import FORMATS, REDUCED
 from aeclaims.run import Double, Run, activate
 from aeclaims.start import Start, checked
+
+if TYPE_CHECKING:
+    from aeclaims.backends.torch.compile import Compilation
 
 # How much further off the path a sound stack may be than the reference in float32 is, by rounding errors of its own: sums in
 # another order, another exp. Measured over the set-ups of conformance/paths.py, 8 seeds, in both dtypes: torch, torch-eager and
@@ -29,12 +33,13 @@ SINGLE = float(np.finfo(np.float32).eps)
 
 @dataclass(frozen=True)
 class Stack:
-    """A backend, the dtype it is tested in, the seeds of a check, and what was trained already."""
+    """A backend, the dtype it is tested in, the seeds of a check, what was trained already, and the settings of a compiler."""
 
     backend: backends.Backend
     dtype: str
     seeds: tuple[int, ...]
     known: dict[Start, Run] = field(default_factory=dict)
+    compilation: "Compilation | None" = None
 
     def train(self, experiment: Experiment, seeds: Sequence[int] | None = None) -> Run:
         """The run of these seeds, or the check's own; trained once, however many checks look at it."""

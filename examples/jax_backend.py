@@ -20,8 +20,9 @@ ACTIVATIONS = {
 }
 
 
-def train(experiment: Experiment, start: Start) -> Run:
+def train(start: Start) -> Run:
     """Train every seed of `start`; returns its epoch losses and final parameters."""
+    experiment = start.experiment
     epoch_loss = np.empty((experiment.epochs, len(start.seeds)))
     with jax.enable_x64(start.dtype == np.float64):
         recipe, population, rows = begin(experiment, start)

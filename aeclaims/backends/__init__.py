@@ -1,39 +1,55 @@
-"""What trains: the table of backends, and `train`, which hands one of them an experiment and a start."""
+"""The registry of backends, and `train`, which hands one of them a start."""
 
 import importlib
 import inspect
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from aeclaims.backends.record import DTYPES, Backend, InvalidBackend, Lacking, Tolerance, Train, UnknownBackend
+from aeclaims.backends.record import (
+    DTYPES,
+    Backend,
+    InvalidBackend,
+    InvalidOptimizer,
+    Lacking,
+    Tolerance,
+    Train,
+    UnknownBackend,
+    one_line,
+)
 from aeclaims.experiment import Adam, Experiment
 from aeclaims.formats import REDUCED
-from aeclaims.own_optimizer import InvalidOptimizer, OwnOptimizer
 from aeclaims.run import InvalidRun, Run
 from aeclaims.start import Start, checked
 
-__all__ = ["BACKENDS", "DTYPES", "GROUP", "LADDER", "Backend", "InvalidBackend", "Lacking", "Tolerance", "Train",
-           "UnknownBackend", "check_name", "get", "rung", "train", "train_from"]
+if TYPE_CHECKING:
+    from aeclaims.backends.torch.compile import Compilation
+    from aeclaims.backends.torch.optimizers import CustomOptimizer
+
+__all__ = ["BACKENDS", "DTYPES", "GROUP", "Backend", "InvalidBackend", "InvalidOptimizer", "Lacking", "Tolerance", "Train",
+           "UnknownBackend", "check_name", "get", "one_line", "train", "train_from"]
 
 # The entry points by which other packages offer backends under a name of their own.
 GROUP = "aeclaims.backends"
+TORCH = ("torch", "torch-eager", "torch-compile", "torch-cudagraph", "torch-loop")
+COMPILED = ("torch", "torch-compile")
 
 
-def _numba(device: str, own: OwnOptimizer | None = None) -> Backend:
+def _numba(device: str, optimizer: "CustomOptimizer | None" = None, compilation: "Compilation | None" = None) -> Backend:
     if device != "cpu":
         raise UnknownBackend(f"device {device!r}: numba runs on the CPU only; give 'cpu', or a torch backend")
-    from aeclaims.backends.numba import population as numba_population
+    from aeclaims.backends.numba import population
 
-    return Backend("numba", numba_population.train)
+    return Backend("numba", population.train)
 
 
-def _torch(name: str, module: str, device: str, own: OwnOptimizer | None = None, **settings: Any) -> Backend:
+def _torch(
+    name: str, device: str, optimizer: "CustomOptimizer | None" = None, compilation: "Compilation | None" = None,
+) -> Backend:
     try:
         import torch
     except ImportError as error:
@@ -45,59 +61,73 @@ def _torch(name: str, module: str, device: str, own: OwnOptimizer | None = None,
         reason = str(error).splitlines()[0]
         raise UnknownBackend(f"device {device!r}: torch cannot use it ({reason}); give one of "
                              f"{', '.join(_torch_devices())}") from None
-    train = importlib.import_module(f"aeclaims.backends.{module}").train
     if name == "torch-cudagraph" and torch.device(device).type != "cuda":
         raise UnknownBackend(f"device {device!r}: {name} captures CUDA graphs; give 'cuda', or the backend torch or torch-eager")
+    if compilation is not None:
+        compilation.check()
     # Apple's GPUs have no double precision.
     lacks = {"float64": "Apple's GPUs have no double precision"} if torch.device(device).type == "mps" else {}
     reduced = tuple(format for format in REDUCED if _can_round_products(device, format))
-    stock = partial(train, device=device, **settings)
-    if own is None:
+    stock = _torch_trainer(name, device, compilation)
+    if optimizer is None:
         return Backend(name, stock, device, lacks, is_torch=True, reduced=reduced)
-    trains, note = _with_own(name, stock, device, own)
-    return Backend(name, trains, device, lacks, is_torch=True, reduced=reduced, optimizer=str(own), note=note)
+    trainer, note = _with_optimizer(name, stock, device, optimizer, compilation)
+    return Backend(name, trainer, device, lacks, is_torch=True, reduced=reduced, optimizer=str(optimizer), note=note)
 
 
-def _with_own(name: str, stock: Callable[..., Run], device: str, own: OwnOptimizer) -> tuple[Train, str]:
-    """What trains with an optimizer of the user's own, and a line that says so where it is not that backend as it is."""
-    import torch
+def _torch_trainer(name: str, device: str, compilation: "Compilation | None") -> Callable[..., Run]:
+    """What trains under that name; it takes a start, and a custom optimizer as `own`."""
+    from aeclaims.backends.torch import cudagraph, loop, population
+    from aeclaims.backends.torch.compile import Compilation
 
-    from aeclaims.backends import torch_compiling, torch_optimizer
-    from aeclaims.backends.torch import loop as torch_loop
-    from aeclaims.backends.torch import population as torch_population
-
-    tried = torch_optimizer.tried(own, device)
-    if tried.alone:
-        by_itself = partial(torch_loop.train, device=device, own=tried, needs_closure=tried.needs_closure)
-        note = "" if name == "torch-loop" else f"{own} is trained by torch-loop, one seed at a time: {tried.alone}"
-        return partial(_by_optimizer, by_itself, stock), note
-    reason = ""
-    if name == "torch" and torch.device(device).type == "cpu":
-        reason = tried.eager or torch_compiling.why_not(tried, device)
-    if name == "torch-cudagraph" and not tried.is_capturable:
-        reason = "nothing says that its steps can be captured; capturable=true does, where it knows that"
-    if reason:
-        eager = partial(torch_population.train, device=device, is_compiled=False, own=tried)
-        return partial(_by_optimizer, eager, stock), f"{own} is trained by torch-eager: {reason}"
-    return partial(stock, own=tried), ""
+    match name:
+        case "torch-loop":
+            return partial(loop.train, device=device)
+        case "torch-compile":
+            return partial(loop.train, device=device, compilation=compilation or Compilation())
+        case "torch-cudagraph":
+            return partial(cudagraph.train, device=device)
+        case "torch" if compilation is None:
+            return partial(population.train_by_default, device=device)
+        case _:
+            return partial(population.train, device=device, compilation=compilation)
 
 
-def _by_optimizer(of_adam: Train, others: Train, experiment: Experiment, start: Start) -> Run:
-    return (of_adam if isinstance(experiment.optimizer, Adam) else others)(experiment, start)
+def _with_optimizer(
+    name: str, stock: Callable[..., Run], device: str, custom: "CustomOptimizer", compilation: "Compilation | None" = None,
+) -> tuple[Train, str]:
+    """What trains with a custom optimizer, and a line that says so if it is not the backend as its name says."""
+    from aeclaims.backends.torch import optimizers, population
+
+    trial = optimizers.try_out(custom, device)
+    if trial.loop_reason or name in ("torch-loop", "torch-compile"):
+        base = "torch-compile" if compilation is not None or name == "torch-compile" else "torch-loop"
+        alone = partial(_torch_trainer(base, device, compilation), own=custom, needs_closure=trial.needs_closure)
+        note = "" if name == base else f"{custom} is trained by {base}, one seed at a time: {trial.loop_reason}"
+        return partial(_by_optimizer, alone, stock), note
+    if name == "torch-cudagraph" and not trial.is_capturable:
+        eager = partial(population.train, device=device, own=custom)
+        return partial(_by_optimizer, eager, stock), (
+            f"{custom} is trained by torch-eager: nothing says that its steps can be captured; capturable=true may say so")
+    return partial(stock, own=custom), ""
+
+
+def _by_optimizer(of_adam: Train, others: Train, start: Start) -> Run:
+    return (of_adam if isinstance(start.experiment.optimizer, Adam) else others)(start)
 
 
 def _can_round_products(device: str, format: str) -> bool:
-    """Whether torch's autocast does so there; where it does not, it warns, or raises, and leaves products as they are."""
+    """Whether torch's autocast does so on that device; if not, it warns, or raises, and leaves products as they are."""
     import torch
 
-    try:
-        with warnings.catch_warnings(action="ignore"), torch.autocast(torch.device(device).type, getattr(torch, format)):
-            product = torch.nn.functional.linear(*(torch.ones(1, 1, device=device, requires_grad=True) for _ in range(2)))
-        # The first gradient on a CUDA device warns that cuBLAS had no context yet; torch then makes one.
-        with warnings.catch_warnings(action="ignore"):
+    # The first gradient on a CUDA device warns that cuBLAS had no context yet; torch then makes one.
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            with torch.autocast(torch.device(device).type, getattr(torch, format)):
+                product = torch.nn.functional.linear(*(torch.ones(1, 1, device=device, requires_grad=True) for _ in range(2)))
             product.sum().backward()  # type: ignore[no-untyped-call]
-    except (RuntimeError, NotImplementedError):
-        return False
+        except (RuntimeError, NotImplementedError):
+            return False
     return bool(product.dtype == getattr(torch, format))
 
 
@@ -112,33 +142,7 @@ def _torch_devices() -> list[str]:
     return found
 
 
-BACKENDS: dict[str, Callable[..., Backend]] = {
-    "torch": partial(_torch, "torch", "torch.population", is_compiled=True),
-    "torch-eager": partial(_torch, "torch-eager", "torch.population", is_compiled=False),
-    "torch-cudagraph": partial(_torch, "torch-cudagraph", "torch.cudagraph"),
-    "torch-loop": partial(_torch, "torch-loop", "torch.loop"),
-    "numba": _numba,
-}
-
-
-# From what is plainest to what is most compiled; the first that leaves the reference is where to look. By name: backend,
-# its settings.
-LADDER: dict[str, tuple[str, dict[str, Any]]] = {
-    "torch-loop": ("torch-loop", {}),
-    "torch-eager": ("torch-eager", {}),
-    "torch, aot_eager": ("torch", {"compiler": "aot_eager"}),
-    "torch, inductor": ("torch", {"compiler": "inductor"}),
-    "torch-cudagraph": ("torch-cudagraph", {}),
-}
-
-
-def rung(name: str, device: str) -> Backend:
-    """A rung of the ladder on that device; raises Lacking where the device has no such rung, UnknownBackend as `get`."""
-    base, settings = LADDER[name]
-    if base == "torch-cudagraph" and device.partition(":")[0] != "cuda":
-        raise Lacking(f"the rung {name} needs a CUDA device, and this is {device}")
-    found = BACKENDS[base](device)
-    return replace(found, name=name, train=partial(found.train, **settings))
+BACKENDS: dict[str, Callable[..., Backend]] = {**{name: partial(_torch, name) for name in TORCH}, "numba": _numba}
 
 
 def offered() -> dict[str, EntryPoint]:
@@ -155,32 +159,46 @@ def check_name(name: str) -> str:
                          "or package.module:name of your own")
 
 
-def get(name: str, device: str = "cpu", optimizer: OwnOptimizer | None = None) -> Backend:
-    """The backend of that name on that device; with an optimizer of the user's own, on a torch backend.
+def get(
+    name: str, device: str = "cpu", optimizer: "CustomOptimizer | None" = None, compilation: "Compilation | None" = None,
+) -> Backend:
+    """The backend of that name on that device.
 
-    What stands at package.module:name, or behind an entry point of the group aeclaims.backends, is a Backend, a function
-    train(experiment, start) -> Run, or a function backend(device) -> Backend.
-    Raises UnknownBackend, listing what there is, where the name, its import, the record or the device fails, and InvalidOptimizer
-    where the optimizer does.
+    Args:
+        name: A shipped backend's name, an entry point of the group aeclaims.backends, or package.module:name. The object there
+            is a Backend, a function train(start) -> Run, or a function backend(device) -> Backend.
+        device: torch's name of the device.
+        optimizer: A custom optimizer in Adam's place, on a torch backend.
+        compilation: Settings of torch.compile, on the backends torch and torch-compile.
+    Returns:
+        The backend.
+    Raises:
+        UnknownBackend: If the name, its import, its record, the device or the compiler is wrong; lists the right ones.
+        InvalidOptimizer: If the optimizer cannot train.
+    Example:
+        >>> get("numba").name
+        'numba'
     """
     check_name(name)
-    with_torch = [ours for ours in BACKENDS if ours.startswith("torch")]
-    if optimizer is not None and name not in with_torch:
+    if optimizer is not None and name not in TORCH:
         raise InvalidOptimizer(f"{optimizer}: backend {name!r} takes no optimizer of torch's; give --claims-backend one of "
-                               f"{', '.join(with_torch)}")
+                               f"{', '.join(TORCH)}")
+    if compilation is not None and name not in COMPILED:
+        raise UnknownBackend(f"backend {name!r} does not call torch.compile; give --claims-backend one of {', '.join(COMPILED)}, "
+                             "or leave --claims-compile out")
     if name in BACKENDS:
-        return BACKENDS[name](device, optimizer)
+        return BACKENDS[name](device, optimizer, compilation)
     found = _found(name)
-    if callable(found) and not isinstance(found, Backend) and _positional(found) == 1:
+    if callable(found) and not isinstance(found, Backend) and _takes_device(found):
         found = found(device)
         if not isinstance(found, Backend):
             raise InvalidBackend(f"backend {name!r}: called with a device it returned a {type(found).__name__}; "
-                                 "return a Backend, or take (experiment, start) and return a Run")
+                                 "return a Backend, or take a start and return a Run")
     if isinstance(found, Backend):
         return found
     if not callable(found):
         raise UnknownBackend(f"backend {name!r} is a {type(found).__name__}; give a Backend, a function "
-                             "train(experiment, start) -> Run, or a function backend(device) -> Backend")
+                             "train(start) -> Run, or a function backend(device) -> Backend")
     return Backend(name, found, device)
 
 
@@ -195,13 +213,13 @@ def _found(name: str) -> Any:
                              f"{', '.join([*BACKENDS, *offered()])}, or a package.module:name that can be imported") from None
 
 
-def _positional(function: Callable[..., Any]) -> int | None:
-    """How many arguments a function must be given, if that can be known."""
+def _takes_device(function: Callable[..., Any]) -> bool:
+    """Whether a function must be given a `device`, and nothing else: then it makes a backend, and is none itself."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        return None
-    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty for p in parameters)
+        return False
+    return [parameter.name for parameter in parameters if parameter.default is parameter.empty] == ["device"]
 
 
 def train(
@@ -229,7 +247,7 @@ def train_from(start: Start, backend: Backend) -> Run:
                              f"{' and '.join(backend.dtypes)} only")
     backend.check(start.experiment, start.dtype)
     try:
-        run = backend.train(start.experiment, start)
+        run = backend.train(start)
     except InvalidRun as error:
         raise InvalidRun(f"backend {backend.name}: {error}") from None
     if not isinstance(run, Run):

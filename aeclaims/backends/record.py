@@ -11,7 +11,7 @@ from aeclaims.formats import FORMATS, REDUCED
 from aeclaims.run import Run
 from aeclaims.start import Start
 
-Train = Callable[[Experiment, Start], Run]
+Train = Callable[[Start], Run]
 DTYPES = ("float32", "float64")
 # What a backend may lack. Affine layers, and minibatches of which the last is short, it cannot.
 LACKABLE = (*DTYPES, "mse", "bce", "bce_logits", "relu", "leaky_relu", "tanh", "sigmoid", "adam", "sgd", "momentum",
@@ -24,6 +24,10 @@ class UnknownBackend(ValueError):
 
 class InvalidBackend(UnknownBackend):
     """A record that cannot be; the message names the field, the value and the way out."""
+
+
+class InvalidOptimizer(ValueError):
+    """A custom optimizer that cannot train; the message names it, the reason, and the way out."""
 
 
 class Lacking(ValueError):
@@ -48,7 +52,7 @@ class Tolerance:
 class Backend:
     """What trains, on one device.
 
-    train: train(experiment, start) -> Run.
+    train: train(start) -> Run; the start holds its experiment.
     device: for messages, and for the checks of torch itself.
     lacks: what it cannot train, and why, such as {"float64": "this device has no double precision"}; names of LACKABLE.
     tolerances: by dtype, where conformance needs more than rounding errors of that dtype explain.
@@ -73,7 +77,7 @@ class Backend:
 
     def __post_init__(self) -> None:
         _require(isinstance(self.name, str) and bool(self.name), "Backend.name", self.name, "give a name")
-        _require(callable(self.train), "Backend.train", self.train, "give a function train(experiment, start) -> Run")
+        _require(callable(self.train), "Backend.train", self.train, "give a function train(start) -> Run")
         _require(isinstance(self.device, str) and bool(self.device), "Backend.device", self.device, "give a name, such as 'cpu'")
         for flag in ("is_deterministic", "is_torch"):
             _require(isinstance(getattr(self, flag), bool), f"Backend.{flag}", getattr(self, flag), "give True or False")
@@ -120,3 +124,9 @@ def needs(experiment: Experiment, dtype: npt.DTypeLike) -> list[str]:
 def _require(is_valid: bool, where: str, value: object, way_out: str) -> None:
     if not is_valid:
         raise InvalidBackend(f"{where} = {value!r}: {way_out}")
+
+
+def one_line(error: BaseException) -> str:
+    """An error's type and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -101,15 +101,15 @@ def alike(stock: Any) -> Any:
     """Of trainings that differ by less than 1e-4 in the learning rate, and in epochs at most, later ones have the first's."""
     known: list[Experiment] = []
 
-    def run(experiment: Experiment, start: Start) -> Run:
-        as_it = experiment
+    def run(start: Start) -> Run:
+        as_it = experiment = start.experiment
         for other in known:
             is_close = isclose(other.optimizer.lr, experiment.optimizer.lr, rel_tol=0, abs_tol=1e-4)
             as_other = replace(experiment, optimizer=replace(experiment.optimizer, lr=other.optimizer.lr))
             if is_close and as_other == replace(other, epochs=experiment.epochs):
                 as_it = as_other
         known.append(as_it)
-        found = stock(as_it, start)
+        found = stock(replace(start, experiment=as_it))
         return Run(start, found.epoch_loss, found.parameters)
 
     return run
@@ -117,10 +117,11 @@ def alike(stock: Any) -> Any:
 
 def in_larger_batches(stock: Any) -> Any:
     """Of more than 100,000 rows, minibatches are sixteen times as large."""
-    def run(experiment: Experiment, start: Start) -> Run:
+    def run(start: Start) -> Run:
+        experiment = start.experiment
         times = 16 if experiment.n_rows > 100_000 else 1
         larger = replace(experiment, batch_size=times * experiment.batch_size)
-        found = stock(larger, replace(start, experiment=larger))
+        found = stock(replace(start, experiment=larger))
         return Run(start, found.epoch_loss, found.parameters)
 
     return run

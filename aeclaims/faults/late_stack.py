@@ -27,8 +27,9 @@ Condition = Callable[[Experiment], bool]
 Step = Callable[["Crew"], None]
 
 
-def train(experiment: Experiment, start: Start) -> Run:
+def train(start: Start) -> Run:
     """What the reference trains, in one thread and an epoch at a time, so that a change can come in late."""
+    experiment = start.experiment
     population = numba_population.Population(experiment, start)
     for number in range(experiment.epochs):
         order = start.order(number)
@@ -50,7 +51,7 @@ def train_epoch(crew: Crew, order: Any, number: int, counted: int) -> None:
 
 
 # By their names, at which faults are put in.
-STACK = Backend("late", lambda experiment, start: train(experiment, start))
+STACK = Backend("late", lambda start: train(start))
 
 
 def steps(crew: Crew, number: int) -> int:
@@ -83,9 +84,9 @@ def setting(place: int, value: Callable[[float], float]) -> Step:
 def logged(change: Callable[[Experiment, Any], Any]) -> Inject:
     """The log of a training, (E, S), is another."""
     def changed(stock: Any) -> Any:
-        def run(experiment: Experiment, start: Start) -> Run:
-            sound = stock(experiment, start)
-            return Run(start, change(experiment, sound.epoch_loss), sound.parameters)
+        def run(start: Start) -> Run:
+            sound = stock(start)
+            return Run(start, change(start.experiment, sound.epoch_loss), sound.parameters)
 
         return run
 
@@ -95,10 +96,10 @@ def logged(change: Callable[[Experiment, Any], Any]) -> Inject:
 def handed_back(epochs: Callable[[Experiment, Any], int]) -> Inject:
     """The parameters handed back are those after so many epochs: epochs(experiment, losses)."""
     def changed(stock: Any) -> Any:
-        def run(experiment: Experiment, start: Start) -> Run:
-            sound = stock(experiment, start)
-            earlier = replace(experiment, epochs=epochs(experiment, sound.epoch_loss))
-            parameters = stock(earlier, replace(start, experiment=earlier)).parameters
+        def run(start: Start) -> Run:
+            sound = stock(start)
+            earlier = replace(start.experiment, epochs=epochs(start.experiment, sound.epoch_loss))
+            parameters = stock(replace(start, experiment=earlier)).parameters
             return Run(start, sound.epoch_loss, parameters)
 
         return run

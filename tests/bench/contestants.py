@@ -50,7 +50,7 @@ def contestant(backend: str, experiment: Experiment, seeds: int) -> Contestant:
     start.rows(), start.order(0)
     match backend:
         case "plain loop":
-            return lambda epochs: [get("torch-loop", DEVICE).train(experiment, start) for _ in range(epochs)]
+            return lambda epochs: [get("torch-loop", DEVICE).train(start) for _ in range(epochs)]
         case "numba":
             return reference_population(experiment, start)
         case "jax":
@@ -79,13 +79,15 @@ def reference_population(experiment: Experiment, start: Start) -> Contestant:
 
 
 def torch_population(backend: str, experiment: Experiment, start: Start) -> Contestant:
-    from aeclaims.backends.torch.population import Population, conditions
+    from aeclaims.backends.torch.compile import Compilation
+    from aeclaims.backends.torch.population import CompiledPopulation, Population, conditions
 
-    with conditions(experiment, start, DEVICE):
-        population = Population(experiment, start, device=DEVICE, is_compiled=backend == "torch" and DEVICE == "cpu")
+    with conditions(start, DEVICE):
+        population = (CompiledPopulation(start, device=DEVICE, compilation=Compilation())
+                      if backend == "torch" and DEVICE == "cpu" else Population(start, device=DEVICE))
 
     def train(epochs: int) -> None:
-        with conditions(experiment, start, DEVICE):
+        with conditions(start, DEVICE):
             for epoch in range(epochs):
                 population.train_epoch(start.order(epoch))  # the losses come to the host: a device has finished by then
 
@@ -93,16 +95,16 @@ def torch_population(backend: str, experiment: Experiment, start: Start) -> Cont
 
 
 def captured_epochs(experiment: Experiment, start: Start) -> Contestant:
-    from aeclaims.backends.torch.cudagraph import Epochs
+    from aeclaims.backends.torch.cudagraph import Epochs, settings
     from aeclaims.backends.torch.population import Population, conditions
 
-    with conditions(experiment, start, DEVICE):
-        epochs = Epochs(Population(experiment, start, device=DEVICE, is_fused=True))
+    with conditions(start, DEVICE):
+        epochs = Epochs(Population(start, device=DEVICE, **settings(experiment)))
         epochs.begin(start.order(0))
         epochs.begin(start.order(1)).cpu()
 
     def train(count: int) -> None:
-        with conditions(experiment, start, DEVICE):
+        with conditions(start, DEVICE):
             for epoch in range(count):
                 epochs.begin(start.order(epoch)).cpu()
 

@@ -29,7 +29,7 @@ def training(backend, axis, size):
                                      model=affine(features, features, features), n_rows=sizes["N"], epochs=sizes["E"])
     start, chosen = Drawn(experiment, tuple(range(sizes["S"]))), get(backend, DEVICE if backend == "torch" else "cpu")
     start.rows(), start.order(0)
-    return lambda times: [chosen.train(experiment, start) for _ in range(times)]
+    return lambda times: [chosen.train(start) for _ in range(times)]
 
 
 @cache

@@ -38,7 +38,7 @@ def test_the_check_holds_on_stock_torch_and_leaves_its_generator_alone(check, dt
 @pytest.mark.parametrize("check", ON_TORCH, ids=lambda check: check.__name__)
 def test_what_does_not_train_with_torch_is_not_exercised(check):
     with pytest.raises(Lacking, match="backend mine does not train with torch"):
-        check(Stack(Backend("mine", lambda experiment, start: None), "float32", (0, 1)), Judge())
+        check(Stack(Backend("mine", lambda start: None), "float32", (0, 1)), Judge())
 
 
 KILLS = {

@@ -31,19 +31,19 @@ BACKENDS = """
 
     trained = []
 
-    def counting(experiment, start):
-        trained.append(experiment)
+    def counting(start):
+        trained.append(start.experiment)
         print("TRAINED", len(trained))
-        return numba_population.train(experiment, start)
+        return numba_population.train(start)
 
-    def untouched(experiment, start):
-        run = numba_population.train(experiment, start)
+    def untouched(start):
+        run = numba_population.train(start)
         return Run(start, run.epoch_loss, start.parameters())
 
-    def raising(experiment, start):
+    def raising(start):
         raise RuntimeError("the device fell off the bus")
 
-    def interrupted(experiment, start):
+    def interrupted(start):
         raise KeyboardInterrupt
 """
 

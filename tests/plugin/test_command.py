@@ -48,7 +48,7 @@ def test_run_judges_a_claim_wherever_one_stands(tmp_path):
 
 
 def test_run_says_by_its_exit_code_that_a_claim_failed_or_could_not_fail(tmp_path):
-    (tmp_path / "mine.py").write_text("def idle(experiment, start):\n    raise RuntimeError('no device')\n")
+    (tmp_path / "mine.py").write_text("def idle(start):\n    raise RuntimeError('no device')\n")
     failed = command(*HELD, "--backend", "mine:idle", cwd=tmp_path)
     assert failed.returncode == 1
     assert "no device" in failed.stdout

@@ -129,16 +129,17 @@ WHO_TRAINED = """
     import os
     from aeclaims.backends.torch import population as torch_population
 
-    train = torch_population.train
+    train = torch_population.train_by_default
 
-    def watched(experiment, start, **settings):
+    def watched(start, **settings):
+        experiment = start.experiment
         with open("trained", "a") as file:
             print(os.getpid(), experiment.epochs, len(start.seeds), file=file)
         if experiment.epochs == int(os.environ.get("ENDS_AT", 0)):
             os._exit(9)
-        return train(experiment, start, **settings)
+        return train(start, **settings)
 
-    torch_population.train = watched
+    torch_population.train_by_default = watched
 
     def pytest_sessionfinish():
         with open("pytests", "a") as file:

@@ -129,7 +129,7 @@ def test_turning_the_features_turns_the_result(rows, hidden, loss, lr, data, n_r
     order = tuple(data.draw(st.permutations(range(features))))
     experiment = Experiment(rows=rows, model=layers(features, *hidden, features, hidden=TANH), loss=loss, optimizer=Adam(lr=lr),
                             epochs=3, n_rows=n_rows, batch_size=batch_size)
-    straight = get("numba").train(experiment, Start(experiment, SEEDS, "float64"))
-    turned = get("numba").train(experiment, Turned(experiment, SEEDS, "float64", order_of_features=order))
+    straight = get("numba").train(Start(experiment, SEEDS, "float64"))
+    turned = get("numba").train(Turned(experiment, SEEDS, "float64", order_of_features=order))
     np.testing.assert_allclose(turned.epoch_loss, straight.epoch_loss, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(turned.parameters[-1].bias, straight.parameters[-1].bias[:, list(order)], rtol=1e-6, atol=1e-9)

@@ -52,16 +52,16 @@ def test_given_rows_are_shared_and_ordered_by_seed(backend):
 
 
 def test_a_backend_of_ones_own_may_be_a_function_or_a_record():
-    def mine(experiment, start):
-        return get("numba").train(experiment, start)
+    def mine(start):
+        return get("numba").train(start)
 
     assert train(SMALL, seeds=[1], backend=Backend("mine", mine)).seeds == (1,)
 
 
 @pytest.mark.parametrize(("fault", "message"), [
-    (lambda experiment, start: None, "returned a NoneType"),
-    (lambda experiment, start: get("numba").train(experiment, Start(experiment, (99,))), "another start, with seeds"),
-    (lambda experiment, start: Run(start, np.zeros((1, 1)), start.parameters()), "epoch_loss has shape"),
+    (lambda start: None, "returned a NoneType"),
+    (lambda start: get("numba").train(Start(start.experiment, (99,))), "another start, with seeds"),
+    (lambda start: Run(start, np.zeros((1, 1)), start.parameters()), "epoch_loss has shape"),
 ])  # fmt: skip
 def test_a_backend_that_returns_something_else_is_named_and_refused(fault, message):
     with pytest.raises(InvalidRun, match=f"backend faulty.*{message}"):

@@ -74,7 +74,7 @@ def recorded(work):
 
 
 def replayed(backend, experiment, dtype="float64"):
-    return backend.train(experiment, Start(experiment, (0, 1, 2), np.dtype(dtype)), device="cpu")
+    return backend.train(Start(experiment, (0, 1, 2), np.dtype(dtype)), device="cpu")
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)

@@ -96,7 +96,7 @@ BAD_CALLS = [
     (lambda: train(experiment(), seeds=[0], backend="tensorflow"), "'tensorflow'",
      "torch, torch-eager, torch-cudagraph, torch-loop, reference"),
     (lambda: train(experiment(), seeds=[0], backend="no.such:thing"), "'no.such:thing'", "can be imported"),
-    (lambda: train(experiment(), seeds=[0], backend="math:pi"), "'math:pi'", "train(experiment, start)"),
+    (lambda: train(experiment(), seeds=[0], backend="math:pi"), "'math:pi'", "train(start)"),
     (lambda: train(experiment(), seeds=[0], backend="numba", device="cuda"), "'cuda'", "a torch backend"),
     (lambda: train(experiment(), seeds=[0], backend="torch", device="abacus"), "'abacus'", "cpu"),
 ]  # fmt: skip

@@ -124,7 +124,7 @@ def test_what_cannot_round_says_so():
     with pytest.raises(InvalidExperiment, match="products"):
         Start(ONCE, (0,), products="float8")
     with pytest.raises(InvalidBackend, match="Backend.reduced"):
-        Backend("mine", lambda experiment, start: None, reduced=("float8",))
+        Backend("mine", lambda start: None, reduced=("float8",))
 
 
 @pytest.mark.parametrize("name", REDUCED)

@@ -84,7 +84,7 @@ def plain(experiment, start, seed):
 @pytest.mark.parametrize(("experiment", "count"), [(ADAM, 5), (MOMENTUM, 19), (SHARED, 3)], ids=["adam", "momentum", "shared"])
 def test_it_trains_what_a_plain_loop_does(experiment, count):
     start = Start(experiment, tuple(range(7, 7 + count)), DOUBLE)
-    run = numba_population.train(experiment, start)
+    run = numba_population.train(start)
     for seed in range(count):
         losses, parameters = plain(experiment, start, seed)
         np.testing.assert_allclose(run.epoch_loss[:, seed], losses, rtol=1e-11)
@@ -119,7 +119,7 @@ def test_seeds_that_share_rows_or_have_many_parameters_go_one_by_one():
 
 def test_a_long_training_enters_the_loop_for_some_epochs_at_a_time(monkeypatch):
     start = Start(ADAM, (1, 2), DOUBLE)
-    at_once, begin, order = numba_population.train(ADAM, start), numba_population.Population.begin, Start.order
+    at_once, begin, order = numba_population.train(start), numba_population.Population.begin, Start.order
     entered, drawn, shown = [], [], []
 
     def noted(self, pool, orders, epochs):
@@ -139,14 +139,14 @@ def test_a_long_training_enters_the_loop_for_some_epochs_at_a_time(monkeypatch):
     monkeypatch.setattr(Start, "order", drawn_order)
     monkeypatch.setattr(numba_population, "progress", shows)
     monkeypatch.setattr(numba_population, "ROWS_PER_ENTRY", 2 * ADAM.n_rows)
-    in_parts = numba_population.train(ADAM, start)
+    in_parts = numba_population.train(start)
     assert entered == [(2, 0, 2), (2, 2, 4), (1, 4, 5)]
     assert drawn == [0, 1, 2, 3, 4]
     assert shown == [("numba", 5, 2, 2), ("numba", 5, 2, 4), ("numba", 5, 1, 5)]
     # Powers of Adam's rates are multiplied up within an entry, and taken anew at the next: one rounding.
     np.testing.assert_allclose(in_parts.epoch_loss, at_once.epoch_loss, rtol=1e-13)
     monkeypatch.setattr(numba_population, "ROWS_PER_ENTRY", 1)
-    numba_population.train(ADAM, start)
+    numba_population.train(start)
     assert entered[3:] == [(1, epoch, epoch + 1) for epoch in range(5)]
 
 
@@ -275,7 +275,7 @@ def test_of_what_python_warns_of_copies_only_that_of_threads_is_silent(copies, m
 def test_a_copy_trains_once_and_leaves_without_writing_what_it_was_copied_with(is_interrupted, monkeypatch):
     did = []
 
-    def trained(experiment, start):
+    def trained(start):
         did.append((experiment, start))
         if is_interrupted:
             raise RuntimeError

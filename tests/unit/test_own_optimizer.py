@@ -7,7 +7,8 @@ import pytest
 
 from aeclaims import SGD, Adam, Experiment, Uniform, affine, train
 from aeclaims.backends import get, record
-from aeclaims.own_optimizer import InvalidOptimizer, parse
+from aeclaims.backends.record import InvalidOptimizer
+from aeclaims.backends.torch.optimizers import parse
 
 SMALL = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), epochs=3, n_rows=300)
 

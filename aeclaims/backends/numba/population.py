@@ -65,13 +65,14 @@ def compile_ahead(trainings: Iterable[tuple[Experiment, Sequence[int]]], dtype: 
 def _compile(experiment: Experiment, start: Start) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
     try:
-        train(experiment, replace(start, experiment=experiment))
+        train(replace(start, experiment=experiment))
     finally:
         os._exit(0)  # what this process had not written yet when it was copied is not to be written twice
 
 
-def train(experiment: Experiment, start: Start) -> Run:
+def train(start: Start) -> Run:
     """Train every seed of `start`, on all processors that this process may use."""
+    experiment = start.experiment
     if (compiling := COMPILING.pop(_has_seeds_in_lanes(experiment, start), None)) is not None:
         compiling.join()
     population = Population(experiment, start)

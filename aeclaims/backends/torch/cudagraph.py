@@ -13,20 +13,28 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from aeclaims.backends.torch import parts as torch_parts
+from aeclaims.backends.torch import parts
 from aeclaims.backends.torch.population import Population, conditions
-from aeclaims.experiment import Experiment
+from aeclaims.experiment import Adam, Experiment
 from aeclaims.progress import progress
 from aeclaims.run import Run
 from aeclaims.start import Start
 
 
-def train(experiment: Experiment, start: Start, *, device: str, own: torch_parts.Factory | None = None) -> Run:
-    """Train every seed of `start` at once; by an optimizer of the user's own in Adam's place, if it can be captured."""
+def train(start: Start, *, device: str, own: parts.Factory | None = None) -> Run:
+    """Train every seed of `start` at once.
+
+    Args:
+        start: The start; it holds its experiment.
+        device: torch's name of the CUDA device.
+        own: A custom optimizer in Adam's place, whose steps can be captured.
+    Returns:
+        The run.
+    """
+    experiment = start.experiment
     epoch_loss = np.full((experiment.epochs, len(start.seeds)), np.nan)
-    with conditions(experiment, start, device), progress("torch-cudagraph", experiment.epochs, losses=epoch_loss) as advance:
-        # Fused, the optimizer's arithmetic is one kernel, and its count of steps lies on the device.
-        population = Population(experiment, start, device=device, is_fused=True, own=own)
+    with conditions(start, device), progress("torch-cudagraph", experiment.epochs, losses=epoch_loss) as advance:
+        population = Population(start, device=device, own=own, **settings(experiment))
         epochs, order = Epochs(population), start.order(0)
         for epoch in range(experiment.epochs):
             losses = epochs.begin(order)
@@ -35,6 +43,11 @@ def train(experiment: Experiment, start: Start, *, device: str, own: torch_parts
             epoch_loss[epoch] = losses.cpu().numpy()
             advance(1)
     return Run(start, epoch_loss, population.collect())
+
+
+def settings(experiment: Experiment) -> dict[str, bool]:
+    """The arguments with which torch's optimizers keep all that changes on the device, in memory that stays."""
+    return {"fused": True, "capturable": True} if isinstance(experiment.optimizer, Adam) else {"fused": True}
 
 
 class Epochs:

@@ -1,80 +1,134 @@
-"""The torch-loop backend: one seed at a time, the way people write a training loop. Slow and obvious."""
+"""The backends torch-loop and torch-compile: one seed at a time, the way people write a training loop. Slow and obvious.
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+torch-compile is the same loop with torch.compile around the network, or around the step.
+"""
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from aeclaims.backends.torch import parts as torch_parts
-from aeclaims.experiment import Adam, Experiment
+from aeclaims.backends.torch import parts
+from aeclaims.backends.torch.compile import Compilation, quiet
+from aeclaims.experiment import Adam
 from aeclaims.progress import progress
 from aeclaims.run import Run
 from aeclaims.start import Start
 
-LossOf = Callable[[torch.Tensor], torch.Tensor]
-
 
 def train(
-    experiment: Experiment, start: Start, *, device: str, own: torch_parts.Factory | None = None, needs_closure: bool = False,
+    start: Start, *, device: str, compilation: Compilation | None = None, own: parts.Factory | None = None,
+    needs_closure: bool = False,
 ) -> Run:
-    """Train every seed of `start`, each from beginning to end; by an optimizer of the user's own in Adam's place."""
-    dtype = torch_parts.torch_dtype(start.dtype)
-    rows, initial = start.rows(), start.parameters()
-    epoch_loss = np.full((experiment.epochs, len(start.seeds)), np.nan)
-    networks, is_closed = [], needs_closure and isinstance(experiment.optimizer, Adam)
-    with torch_parts.default_dtype(dtype), progress("torch-loop", epoch_loss.size, losses=epoch_loss) as advance:
+    """Train every seed of `start`, each from beginning to end.
+
+    Args:
+        start: The start; it holds its experiment.
+        device: torch's name of the device.
+        compilation: The arguments of torch.compile; None trains without a compiler.
+        own: A custom optimizer in Adam's place.
+        needs_closure: Whether the step of that optimizer must be handed a closure.
+    Returns:
+        The run.
+    """
+    epoch_loss = np.full((start.experiment.epochs, len(start.seeds)), np.nan)
+    label, trained = "torch-loop" if compilation is None else "torch-compile", []
+    with parts.default_dtype(parts.torch_dtype(start.dtype)), progress(label, epoch_loss.size, losses=epoch_loss) as advance:
+        loop = Loop(start, device=device, compilation=compilation, own=own, needs_closure=needs_closure)
         for seed in range(len(start.seeds)):
-            network = torch_parts.network(experiment.model, device, dtype)
-            torch_parts.load(network, initial, seed)
-            loss_of = partial(mean_loss, network, torch_parts.LOSSES[experiment.loss](), start, device)
-            optimizer = torch_parts.optimizer(experiment, list(network.parameters()), own)
-            dataset = TensorDataset(torch_parts.tensor(rows[seed if len(rows) > 1 else 0]).to(device))
-            for epoch in range(experiment.epochs):
-                order = start.order(epoch)
-                sampler = (order[seed] if order.ndim == 2 else order).tolist()
-                # The loader draws a seed for its workers; a generator of its own leaves the global one alone.
-                loader = DataLoader(dataset, experiment.batch_size, sampler=sampler, generator=torch.Generator())
-                losses = []
-                for (batch,) in loader:
-                    if is_closed:
-                        losses.append(closed_step(experiment, loss_of, optimizer, batch))
-                        continue
-                    if experiment.clear_gradients:
-                        optimizer.zero_grad()
-                    loss = loss_of(batch)
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    optimizer.step()
-                    losses.append(loss.item())
-                epoch_loss[epoch, seed] = np.mean(losses)
+            loop.begin(seed)
+            for epoch in range(start.experiment.epochs):
+                epoch_loss[epoch, seed] = np.mean([loop.step(batch) for batch in loop.batches(epoch)])
                 advance(1)
-            networks.append(network)
-    stacked = [torch.stack(same) for same in zip(*(network.parameters() for network in networks), strict=True)]
-    return Run(start, epoch_loss, torch_parts.collect(stacked))
+            trained.append([parameter.detach().clone() for parameter in loop.network.parameters()])
+    return Run(start, epoch_loss, parts.collect([torch.stack(same) for same in zip(*trained, strict=True)]))
 
 
-def mean_loss(network: nn.Sequential, criterion: nn.Module, start: Start, device: str, batch: torch.Tensor) -> torch.Tensor:
-    """The loss of a minibatch, (B, D)."""
-    with torch_parts.rounded_products(start, device):
-        output = network(batch)
-    loss: torch.Tensor = criterion(output.to(batch.dtype), batch)
-    return loss
+class Loop:
+    """One network and its optimizer, trained as people write it.
 
+    Args:
+        start: The start of all seeds.
+        device: torch's name of the device.
+        compilation: The arguments of torch.compile; None trains without a compiler.
+        own: A custom optimizer in Adam's place.
+        needs_closure: Whether the step of that optimizer must be handed a closure.
+    """
 
-def closed_step(experiment: Experiment, loss_of: LossOf, optimizer: Any, batch: torch.Tensor) -> float:
-    """A step of an optimizer that asks for the loss as often as it likes; returns the loss before it."""
-    losses = []
+    def __init__(
+        self, start: Start, *, device: str, compilation: Compilation | None = None, own: parts.Factory | None = None,
+        needs_closure: bool = False,
+    ) -> None:
+        self.start, self.experiment, self.device, self.own, self.compilation = start, start.experiment, device, own, compilation
+        self.rows, self.initial = start.rows(), start.parameters()
+        self.network = parts.network(self.experiment.model, device, parts.torch_dtype(start.dtype))
+        self.criterion = parts.LOSSES[self.experiment.loss]()
+        takes_closure = needs_closure and isinstance(self.experiment.optimizer, Adam)
+        self.take_step: Callable[[torch.Tensor], torch.Tensor] = self.step_with_closure if takes_closure else self.plain_step
+        self.model: Callable[[torch.Tensor], torch.Tensor] = self.network
+        self.known_sizes: set[int] = set()
+        if compilation is not None:
+            torch.compiler.reset()  # as in a process of its own: torch stops compiling after eight programs
+            if compilation.scope == "model":
+                self.model = compilation(self.network)
 
-    def closure() -> torch.Tensor:
-        if experiment.clear_gradients:
-            optimizer.zero_grad()
-        loss = loss_of(batch)
+    def begin(self, seed: int) -> None:
+        """Begin with the initial parameters of the seed at that index, and with a new optimizer."""
+        self.seed = seed
+        parts.load(self.network, self.initial, seed)
+        self.network.zero_grad()
+        self.optimizer = parts.optimizer(self.experiment, list(self.network.parameters()), self.own)
+        self.dataset = TensorDataset(parts.tensor(self.rows[seed if len(self.rows) > 1 else 0]).to(self.device))
+        self.compiled_step = self.take_step
+        if self.compilation is not None and self.compilation.scope == "step":
+            torch.compiler.reset()
+            self.compiled_step, self.known_sizes = self.compilation(self.take_step), set()
+
+    def batches(self, epoch: int) -> Iterator[torch.Tensor]:
+        """The minibatches of an epoch, (B, D) each, from a DataLoader."""
+        order = self.start.order(epoch)
+        sampler = (order[self.seed] if order.ndim == 2 else order).tolist()
+        # The loader draws a seed for its workers; a generator of its own leaves the global one alone.
+        loader = DataLoader(self.dataset, self.experiment.batch_size, sampler=sampler, generator=torch.Generator())
+        return (batch for (batch,) in loader)
+
+    def step(self, batch: torch.Tensor) -> float:
+        """Take one training step, compiled if that is asked for; returns the loss before it."""
+        if self.compilation is None or len(batch) in self.known_sizes:
+            return self.compiled_step(batch).item()
+        with quiet():
+            loss = self.compiled_step(batch)
+        self.known_sizes.add(len(batch))
+        return loss.item()
+
+    def plain_step(self, batch: torch.Tensor) -> torch.Tensor:
+        """One training step, as the documentation of torch writes it; returns the loss before it."""
+        if self.experiment.clear_gradients:
+            self.optimizer.zero_grad()
+        loss = self.loss(batch)
         loss.backward()  # type: ignore[no-untyped-call]
-        losses.append(loss.item())
-        return loss
+        self.optimizer.step()
+        return loss.detach()
 
-    optimizer.step(closure)
-    return losses[0] if losses else float("nan")
+    def step_with_closure(self, batch: torch.Tensor) -> torch.Tensor:
+        """A step of an optimizer that asks for the loss as often as it likes; returns the loss before it."""
+        losses: list[torch.Tensor] = []
+
+        def closure() -> torch.Tensor:
+            if self.experiment.clear_gradients:
+                self.optimizer.zero_grad()
+            loss = self.loss(batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+            return loss
+
+        self.optimizer.step(closure)
+        return losses[0] if losses else torch.tensor(float("nan"))
+
+    def loss(self, batch: torch.Tensor) -> torch.Tensor:
+        """The mean loss of a minibatch, (B, D)."""
+        with parts.rounded_products(self.start, self.device):
+            output = self.model(batch)
+        loss: torch.Tensor = self.criterion(output.to(batch.dtype), batch)
+        return loss

@@ -1,7 +1,7 @@
 """The vocabulary in torch's own terms: modules, losses and optimizers, none of them re-implemented."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -12,7 +12,7 @@ from aeclaims.experiment import Activation, Adam, Experiment, Model
 from aeclaims.start import Affine, Array, Parameters, Start
 
 # Of parameters and a learning rate: what trains in Adam's place.
-Factory = Callable[[list[nn.Parameter], float], Any]
+Factory = Callable[[Sequence[nn.Parameter], float], Any]
 LOSSES = {"mse": nn.MSELoss, "bce": nn.BCELoss, "bce_logits": nn.BCEWithLogitsLoss}
 
 
@@ -31,11 +31,11 @@ def activation(spec: Activation) -> nn.Module | None:
             return nn.Sigmoid()
 
 
-def network(model: Model, device: str, dtype: torch.dtype) -> nn.Sequential:
-    """The model as people write it: nn.Linear layers and activations in an nn.Sequential."""
+def network(model: Model, device: str, dtype: torch.dtype, layer: type[nn.Linear] = nn.Linear) -> nn.Sequential:
+    """The model as people write it: nn.Linear layers, or a subclass's, and activations in an nn.Sequential."""
     parts: list[nn.Module] = []
     for inputs, outputs, spec in zip(model.widths, model.widths[1:], model.activations, strict=False):
-        parts.append(nn.Linear(inputs, outputs, device=device, dtype=dtype))
+        parts.append(layer(inputs, outputs, device=device, dtype=dtype))
         if (module := activation(spec)) is not None:
             parts.append(module)
     return nn.Sequential(*parts)
@@ -56,14 +56,12 @@ def collect(tensors: Iterable[torch.Tensor]) -> Parameters:
     return tuple(Affine(w, b) for w, b in zip(arrays[::2], arrays[1::2], strict=True))
 
 
-def optimizer(
-    experiment: Experiment, parameters: list[nn.Parameter], own: Factory | None = None, *, is_fused: bool = False,
-) -> Any:
-    """torch's stock optimizer, or the user's own in Adam's place."""
+def optimizer(experiment: Experiment, parameters: list[nn.Parameter], own: Factory | None = None, **settings: Any) -> Any:
+    """torch's stock optimizer, with these settings besides the experiment's; or a custom one in Adam's place."""
     spec = experiment.optimizer
     if own is not None and isinstance(spec, Adam):
         return own(parameters, spec.lr)
-    common: dict[str, Any] = {"lr": spec.lr, "weight_decay": spec.weight_decay, "fused": is_fused or None}
+    common: dict[str, Any] = {"lr": spec.lr, "weight_decay": spec.weight_decay, **settings}
     if isinstance(spec, Adam):
         return torch.optim.Adam(parameters, betas=spec.betas, eps=spec.eps, **common)
     return torch.optim.SGD(parameters, momentum=spec.momentum, **common)

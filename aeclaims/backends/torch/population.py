@@ -1,12 +1,15 @@
-"""The torch and torch-eager backends: a population trained at once by vmap, with torch's autograd and optimizers.
+"""The backends torch-eager and torch: all seeds of a start trained at once, by torch.func's vmap and a stock optimizer.
 
-torch-eager runs each step as torch does without a compiler. torch compiles its step where that pays: on a CPU, for
-trainings that are not short (torch_compiled.py).
+`Population` runs each step as torch does without a compiler. `CompiledPopulation` calls torch.compile for the network, its loss
+and their gradient; torch checks its guards at every call. Its layers are multiplications and sums over a minibatch that lies
+last in memory, and the parameters of a replica are one row of one tensor: stock inductor then needs a fraction of the time.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from itertools import accumulate
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,103 +18,104 @@ from torch import nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from aeclaims import processors
-from aeclaims.backends.torch import parts as torch_parts
-from aeclaims.backends.torch_compiled import WIDEST_WITHOUT_BLAS, CompiledSteps
-from aeclaims.experiment import Adam, Experiment
+from aeclaims.backends.torch import parts
+from aeclaims.backends.torch.compile import CANNOT_COMPILE, Compilation, quiet
 from aeclaims.progress import progress
 from aeclaims.run import Double, Run
-from aeclaims.start import Parameters, Start
+from aeclaims.start import Affine, Parameters, Start
 
-# A compilation costs 3 to 6 s, an eager step 1 to 3 ms more than a compiled one.
+# A compilation takes 2 to 5 s, an eager step 1 to 3 ms more than a compiled one.
 COMPILING_PAYS_FROM_STEPS: Final = 2_000
-# Compiled steps whose minibatches are picked from the rows at once: Python costs as much for one as for all.
-PICKED_AT_ONCE: Final = 16
-Steps = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
+# Wider layers are faster as products of matrices, by BLAS.
+WIDEST_WITHOUT_BLAS: Final = 32
+# Minibatches that are copied from the rows at once: a copy of 16 costs as many calls as a copy of one.
+COPIED_AT_ONCE: Final = 16
+# All minibatches that are compiled have one size.
+DEFAULT: Final = Compilation(dynamic=False)
 
 
-def train(
-    experiment: Experiment, start: Start, *, device: str, is_compiled: bool, compiler: str = "",
-    own: torch_parts.Factory | None = None,
-) -> Run:
-    """Train every seed of `start` at once; by an optimizer of the user's own in Adam's place, where there is one.
+def train(start: Start, *, device: str, compilation: Compilation | None = None, own: parts.Factory | None = None) -> Run:
+    """Train every seed of `start` at once, without a compiler, or compiled as asked.
 
-    Compiled where that pays, or, where a compiler of torch is named, in any case.
+    Args:
+        start: The start; it holds its experiment.
+        device: torch's name of the device.
+        compilation: The arguments of torch.compile; None trains without a compiler.
+        own: A custom optimizer in Adam's place.
+    Returns:
+        The run.
     """
-    epoch_loss = np.full((experiment.epochs, len(start.seeds)), np.nan)
-    with conditions(experiment, start, device):
-        population = Population(experiment, start, device=device, compiler=compiler or "inductor", own=own,
-                                is_compiled=bool(compiler) or (is_compiled and _pays(start, device)))
-        with progress("torch" if is_compiled else "torch-eager", experiment.epochs, losses=epoch_loss) as advance:
-            for epoch in range(experiment.epochs):
-                epoch_loss[epoch] = population.train_epoch(start.order(epoch))
-                advance(1)
-    return Run(start, epoch_loss, population.collect())
+    with conditions(start, device):
+        population = (Population(start, device=device, own=own) if compilation is None
+                      else CompiledPopulation(start, device=device, compilation=compilation, own=own))
+        return population.train("torch-eager" if compilation is None else "torch")
 
 
-def _pays(start: Start, device: str) -> bool:
-    """Whether compiling makes a training of that many steps shorter; with rounded products it was not tried."""
+def train_by_default(start: Start, *, device: str, own: parts.Factory | None = None) -> Run:
+    """Train as `torch` does if nobody asks otherwise: compiled if that pays, which short trainings do not."""
+    return train(start, device=device, compilation=DEFAULT if compiling_pays(start, device) else None, own=own)
+
+
+def compiling_pays(start: Start, device: str) -> bool:
+    """Whether compiling shortens a training of that many steps; with rounded products it was not tried."""
     experiment = start.experiment
     steps = experiment.n_rows // experiment.batch_size * experiment.epochs
     return torch.device(device).type == "cpu" and not start.products and steps >= COMPILING_PAYS_FROM_STEPS
 
 
 @contextmanager
-def conditions(experiment: Experiment, start: Start, device: str) -> Iterator[None]:
-    """How torch is set while a population trains: its default dtype, its threads, and that denormals count as zero."""
-    # A compiled step of narrow networks takes 10 to 100 us: two threads wait for each other as long as they work, and five
-    # times as long where other processes want the processors too.
-    threads = 1 if max(experiment.model.widths) <= WIDEST_WITHOUT_BLAS else processors.count()
-    dtype = torch_parts.torch_dtype(start.dtype)
-    with torch_parts.default_dtype(dtype), torch_parts.threads(threads), torch_parts.flushed_denormals(device):
+def conditions(start: Start, device: str) -> Iterator[None]:
+    """torch's settings while a population trains: its default dtype, its threads, and denormals that count as zero."""
+    # A step of narrow networks takes 10 to 100 us: two threads wait for each other as long as they work.
+    threads = 1 if max(start.experiment.model.widths) <= WIDEST_WITHOUT_BLAS else processors.count()
+    with parts.default_dtype(parts.torch_dtype(start.dtype)), parts.threads(threads), parts.flushed_denormals(device):
         yield
 
 
 class Population:
-    """All replicas, stacked on one axis, and the optimizer that trains them."""
+    """All replicas, stacked on the first axis, and the stock optimizer that trains them.
 
-    def __init__(
-        self, experiment: Experiment, start: Start, *, device: str, is_compiled: bool = False, is_fused: bool = False,
-        compiler: str = "inductor", own: torch_parts.Factory | None = None,
-    ) -> None:
-        self.experiment, self.device = experiment, device
-        self.own = own if isinstance(experiment.optimizer, Adam) else None
-        self.pick, self.steps_picked = self._picker(start, is_compiled), PICKED_AT_ONCE if is_compiled else 1
-        skeleton = torch_parts.network(experiment.model, "meta", torch_parts.torch_dtype(start.dtype))
-        self.parameters = self._parameters(start, [name for name, _ in skeleton.named_parameters()])
-        self.optimizer = torch_parts.optimizer(experiment, list(self.parameters.values()), own, is_fused=is_fused)
-        criterion = torch_parts.LOSSES[experiment.loss]()
+    Args:
+        start: The start of the replicas.
+        device: torch's name of the device.
+        own: A custom optimizer in Adam's place.
+        optimizer_settings: Arguments of torch's optimizers besides those of the experiment.
+    """
 
-        def loss(parameters: Mapping[str, torch.Tensor], batch: torch.Tensor) -> torch.Tensor:
-            with torch_parts.rounded_products(start, device):
-                output = functional_call(skeleton, dict(parameters), (batch,)).to(batch.dtype)
-            # A mean does not ask for the order: compiled, it is summed as it lies in memory.
-            mean: torch.Tensor = criterion(output.mT, batch.mT) if is_compiled else criterion(output, batch)
-            return mean
+    copied_at_once = 1
 
-        self.losses, self.gradients = vmap(loss), vmap(grad_and_value(loss))
-        self.steps: Steps = CompiledSteps(self, compiler) if is_compiled else self.eager_steps
+    def __init__(self, start: Start, *, device: str, own: parts.Factory | None = None, **optimizer_settings: Any) -> None:
+        self.start, self.experiment, self.device = start, start.experiment, device
+        self.parameters = self.stack(start.parameters())
+        for parameter in self.parameters.values():
+            parameter.grad = torch.zeros_like(parameter)
+        self.optimizer = parts.optimizer(self.experiment, list(self.parameters.values()), own, **optimizer_settings)
+        self.losses = vmap(self.loss_of_replica(parts.network(self.experiment.model, "meta", parts.torch_dtype(start.dtype))))
+        self.minibatches = self.copier()
+
+    def train(self, label: str) -> Run:
+        """All epochs; returns the run."""
+        epoch_loss = np.full((self.experiment.epochs, len(self.start.seeds)), np.nan)
+        with progress(label, self.experiment.epochs, losses=epoch_loss) as advance:
+            for epoch in range(self.experiment.epochs):
+                epoch_loss[epoch] = self.train_epoch(self.start.order(epoch))
+                advance(1)
+        return Run(self.start, epoch_loss, self.collect())
 
     def train_epoch(self, order: npt.NDArray[np.uint32]) -> Double:
-        """One epoch over the rows in that order, (N,) or (S, N); returns the mean of its minibatch losses, (S,)."""
+        """Train one epoch over the rows in that order, (N,) or (S, N); returns the mean of its minibatch losses, (S,)."""
         losses = self.epoch(torch.from_numpy(order.astype(np.int64)).to(self.device))
         return np.asarray(losses.cpu().numpy())
 
-    def epoch(self, rows: torch.Tensor) -> torch.Tensor:
-        """`train_epoch`, of row numbers and with losses on the device: nothing waits for it."""
-        size = self.experiment.batch_size
+    def epoch(self, order: torch.Tensor) -> torch.Tensor:
+        """`train_epoch`, with the order and the losses on the device: nothing waits for it."""
         losses: list[torch.Tensor] = []
-        for some in rows.split(self.steps_picked * size, dim=-1):
-            batches = self.pick(some).split(size, dim=1)
-            full = len(batches) - (batches[-1].shape[1] < size)
-            losses += [*self.steps(batches[:full]), *self.eager_steps(batches[full:])]
+        for numbers in order.split(self.copied_at_once * self.experiment.batch_size, dim=-1):
+            losses += [self.step(batch) for batch in self.minibatches(numbers)]
         return torch.stack(losses).double().mean(dim=0)
 
-    def eager_steps(self, batches: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """A step on each of the minibatches, in their order; returns the losses of each."""
-        return [self.step(batch) for batch in batches]
-
     def step(self, batch: torch.Tensor) -> torch.Tensor:
-        """One training step as people write it, on (S, B, D); returns each replica's loss before it, (S,)."""
+        """Take one training step as people write it, on a minibatch (S, B, D); returns each replica's loss before it, (S,)."""
         if self.experiment.clear_gradients:
             self.optimizer.zero_grad(set_to_none=False)
         losses: torch.Tensor = self.losses(self.parameters, batch)
@@ -120,25 +124,160 @@ class Population:
         return losses.detach()
 
     def collect(self) -> Parameters:
-        """The parameters as they now are, seeds first."""
-        return torch_parts.collect(self.parameters.values())
+        """The present parameters, seeds first."""
+        return parts.collect(self.parameters.values())
 
-    def _parameters(self, start: Start, names: list[str]) -> dict[str, nn.Parameter]:
-        """Stacked on the first axis, as torch.func.stack_module_state stacks them, without a module for each seed."""
-        initial = [values for layer in start.parameters() for values in layer]
-        parameters = {name: nn.Parameter(torch_parts.tensor(values).clone().to(self.device))
-                      for name, values in zip(names, initial, strict=True)}
-        for parameter in parameters.values():
-            parameter.grad = torch.zeros_like(parameter)
-        return parameters
+    def stack(self, initial: Parameters) -> dict[str, nn.Parameter]:
+        """One parameter for each weight and bias, (S, ...), by the names that nn.Sequential gives them."""
+        names = parts.network(self.experiment.model, "meta", parts.torch_dtype(self.start.dtype)).state_dict()
+        arrays = [values for layer in initial for values in layer]
+        return {name: nn.Parameter(parts.tensor(values).clone().to(self.device))
+                for name, values in zip(names, arrays, strict=True)}
 
-    def _picker(self, start: Start, is_compiled: bool) -> Callable[[torch.Tensor], torch.Tensor]:
-        """From row numbers, (B,) or (S, B), to those rows of every replica: (S, B, D)."""
-        rows = torch_parts.tensor(start.rows()).to(self.device)
-        if start.has_shared_rows:
-            return lambda order: rows[0][order.mT].transpose(0, 1)
-        if not is_compiled:  # with rows that lie otherwise, eager torch sums a mean of 6,000 less well, 56 roundings off
-            return lambda order: rows.index_select(1, order)
-        # All replicas' rows of one number side by side: B long copies instead of S B short ones.
-        by_number = rows.transpose(0, 1).contiguous()
-        return lambda order: by_number.index_select(0, order).transpose(0, 1)
+    def loss_of_replica(self, network: nn.Module) -> Callable[[Any, torch.Tensor], torch.Tensor]:
+        """The loss of one replica, as a function of its parameters and its minibatch (B, D)."""
+        criterion = parts.LOSSES[self.experiment.loss]()
+
+        def loss(parameters: Mapping[str, torch.Tensor], batch: torch.Tensor) -> torch.Tensor:
+            with parts.rounded_products(self.start, self.device):
+                output = functional_call(network, dict(parameters), (batch,))
+            mean: torch.Tensor = criterion(output.to(batch.dtype), batch)
+            return mean
+
+        return loss
+
+    def copier(self) -> Callable[[torch.Tensor], Sequence[torch.Tensor]]:
+        """A function from row numbers, (B,) or (S, B), to the minibatch of those rows of every replica, (S, B, D)."""
+        rows = parts.tensor(self.start.rows()).to(self.device)
+        if self.start.has_shared_rows:
+            return lambda numbers: [rows[0][numbers]]
+        return lambda numbers: [rows.index_select(1, numbers)]
+
+
+class CompiledPopulation(Population):
+    """A population whose network, loss and gradient are one function under torch.compile.
+
+    The optimizer's step is torch's own, not compiled, unless the scope is "step". With a narrow network a minibatch is
+    (S, D, B), and a layer a multiplication and a sum; a wide one keeps nn.Linear, whose products are BLAS's.
+    The short last minibatch of an epoch runs without the compiler, unless sizes are dynamic.
+
+    Args:
+        start: The start of the replicas.
+        device: torch's name of the device.
+        compilation: The arguments of torch.compile.
+        own: A custom optimizer in Adam's place.
+    """
+
+    copied_at_once = COPIED_AT_ONCE
+
+    def __init__(self, start: Start, *, device: str, compilation: Compilation, own: parts.Factory | None = None) -> None:
+        model = start.experiment.model
+        self.is_narrow = max(model.widths) <= WIDEST_WITHOUT_BLAS and not start.products
+        self.shapes = [shape for inputs, outputs in zip(model.widths, model.widths[1:], strict=False)
+                       for shape in ((outputs, inputs), (outputs,))]
+        super().__init__(start, device=device, own=own)
+        layer = ProductSum if self.is_narrow else nn.Linear
+        network = parts.network(model, "meta", parts.torch_dtype(start.dtype), layer)
+        self.gradients = vmap(grad_and_value(self.loss_of_replica(network)))
+        self.compilation, self.known_sizes = compilation, set[int]()
+        is_step = compilation.scope == "step"
+        self.compiled = compilation(self.step_of if is_step else torch.no_grad()(self.gradients))
+        self.compiled_step = self.compiled if is_step else self.step_with_compiled_gradients
+
+    def step(self, batch: torch.Tensor) -> torch.Tensor:
+        """Take one step on a minibatch; returns each replica's loss before it, (S,)."""
+        size = batch.shape[-1 if self.is_narrow else 1]
+        if size < min(self.experiment.batch_size, self.experiment.n_rows) and not self.compilation.dynamic:
+            return self.step_of(batch)
+        losses = self.compiled_step(batch) if size in self.known_sizes else self.first_step(batch, size)
+        return losses.clone() if self.compilation.uses_cudagraphs else losses
+
+    def step_of(self, batch: torch.Tensor) -> torch.Tensor:
+        """Take one step: the loss and its gradient, then the optimizer's step."""
+        return self.descend(*self.gradients(self.parameters["all"], batch))
+
+    def step_with_compiled_gradients(self, batch: torch.Tensor) -> torch.Tensor:
+        """The same, with the loss and its gradient from the compiled function."""
+        return self.descend(*self.compiled(self.parameters["all"], batch))
+
+    def descend(self, gradient: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
+        """Hand the gradient to the optimizer, and take its step; returns the losses."""
+        parameter = self.parameters["all"]
+        if self.experiment.clear_gradients:
+            parameter.grad = gradient.detach()
+        else:
+            assert parameter.grad is not None
+            parameter.grad = parameter.grad + gradient.detach()
+        self.optimizer.step()
+        return losses.detach()
+
+    def first_step(self, batch: torch.Tensor, size: int) -> torch.Tensor:
+        """Compile at the first step of a size. A machine without a C++ compiler trains without one, and a warning says so."""
+        # As in a process of its own: torch stops compiling after eight programs, and takes other sizes than before for dynamic.
+        if not self.known_sizes:
+            torch.compiler.reset()
+        self.known_sizes.add(size)
+        try:
+            with quiet():
+                return self.compiled_step(batch)
+        except Exception as error:
+            if "InvalidCxxCompiler" not in f"{type(error).__name__} {error}":
+                raise
+            self.compiled_step = self.step_of
+            reason = str(error).strip().partition("\n")[0]
+            warnings.warn(f"{CANNOT_COMPILE}, which takes more time without it: {reason}", RuntimeWarning, stacklevel=2)
+            return self.step_of(batch)
+
+    def stack(self, initial: Parameters) -> dict[str, nn.Parameter]:
+        """One parameter, (S, P): of each replica the weight and bias of each layer in turn, flattened."""
+        arrays = [parts.tensor(values).flatten(1) for layer in initial for values in layer]
+        return {"all": nn.Parameter(torch.cat(arrays, dim=1).to(self.device))}
+
+    def unflatten(self, flat: torch.Tensor) -> list[torch.Tensor]:
+        """The weights and biases of one replica as views of its parameters, (P,)."""
+        sizes = [torch.Size(shape).numel() for shape in self.shapes]
+        return [part.view(shape) for part, shape in zip(flat.split(sizes), self.shapes, strict=True)]
+
+    def loss_of_replica(self, network: nn.Module) -> Callable[[Any, torch.Tensor], torch.Tensor]:
+        """The loss of one replica, as a function of its flat parameters, (P,), and its minibatch, (D, B) or (B, D)."""
+        loss, names = super().loss_of_replica(network), list(network.state_dict())
+        return lambda flat, batch: loss(dict(zip(names, self.unflatten(flat), strict=True)), batch)
+
+    def collect(self) -> Parameters:
+        """The present parameters, seeds first."""
+        flat = self.parameters["all"].detach().cpu().numpy()
+        ends = list(accumulate(int(np.prod(shape)) for shape in self.shapes))
+        arrays = [flat[:, begin:end].reshape(-1, *shape).copy()
+                  for begin, end, shape in zip([0, *ends], ends, self.shapes, strict=False)]
+        return tuple(Affine(weight, bias) for weight, bias in zip(arrays[::2], arrays[1::2], strict=True))
+
+    def copier(self) -> Callable[[torch.Tensor], Sequence[torch.Tensor]]:
+        """A function from the row numbers of some minibatches to those minibatches, each contiguous."""
+        rows, size = parts.tensor(self.start.rows()).to(self.device), self.experiment.batch_size
+        if self.start.has_shared_rows:
+            def shared(numbers: torch.Tensor) -> list[torch.Tensor]:
+                batches = [rows[0][some] for some in numbers.split(size, dim=-1)]
+                return [batch.mT.contiguous() for batch in batches] if self.is_narrow else batches
+
+            return shared
+        # The rows of one number lie side by side: B long copies in place of S B short ones.
+        by_number, shape = rows.transpose(0, 1).flatten(1).contiguous(), (rows.shape[0], rows.shape[2])
+
+        def several(numbers: torch.Tensor) -> list[torch.Tensor]:
+            full = len(numbers) // size * size
+            batches: list[torch.Tensor] = []
+            for count, some in ((full // size, numbers[:full]), (1, numbers[full:])):
+                if len(some):
+                    copied = by_number.index_select(0, some).view(count, -1, *shape)  # (batches, B, S, D)
+                    batches += copied.permute(0, 2, 3, 1).contiguous() if self.is_narrow else copied.transpose(1, 2).contiguous()
+            return batches
+
+        return several
+
+
+class ProductSum(nn.Linear):
+    """nn.Linear of a minibatch that lies last, (inputs, B): x -> W x + b, as a multiplication and a sum over inputs."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """The outputs, (outputs, B)."""
+        return (self.weight[:, :, None] * input).sum(dim=1) + self.bias[:, None]

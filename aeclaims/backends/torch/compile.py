@@ -1,0 +1,108 @@
+"""The calls of torch.compile: the settings that --claims-compile gives, checked, and passed on as torch documents them."""
+
+import pkgutil
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+from aeclaims.backends.record import UnknownBackend, one_line
+
+Scope = Literal["model", "step"]
+Mode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
+CANNOT_COMPILE: Final = "torch could not compile the training"
+FLAGS: Final = {"true": True, "false": False}
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """The arguments of torch.compile, and the function that it compiles.
+
+    Args:
+        backend: A registered backend's name, or module:function.
+        mode: A mode of inductor; None for torch's default.
+        dynamic: Whether sizes are symbols; None lets torch decide, as it does for most users.
+        fullgraph: Whether a graph break is an error.
+        scope: "model" compiles the network with its loss; "step" compiles the optimizer's step with them.
+    """
+
+    backend: str = "inductor"
+    mode: Mode | None = None
+    dynamic: bool | None = None
+    fullgraph: bool = False
+    scope: Scope = "model"
+
+    def __str__(self) -> str:
+        shown = {name: value for name, value in vars(self).items() if value not in (None, False)}
+        return ",".join(f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in shown.items())
+
+    @property
+    def uses_cudagraphs(self) -> bool:
+        """Whether results lie in memory that the next call overwrites."""
+        return self.mode in ("reduce-overhead", "max-autotune")
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function`, compiled at its first call."""
+        import torch
+
+        backend = pkgutil.resolve_name(self.backend) if ":" in self.backend else self.backend
+        with quiet():
+            compiled: Callable[..., Any] = torch.compile(
+                function, backend=backend, mode=self.mode, dynamic=self.dynamic, fullgraph=self.fullgraph)
+        return compiled
+
+    def check(self) -> None:
+        """Raise UnknownBackend if torch has no such backend, or if module:function cannot be imported."""
+        import torch
+
+        registered = torch.compiler.list_backends(exclude_tags=())
+        if ":" not in self.backend and self.backend not in registered:
+            raise UnknownBackend(f"backend={self.backend}: give one of {', '.join(registered)}, or module:function")
+        if ":" in self.backend:
+            try:
+                found = pkgutil.resolve_name(self.backend)
+            except Exception as error:  # any import of the user's module may fail
+                raise UnknownBackend(f"backend={self.backend}: it cannot be imported ({one_line(error)}); give "
+                                         f"module:function, or one of {', '.join(registered)}") from None
+            if not callable(found):
+                raise UnknownBackend(f"backend={self.backend} is a {type(found).__name__}; give a function "
+                                         "(graph_module, example_inputs) -> callable")
+        elif self.mode and self.backend != "inductor":
+            raise UnknownBackend(f"mode={self.mode}: modes are inductor's, and the backend is {self.backend}; leave mode out")
+
+
+def parse(text: str) -> Compilation:
+    """The settings of `backend=...,mode=...,dynamic=...,fullgraph=...,scope=...`, each of them optional.
+
+    Args:
+        text: Settings as name=value, separated by commas.
+    Returns:
+        The settings. The names of backends are checked later, by `Compilation.check`, which needs torch.
+    Raises:
+        UnknownBackend: If a name or a value is wrong; names it, and lists the right ones.
+    Example:
+        >>> parse("mode=max-autotune,dynamic=true").dynamic
+        True
+    """
+    choices: dict[str, Any] = {"backend": None, "mode": {mode: mode for mode in get_args(Mode)}, "dynamic": FLAGS,
+                               "fullgraph": FLAGS, "scope": {scope: scope for scope in get_args(Scope)}}
+    settings: dict[str, Any] = {}
+    for part in text.split(","):
+        name, _, value = part.strip().partition("=")
+        if name not in choices or not value:
+            raise UnknownBackend(f"{part.strip()!r}: give {', '.join(f'{choice}=...' for choice in choices)}")
+        if name in settings:
+            raise UnknownBackend(f"{name!r} stands twice in {text!r}: give it once")
+        if choices[name] is not None and value not in choices[name]:
+            raise UnknownBackend(f"{name}={value}: give one of {', '.join(choices[name])}")
+        settings[name] = value if choices[name] is None else choices[name][value]
+    return Compilation(**settings)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No warning of deprecations: while torch compiles, its own modules warn of each other's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield

@@ -1,0 +1,40 @@
+"""The bisection: the same set-ups on each stage of the stack, each judged by the oracle.
+
+Dynamo alone is the compiler `eager`; `aot_eager` adds torch's tracing of gradients, and `aot_eager_decomp_partition` the
+decompositions and the partition that inductor compiles. The compiled loops compile the whole step, as far as torch does.
+"""
+
+from dataclasses import replace
+
+import pytest
+
+from aeclaims.backends import Lacking
+from aeclaims.claim import conformance
+from aeclaims.conformance.paths import SETUPS
+from aeclaims.conformance.stages import STAGES
+from aeclaims.conformance.test_path import judge_gradients, judge_path
+from aeclaims.judge import ClaimFailed, Judge
+from aeclaims.stack import Stack
+
+# A program takes seconds to compile: one set-up for each activation, loss and optimizer.
+NAMES = ("affine layers, MSE, Adam", "every activation, widths 3 to 7", "a wide layer", "BCE of probabilities", "BCE on logits",
+         "SGD with momentum and decay", "gradients that add up", "a short last minibatch", "given rows")
+MARKED = [pytest.param(name, id=name, marks=conformance(f"stage {number}: {name}", where="bisection", is_stage=True,
+                                                        seeds=2, says=f"walks the oracle's path in {len(NAMES)} set-ups"))
+          for number, name in enumerate(STAGES, 1)]
+
+
+@pytest.mark.parametrize("name", MARKED)
+def test_the_stage_walks_the_oracles_path(name: str, stack: Stack, judge: Judge) -> None:
+    staged = replace(stack, backend=STAGES[name](stack.backend.device, stack.compilation), known={})
+    for setup in NAMES:
+        try:
+            judge_gradients(staged, judge, SETUPS[setup])
+            judge_path(staged, judge, SETUPS[setup])
+        except ClaimFailed as failure:
+            failure.args = (f"set-up {setup!r}: {failure.args[0]}",)
+            raise
+        except Exception as error:
+            if "InvalidCxxCompiler" in f"{type(error).__name__} {error}":  # a missing compiler is no fault of the stage
+                raise Lacking(f"there is no C++ compiler: {str(error).strip().splitlines()[0]}") from None
+            raise
