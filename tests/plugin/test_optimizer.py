@@ -206,11 +206,11 @@ def test_steps_too_short_for_float32_are_a_backend_that_trained_nothing(claims):
 WRONG = [
     ("NAdam", "'NAdam': give package.module:name"),
     ("torch.optim:NAdam,lr=fast", "'lr=fast': 'fast' is not a finite number"),
-    ("torch.optim:NAdam,0.1", "'0.1' in 'torch.optim:NAdam,0.1': give arguments as name=value"),
-    ("no.such:thing", "--claims-optimizer: 'no.such' cannot be imported (ModuleNotFoundError: No module named 'no')"),
-    ("mine:absent", "--claims-optimizer: module 'mine' has no 'absent'"),
-    ("mine:NUMBER", "--claims-optimizer: mine:NUMBER is a int; give a class"),
-    ("mine:Raising", "mine:Raising: it could not be made of a network's weights and biases (RuntimeError: no licence)"),
+    ("torch.optim:NAdam,0.1", "'0.1' in 'torch.optim:NAdam,0.1': give each argument once, as name=value"),
+    ("no.such:thing", "--claims-optimizer: no.such:thing: it could not be imported, or made of"),
+    ("mine:absent", "(AttributeError: module 'mine' has no attribute 'absent')"),
+    ("mine:NUMBER", "(TypeError: 'int' object is not callable)"),
+    ("mine:Raising", "or made of a network's weights and biases (RuntimeError: no licence)"),
     ("mine:Plain,speed=2", "unexpected keyword argument 'speed'"),
     ("mine:Idle", "mine:Idle: 12 steps left weight 1, bias 1, weight 2, bias 2 of a small network unchanged"),
     ("mine:FirstOnly", "mine:FirstOnly: 12 steps left bias 1, weight 2, bias 2 of a small network unchanged"),
@@ -225,7 +225,7 @@ def test_what_cannot_be_used_is_a_usage_error_in_one_line(claims, optimizer, mes
 @pytest.mark.parametrize("backend", ["numba", "mine:backend"])
 def test_a_backend_without_torch_takes_none(claims, backend):
     assert_usage_error(claims("torch.optim:NAdam", backend=backend), f"backend {backend!r} takes no optimizer of torch's; "
-                       "give --claims-backend one of torch, torch-eager, torch-cudagraph, torch-loop")
+                       "give --claims-backend one of torch, torch-eager, torch-compile, torch-cudagraph, torch-loop")
 
 
 def assert_usage_error(result, message):
@@ -243,9 +243,7 @@ def test_the_readmes_optimizer_is_judged(claims, pytester):
     assert "torch-loop" not in result.stdout.str()
 
 
-def test_a_step_that_does_not_compile_is_noted_and_no_failure_where_warnings_are_errors(claims, pytester):
+def test_a_step_that_does_not_compile_trains_in_a_compiled_population(claims, pytester):
     pytester.makepyfile(mine=OPTIMIZERS.replace("p -= self", "p -= (p.grad.sum() == p.grad.sum()).item() * self"))
     pytester.makeconftest("from aeclaims.backends.torch import population\npopulation.COMPILING_PAYS_FROM_STEPS = 0\n")
-    result = claims("mine:Plain", "-k", "above", backend="torch")
-    result.assert_outcomes(passed=1, deselected=3)
-    result.stdout.fnmatch_lines(["mine:Plain is trained by torch-eager: *Error: *"])
+    claims("mine:Plain", "-k", "above", backend="torch").assert_outcomes(passed=1, deselected=3)

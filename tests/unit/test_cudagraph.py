@@ -108,7 +108,7 @@ def test_what_a_graph_would_read_stale_shows(backend, monkeypatch, fault):
         from aeclaims.backends.torch import parts as torch_parts
 
         optimizer = torch_parts.optimizer
-        monkeypatch.setattr(torch_parts, "optimizer", lambda *given, is_fused: optimizer(*given))
+        monkeypatch.setattr(torch_parts, "optimizer", lambda *given, **settings: optimizer(*given))
     run = replayed(backend, SMALL)
     eager = train(SMALL, seeds=range(3), backend="torch-eager", dtype="float64")
     np.testing.assert_allclose(run.epoch_loss[0], eager.epoch_loss[0], rtol=1e-9)

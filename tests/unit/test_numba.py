@@ -276,7 +276,7 @@ def test_a_copy_trains_once_and_leaves_without_writing_what_it_was_copied_with(i
     did = []
 
     def trained(start):
-        did.append((experiment, start))
+        did.append((start.experiment, start))
         if is_interrupted:
             raise RuntimeError
 

@@ -34,7 +34,7 @@ class Compilation:
     scope: Scope = "model"
 
     def __str__(self) -> str:
-        shown = {name: value for name, value in vars(self).items() if value not in (None, False)}
+        shown = {name: value for name, value in vars(self).items() if value is not None}
         return ",".join(f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in shown.items())
 
     @property
@@ -102,7 +102,18 @@ def parse(text: str) -> Compilation:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warning of deprecations: while torch compiles, its own modules warn of each other's."""
+    """Without the warnings that torch's own modules cause while it compiles: of deprecations, and of gradients that dynamo reads."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)
         yield
+
+
+def unsupported_reason(error: BaseException) -> str:
+    """Why this torch cannot compile the training, if it cannot trace it or lacks a C++ compiler; "" for any other error."""
+    names = {name for kind in type(error).__mro__ for name in [kind.__name__]}
+    if "InvalidCxxCompiler" in f"{names} {error}":
+        return f"{CANNOT_COMPILE}: there is no C++ compiler ({one_line(error)})"
+    if names & {"TorchRuntimeError", "Unsupported"}:
+        return f"{CANNOT_COMPILE}: dynamo cannot trace it ({one_line(error)})"
+    return ""

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from aeclaims.backends.record import Lacking
 from aeclaims.backends.torch import parts
-from aeclaims.backends.torch.compile import Compilation, quiet
+from aeclaims.backends.torch.compile import Compilation, quiet, unsupported_reason
 from aeclaims.experiment import Adam
 from aeclaims.progress import progress
 from aeclaims.run import Run
@@ -67,7 +68,6 @@ class Loop:
         takes_closure = needs_closure and isinstance(self.experiment.optimizer, Adam)
         self.take_step: Callable[[torch.Tensor], torch.Tensor] = self.step_with_closure if takes_closure else self.plain_step
         self.model: Callable[[torch.Tensor], torch.Tensor] = self.network
-        self.known_sizes: set[int] = set()
         if compilation is not None:
             torch.compiler.reset()  # as in a process of its own: torch stops compiling after eight programs
             if compilation.scope == "model":
@@ -83,7 +83,7 @@ class Loop:
         self.compiled_step = self.take_step
         if self.compilation is not None and self.compilation.scope == "step":
             torch.compiler.reset()
-            self.compiled_step, self.known_sizes = self.compilation(self.take_step), set()
+            self.compiled_step = self.compilation(self.take_step)
 
     def batches(self, epoch: int) -> Iterator[torch.Tensor]:
         """The minibatches of an epoch, (B, D) each, from a DataLoader."""
@@ -95,12 +95,15 @@ class Loop:
 
     def step(self, batch: torch.Tensor) -> float:
         """Take one training step, compiled if that is asked for; returns the loss before it."""
-        if self.compilation is None or len(batch) in self.known_sizes:
-            return self.compiled_step(batch).item()
-        with quiet():
-            loss = self.compiled_step(batch)
-        self.known_sizes.add(len(batch))
-        return loss.item()
+        if self.compilation is None:
+            return self.take_step(batch).item()
+        try:
+            with quiet():  # torch compiles at the first step, at the second, which finds moments, and at each new size
+                return self.compiled_step(batch).item()
+        except Exception as error:
+            if reason := unsupported_reason(error):
+                raise Lacking(reason) from error
+            raise
 
     def plain_step(self, batch: torch.Tensor) -> torch.Tensor:
         """One training step, as the documentation of torch writes it; returns the loss before it."""

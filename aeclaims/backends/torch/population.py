@@ -18,8 +18,9 @@ from torch import nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from aeclaims import processors
+from aeclaims.backends.record import Lacking
 from aeclaims.backends.torch import parts
-from aeclaims.backends.torch.compile import CANNOT_COMPILE, Compilation, quiet
+from aeclaims.backends.torch.compile import Compilation, quiet, unsupported_reason
 from aeclaims.progress import progress
 from aeclaims.run import Double, Run
 from aeclaims.start import Affine, Parameters, Start
@@ -179,7 +180,7 @@ class CompiledPopulation(Population):
         layer = ProductSum if self.is_narrow else nn.Linear
         network = parts.network(model, "meta", parts.torch_dtype(start.dtype), layer)
         self.gradients = vmap(grad_and_value(self.loss_of_replica(network)))
-        self.compilation, self.known_sizes = compilation, set[int]()
+        self.compilation, self.known_sizes, self.is_first = compilation, set[int](), True
         is_step = compilation.scope == "step"
         self.compiled = compilation(self.step_of if is_step else torch.no_grad()(self.gradients))
         self.compiled_step = self.compiled if is_step else self.step_with_compiled_gradients
@@ -212,20 +213,24 @@ class CompiledPopulation(Population):
         return losses.detach()
 
     def first_step(self, batch: torch.Tensor, size: int) -> torch.Tensor:
-        """Compile at the first step of a size. A machine without a C++ compiler trains without one, and a warning says so."""
+        """Compile at the first step of a size; if torch cannot, and nobody asked it to, a warning says so, and eager steps train."""
         # As in a process of its own: torch stops compiling after eight programs, and takes other sizes than before for dynamic.
-        if not self.known_sizes:
+        if self.is_first:
+            self.is_first = False
             torch.compiler.reset()
-        self.known_sizes.add(size)
+        if self.compilation.scope == "model":  # compiled once for each size; optimizers make their state in the first step
+            self.known_sizes.add(size)
         try:
             with quiet():
                 return self.compiled_step(batch)
         except Exception as error:
-            if "InvalidCxxCompiler" not in f"{type(error).__name__} {error}":
+            reason = unsupported_reason(error)
+            if not reason:
                 raise
-            self.compiled_step = self.step_of
-            reason = str(error).strip().partition("\n")[0]
-            warnings.warn(f"{CANNOT_COMPILE}, which takes more time without it: {reason}", RuntimeWarning, stacklevel=2)
+            if self.compilation != DEFAULT:
+                raise Lacking(reason) from error
+            self.compiled_step, self.compiled = self.step_of, self.gradients
+            warnings.warn(f"{reason}; it trains without a compiler, which takes longer", RuntimeWarning, stacklevel=2)
             return self.step_of(batch)
 
     def stack(self, initial: Parameters) -> dict[str, nn.Parameter]:

@@ -1,0 +1,141 @@
+"""States of a training loop and of the oracle: losses, gradients, parameters and moments after some steps."""
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aeclaims.backends import oracle
+from aeclaims.experiment import Adam, Experiment
+from aeclaims.judge import Judge
+from aeclaims.run import Double
+from aeclaims.stack import ROUNDINGS, SINGLE, Stack, relative
+from aeclaims.start import checked
+
+if TYPE_CHECKING:
+    from aeclaims.backends.torch.compile import Compilation
+
+AFTER = (1, 10, 200)
+WHY = "rounding errors as along the oracle's path in float32"
+# By the number of steps and the quantity: an array of all seeds, (S, ...).
+States = dict[tuple[int, str], Double]
+
+
+@lru_cache(maxsize=64)
+def oracle_states(experiment: Experiment, seeds: tuple[int, ...], dtype: str, counts: tuple[int, ...]) -> tuple[Double, States]:
+    """The oracle's losses of all steps, (steps, S), and its states after some of them."""
+    losses, states = [], {}
+    for count, step in enumerate(islice(oracle.steps(checked(experiment, seeds, dtype)), max(counts)), 1):
+        losses.append(step.loss)
+        if count in counts:
+            kinds = {"gradient": step.gradients, "parameter": [array for layer in step.after for array in layer]}
+            if isinstance(experiment.optimizer, Adam):
+                kinds |= {"first moment": step.m, "second moment": step.v}
+            elif experiment.optimizer.momentum:
+                kinds |= {"velocity": step.m}
+            for kind, arrays in kinds.items():
+                states |= {(count, f"{kind} of the {name}"): array for name, array in zip(names(len(arrays)), arrays, strict=True)}
+    return np.array(losses, np.float64), states
+
+
+def loop_states(stack: Stack, experiment: Experiment, counts: tuple[int, ...],
+                compilation: "Compilation | None") -> tuple[Double, States]:
+    """The same of the loop that people write, on torch as the stack trains with it."""
+    from aeclaims.backends.torch import parts
+    from aeclaims.backends.torch.loop import Loop
+
+    start = stack.start(experiment)
+    losses: list[list[float]] = []
+    by_seed: list[States] = []
+    with parts.default_dtype(parts.torch_dtype(start.dtype)):
+        loop = Loop(start, device=stack.backend.device, compilation=compilation)
+        for seed in range(len(start.seeds)):
+            loop.begin(seed)
+            batches = islice((batch for epoch in range(experiment.epochs) for batch in loop.batches(epoch)), max(counts))
+            own, states = [], dict[tuple[int, str], Double]()
+            for count, batch in enumerate(batches, 1):
+                own.append(loop.step(batch))
+                if count in counts:
+                    states |= {(count, name): value for name, value in _state(loop)}
+            losses.append(own)
+            by_seed.append(states)
+    return np.array(losses).T, {key: np.stack([states[key] for states in by_seed]) for key in by_seed[0]}
+
+
+def _state(loop: Any) -> Iterable[tuple[str, Double]]:
+    """The present state of a loop, in the oracle's words."""
+    words = {"exp_avg": "first moment", "exp_avg_sq": "second moment", "momentum_buffer": "velocity"}
+    parameters = list(loop.network.parameters())
+    for name, parameter in zip(names(len(parameters)), parameters, strict=True):
+        kept = {word: loop.optimizer.state[parameter].get(key) for key, word in words.items()}
+        for kind, tensor in {"gradient": parameter.grad, "parameter": parameter, **kept}.items():
+            if tensor is not None:
+                yield f"{kind} of the {name}", tensor.detach().cpu().double().numpy().copy()
+
+
+def python_state(value: Any, inside: tuple[int, ...] = ()) -> Any:
+    """All of an optimizer's state that lies in Python, not in tensors, in a form that can be compared."""
+    import torch
+
+    if isinstance(value, bool | int | float | str | None):
+        return value
+    if torch.is_tensor(value) or id(value) in inside:
+        return type(value).__name__
+    inside = (*inside, id(value))
+    if isinstance(value, Mapping):
+        return [(id(key) if torch.is_tensor(key) else str(key), python_state(one, inside)) for key, one in value.items()]
+    if isinstance(value, list | tuple | set):
+        return [python_state(one, inside) for one in value]
+    return [type(value).__name__, python_state(getattr(value, "__dict__", None), inside)]
+
+
+def counts_in_python(stack: Stack, experiment: Experiment) -> bool:
+    """Whether the stock optimizer changes Python state from step to step; torch.compile sets no guard on it (torch 2.13)."""
+    from aeclaims.backends.torch import parts
+    from aeclaims.backends.torch.loop import Loop
+
+    start = stack.start(experiment, stack.seeds[:1])
+    with parts.default_dtype(parts.torch_dtype(start.dtype)):
+        loop = Loop(start, device=stack.backend.device)
+        loop.begin(0)
+        seen = []
+        for batch in islice((batch for epoch in range(experiment.epochs) for batch in loop.batches(epoch)), 3):
+            loop.step(batch)
+            seen.append(python_state(vars(loop.optimizer)))
+    return seen[1] != seen[2]  # the first step makes the state
+
+
+def names(count: int) -> list[str]:
+    """The names of weights and biases, in their order."""
+    return [f"{kind} of layer {layer}" for layer in range(1, count // 2 + 1) for kind in ("weight", "bias")]
+
+
+def judge_loop(stack: Stack, judge: Judge, experiment: Experiment, compilation: "Compilation | None" = None,
+               after: tuple[int, ...] = AFTER) -> None:
+    """Judge the losses of all steps, and gradients, parameters and moments after some of them."""
+    steps = experiment.epochs * experiment.steps_per_epoch
+    counts = tuple(sorted({min(count, steps) for count in after}))
+    exact_losses, exact = oracle_states(experiment, stack.seeds, "float64", counts)
+    rounded_losses, rounded = oracle_states(experiment, stack.seeds, "float32", counts)
+    seen_losses, seen = loop_states(stack, experiment, counts, compilation)
+    clear = np.repeat(stack.clear_of_kinks(experiment), experiment.steps_per_epoch, axis=0)[: max(counts)]
+    grown = np.maximum.accumulate(np.where(clear, relative(rounded_losses, exact_losses), 0).max(axis=1)) / SINGLE
+    before = np.vstack([np.ones((1, len(stack.seeds)), bool), clear[:-1]])
+    allowed = np.where(before, stack.times * (grown[:, None] + ROUNDINGS) * stack.eps, np.inf)
+    judge.every(relative(seen_losses, exact_losses), at_most=allowed, seeds=stack.seeds, because=WHY,
+                what="relative deviation of the losses of steps from the oracle")
+    for (count, name), values in exact.items():
+        is_clear = clear[count - 1]
+        if is_clear.any():
+            growth = float(np.where(is_clear, _off(rounded[count, name], values), 0).max()) / SINGLE
+            bound = np.where(is_clear, stack.times * (growth + ROUNDINGS) * stack.eps, np.inf)
+            judge.every(_off(seen[count, name], values), at_most=bound, seeds=stack.seeds, because=WHY,
+                        what=f"{name} after {count} steps, deviation relative to the largest")
+
+
+def _off(seen: Double, exact: Double) -> Double:
+    """How far each seed's is off, relative to the largest of all seeds: (S,)."""
+    scale = max(float(np.abs(exact).max()), float(np.finfo(np.float32).tiny))
+    return np.abs(seen.astype(np.float64) - exact).reshape(len(exact), -1).max(axis=1) / scale

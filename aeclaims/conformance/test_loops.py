@@ -1,0 +1,51 @@
+"""torch as people run it: a plain nn.Sequential in a plain loop, and the same under stock torch.compile, by model and by step.
+
+These checks are the same on every torch backend: what a population does not use (nn.Linear under a compiler, DataLoader, `.item()`,
+hooks, the Python state of an optimizer) is looked at here. Gradients are read off the parameters, since Adam hides their scale.
+"""
+
+import dataclasses
+
+import pytest
+
+from aeclaims.backends import Lacking
+from aeclaims.claim import conformance
+from aeclaims.conformance.direct import under_test
+from aeclaims.conformance.loops import counts_in_python, judge_loop
+from aeclaims.conformance.paths import SETUPS
+from aeclaims.experiment import IDENTITY, RELU, SIGMOID, TANH, Adam, Experiment, Model, Uniform, leaky_relu
+from aeclaims.judge import Judge
+from aeclaims.stack import Stack
+
+# Every activation, log-loss, decay and a short last minibatch, so that one program shows most that a compiler can do wrong.
+ALL_AT_ONCE = Experiment(
+    rows=Uniform(features=3), model=Model((3, 4, 7, 4, 6, 3), (RELU, TANH, leaky_relu(0.3), IDENTITY, SIGMOID)), loss="bce",
+    optimizer=Adam(lr=3e-3, weight_decay=0.01), epochs=100, n_rows=12, batch_size=8)
+LONG = dataclasses.replace(SETUPS["tanh"], epochs=700)
+NAMES = ("every activation, widths 3 to 7", "a wide layer", "BCE of probabilities", "BCE on logits",
+         "SGD with momentum and decay", "Adam with decay", "gradients that add up", "a short last minibatch",
+         "minibatches of one row")
+EXPERIMENTS = {"all at once": ALL_AT_ONCE, **{name: SETUPS[name] for name in NAMES}, "700 steps": LONG}
+QUICK = {"loop": ("700 steps",), "compiled model": (), "compiled step": ("all at once",)}
+WORDS = {"loop": "a plain loop", "compiled model": "a loop whose network torch.compile compiles",
+         "compiled step": "a loop whose step torch.compile compiles"}
+CASES = [pytest.param(kind, experiment, id=f"{kind}-{name}",
+                      marks=conformance(f"{kind}: {name}", seeds=1 if name == "700 steps" else 2, where="loops",
+                                        says=f"{words} has the oracle's losses, gradients, parameters and moments",
+                                        is_quick=name in QUICK[kind]))
+         for kind, words in WORDS.items() for name, experiment in EXPERIMENTS.items()]
+
+
+@pytest.mark.parametrize(("kind", "experiment"), CASES)
+def test_a_loop_walks_the_oracles_path(kind: str, experiment: Experiment, stack: Stack, judge: Judge) -> None:
+    under_test(stack)
+    compilation = None
+    if kind != "loop":
+        from aeclaims.backends.torch.compile import Compilation
+
+        scope = "step" if kind == "compiled step" else "model"
+        compilation = dataclasses.replace(stack.compilation or Compilation(), scope=scope)
+        if scope == "step" and counts_in_python(stack, experiment):
+            raise Lacking("the optimizer's step changes Python state, on which torch.compile sets no guard")
+    after = (1, 10, 200, 700) if experiment == LONG else (1, 10, 200)
+    judge_loop(stack, judge, experiment, compilation, after)

@@ -1,0 +1,172 @@
+"""Settings of torch.compile are read and checked, and what is compiled trains as what is not."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from aeclaims import IDENTITY, SGD, SIGMOID, TANH, Adam, Experiment, Given, Model, Start, Uniform, affine, leaky_relu, train
+from aeclaims.backends import Lacking, UnknownBackend, get
+from aeclaims.backends.torch.compile import Compilation, parse
+from aeclaims.conformance.paths import LONG
+
+SMALL = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), epochs=3, n_rows=300)
+EXPERIMENTS = {
+    "affine": SMALL,
+    "activations, log-loss": dataclasses.replace(SMALL, rows=Uniform(features=5), loss="bce",
+                                                 model=Model((5, 7, 3, 5), (leaky_relu(0.1), TANH, SIGMOID))),
+    "a wide layer": dataclasses.replace(SMALL, rows=Uniform(features=3), model=affine(3, 40, 3),
+                                        optimizer=SGD(lr=0.1, momentum=0.9)),
+    "a bottleneck, logits": dataclasses.replace(SMALL, rows=Uniform(features=4), model=Model((4, 1, 4), (TANH, IDENTITY)),
+                                                loss="bce_logits"),
+    "given rows": dataclasses.replace(SMALL, rows=Given(np.random.default_rng(0).random((300, 2)))),
+    "given rows, a wide layer": dataclasses.replace(SMALL, rows=Given(np.random.default_rng(0).random((300, 2))),
+                                                    model=affine(2, 40, 2)),
+    "gradients that add up": dataclasses.replace(SMALL, clear_gradients=False),
+}
+CALLS = []
+
+
+def counting(graph, inputs):
+    """A compiler that compiles nothing, and counts the calls of its graphs."""
+    def run(*tensors):
+        CALLS.append(len(tensors))
+        return graph(*tensors)
+
+    return run
+
+
+COUNTING = f"backend={__name__}:counting"
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("backend=aot_eager", Compilation(backend="aot_eager")),
+    ("backend=inductor,mode=max-autotune,dynamic=true,scope=step", Compilation(mode="max-autotune", dynamic=True, scope="step")),
+    ("dynamic=false, fullgraph=true", Compilation(dynamic=False, fullgraph=True)),
+    ("backend=my.package:compiler", Compilation(backend="my.package:compiler")),
+])  # fmt: skip
+def test_settings_are_read_and_written_as_they_are_given(text, expected):
+    assert parse(text) == expected
+    assert parse(str(expected)) == expected
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("speed=9", "'speed=9': give backend=..., mode=..., dynamic=..., fullgraph=..., scope=..."),
+    ("inductor", "'inductor': give backend=..."),
+    ("backend=", "'backend=': give backend=..."),
+    ("mode=fast", "mode=fast: give one of default, reduce-overhead, max-autotune, max-autotune-no-cudagraphs"),
+    ("dynamic=yes", "dynamic=yes: give one of true, false"),
+    ("scope=loss", "scope=loss: give one of model, step"),
+    ("scope=step,scope=step", "'scope' stands twice"),
+])  # fmt: skip
+def test_settings_that_cannot_be_read_list_the_right_ones(text, message):
+    with pytest.raises(UnknownBackend) as raised:
+        parse(text)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("backend=inductr", "backend=inductr: give one of"),
+    ("backend=no_such_module:f", "it cannot be imported (ModuleNotFoundError"),
+    ("backend=math:pi", "backend=math:pi is a float; give a function"),
+    ("backend=aot_eager,mode=max-autotune", "modes are inductor's, and the backend is aot_eager"),
+])  # fmt: skip
+def test_a_compiler_that_is_not_there_is_refused(text, message):
+    with pytest.raises(UnknownBackend) as raised:
+        get("torch", compilation=parse(text))
+    assert message in str(raised.value)
+    if "inductr" in text:
+        assert {"inductor", "aot_eager"} <= set(str(raised.value).replace(",", " ").split())
+
+
+def test_a_backend_that_compiles_nothing_takes_no_settings():
+    with pytest.raises(UnknownBackend, match="does not call torch.compile; give --claims-backend one of torch, torch-compile"):
+        get("torch-eager", compilation=Compilation())
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """Trains on `torch`, compiled however short a training is."""
+    from aeclaims.backends.torch import population
+
+    monkeypatch.setattr(population, "COMPILING_PAYS_FROM_STEPS", 0)
+    return lambda experiment, **given: train(experiment, seeds=range(3), backend="torch", dtype="float64", **given)
+
+
+def assert_same(run, expected):
+    np.testing.assert_allclose(run.epoch_loss, expected.epoch_loss, rtol=1e-12)
+    for layer, other in zip(run.parameters, expected.parameters, strict=True):
+        np.testing.assert_allclose(layer.weight, other.weight, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(layer.bias, other.bias, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)
+def test_a_compiled_population_trains_as_one_that_is_not(compiled, experiment):
+    assert_same(compiled(experiment), train(experiment, seeds=range(3), backend="torch-eager", dtype="float64"))
+
+
+@pytest.mark.parametrize("experiment", LONG.values(), ids=LONG)
+def test_long_trainings_are_compiled_without_being_asked(experiment):
+    from aeclaims.backends.torch.population import compiling_pays
+
+    assert compiling_pays(Start(experiment, (0, 1)), "cpu")
+    assert not compiling_pays(Start(SMALL, (0, 1)), "cpu")
+
+
+# Of three epochs of three steps, the last of 44 rows. A population compiles loss and gradient as one graph. A loop's network
+# is one, whose short minibatch is its second size; each seed trains on its own.
+@pytest.mark.parametrize(("backend", "settings", "calls"), [
+    ("torch", COUNTING, 6), ("torch", f"{COUNTING},dynamic=true", 9), ("torch-compile", COUNTING, 3 * 9),
+])  # fmt: skip
+def test_every_step_calls_what_the_compiler_returned(backend, settings, calls):
+    del CALLS[:]
+    run = train(SMALL, seeds=range(3), backend=get(backend, compilation=parse(settings)), dtype="float64")
+    assert len(CALLS) == calls
+    assert_same(run, train(SMALL, seeds=range(3), backend="torch-loop", dtype="float64"))
+
+
+@pytest.mark.parametrize("backend", ["torch", "torch-compile"])
+@pytest.mark.parametrize("settings", ["backend=aot_eager,scope=step", "scope=step", "mode=max-autotune-no-cudagraphs",
+                                      "backend=aot_eager,dynamic=true"])
+def test_each_setting_trains_as_the_plain_loop(backend, settings):
+    # torch 2.13 does not trace the gradient of BCELoss under vmap with dynamic sizes.
+    experiment = dataclasses.replace(EXPERIMENTS["affine" if "dynamic" in settings else "activations, log-loss"], epochs=2)
+    run = train(experiment, seeds=range(2), backend=get(backend, compilation=parse(settings)), dtype="float64")
+    assert_same(run, train(experiment, seeds=range(2), backend="torch-loop", dtype="float64"))
+
+
+def test_more_seeds_than_torch_keeps_programs_stay_compiled():
+    """torch runs a function without the compiler once it has compiled it eight times."""
+    del CALLS[:]
+    once = dataclasses.replace(SMALL, epochs=1, n_rows=128)
+    for scope in ("model", "step"):
+        train(once, seeds=range(10), backend=get("torch-compile", compilation=parse(f"{COUNTING},scope={scope}")))
+        assert len(CALLS) >= 10
+        del CALLS[:]
+
+
+def test_without_a_compiler_torch_says_so_and_trains_all_the_same(compiled, monkeypatch, tmp_path):
+    import torch._inductor.config as inductor_config
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # nothing that was compiled before may be found
+    with inductor_config.patch({"cpp.cxx": ("no-such-compiler",)}), pytest.warns(RuntimeWarning, match="could not compile"):
+        run = compiled(SMALL)
+    assert_same(run, train(SMALL, seeds=range(3), backend="torch-eager", dtype="float64"))
+
+
+@pytest.mark.parametrize("backend", ["torch", "torch-compile"])
+def test_what_dynamo_cannot_trace_is_lacking(backend):
+    """An optimizer's step breaks the graph, which fullgraph forbids."""
+    chosen = get(backend, compilation=parse("backend=eager,scope=step,fullgraph=true"))
+    with pytest.raises(Lacking, match="torch could not compile the training: dynamo cannot trace it"):
+        train(SMALL, seeds=range(2), backend=chosen)
+
+
+def test_a_compiler_that_fails_fails_the_training(compiled):
+    compiled_by = get("torch", compilation=parse(f"backend={__name__}:failing"))
+    with pytest.raises(Exception, match="division by zero"):
+        train(SMALL, seeds=range(2), backend=compiled_by)
+
+
+def failing(graph, inputs):
+    return 1 / 0
