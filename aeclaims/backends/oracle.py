@@ -72,34 +72,35 @@ def update(optimizer: Adam | SGD, t: int, theta: Array, g: Array, m: Array, v: A
 
 
 class Step(NamedTuple):
-    """One training step of all seeds: the minibatch (S, B, D), its loss (S,), and the parameters around the step."""
+    """One training step: the minibatch (S, B, D), its loss (S,), the parameters around the step; lists with an array per theta."""
 
     batch: Array
     loss: Array
     before: Parameters
     after: Parameters
+    gradients: list[Array]  # without weight decay
+    m: list[Array]
+    v: list[Array]
 
 
 def steps(start: Start) -> Iterator[Step]:
     """Train from `start`, in its dtype, for as many steps as are asked for: one epoch after the other, without end."""
     experiment, rows, parameters = start.experiment, start.rows(), start.parameters()
-    theta = [array for layer in parameters for array in layer]  # weight, bias, weight, bias, ...
+    t, theta = 0, [array for layer in parameters for array in layer]  # weight, bias, weight, bias, ...
     gradients = m = v = [np.zeros_like(array) for array in theta]
-    t = 0
     for epoch in count():
         order = start.order(epoch)  # (N,), or (S, N) if all seeds share the rows (1, N, D)
         for begin in range(0, experiment.n_rows, experiment.batch_size):
             chosen = order[..., begin : begin + experiment.batch_size]
             batch = rows.take(chosen, axis=1) if order.ndim == 1 else rows[0].take(chosen, axis=0)
-            before, earlier, t = parameters, gradients, t + 1
+            t += 1
             with np.errstate(all="ignore"):  # a replica that diverges shows it in its losses
-                loss, gradients = differentiate(experiment, before, batch)
-                if not experiment.clear_gradients:
-                    gradients = [old + new for old, new in zip(earlier, gradients, strict=True)]
+                loss, new = differentiate(experiment, parameters, batch)
+                gradients = new if experiment.clear_gradients else [a + b for a, b in zip(gradients, new, strict=True)]
                 updated = [update(experiment.optimizer, t, *each) for each in zip(theta, gradients, m, v, strict=True)]
             theta, m, v = (list(arrays) for arrays in zip(*updated, strict=True))
-            parameters = tuple(map(Affine, theta[::2], theta[1::2]))
-            yield Step(batch, loss, before, parameters)
+            before, parameters = parameters, tuple(map(Affine, theta[::2], theta[1::2]))
+            yield Step(batch, loss, before, parameters, gradients, m, v)
 
 
 def epoch_mean(epoch: list[Step]) -> Double:

@@ -148,7 +148,8 @@ def test_a_backend_of_another_package_is_found_by_its_name(conformance, pytester
     assert result.ret == pytest.ExitCode.OK
     assert "backend abacus, device cpu" in result.stdout.str()
     unknown = conformance(SOURCE, backend="abakus")
-    assert "give one of torch, torch-eager, torch-cudagraph, torch-loop, numba, oracle, abacus, or" in unknown.stderr.str()
+    listed = "torch, torch-eager, torch-compile, torch-cudagraph, torch-loop, numba, oracle, abacus"
+    assert f"give one of {listed}, or" in unknown.stderr.str()
 
 
 def test_the_oracle_is_judged_by_all_but_its_own_path(conformance, pytester):

@@ -155,6 +155,24 @@ def test_steps_follow_each_other_through_the_epochs_and_leave_what_they_yielded(
                                   start.rows()[:, start.order(1)])
 
 
+def test_a_step_shows_the_gradients_and_moments_it_was_taken_with():
+    for setup in ("gradients that add up", "SGD with momentum and decay", "Adam with decay"):
+        experiment = SETUPS[setup]
+        before = [[np.zeros_like(values) for layer in Start(experiment, SEEDS, DOUBLE).parameters() for values in layer]] * 3
+        for t, step in enumerate(islice(oracle.steps(Start(experiment, SEEDS, DOUBLE)), 3), 1):
+            gradients = oracle.differentiate(experiment, step.before, step.batch)[1]
+            if not experiment.clear_gradients:
+                gradients = [earlier + new for earlier, new in zip(before[0], gradients, strict=True)]
+            flat = [values for layer in step.before for values in layer]
+            after = [oracle.update(experiment.optimizer, t, *each) for each in zip(flat, gradients, *before[1:], strict=True)]
+            expected = [gradients, *zip(*after, strict=True)]
+            shown = [step.gradients, [values for layer in step.after for values in layer], step.m, step.v]
+            for ours, theirs in zip(shown, expected, strict=True):
+                for a, b in zip(ours, theirs, strict=True):
+                    np.testing.assert_array_equal(a, b)
+            before = [step.gradients, step.m, step.v]
+
+
 def test_an_epochs_loss_is_the_plain_mean_of_its_minibatches_losses_in_float64():
     experiment = dataclasses.replace(SETUPS["a short last minibatch"], epochs=2)
     start = Start(experiment, SEEDS, SINGLE)

@@ -79,7 +79,7 @@ def test_a_stack_with_an_optimizer_of_its_own_walks_a_path_of_its_own():
     experiment = of(6, "ReLU")
     with_oracle = Stack(get("numba"), "float64", SEEDS)
     own = Stack(Backend("mine", get("numba").train, optimizer="mine:Own"), "float64", SEEDS)
-    run = get("numba").train(experiment, own.start(experiment))
+    run = get("numba").train(own.start(experiment))
     np.testing.assert_array_equal(own.truth(experiment).epoch_loss, run.epoch_loss)
     np.testing.assert_array_equal(own.clear_of_kinks(experiment), with_oracle.clear_of_kinks(experiment))
     np.testing.assert_allclose(own._own_margins(experiment), OraclePath(with_oracle.start(experiment)).margins(6), rtol=1e-9)
