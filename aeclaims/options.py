@@ -100,7 +100,7 @@ class Option(NamedTuple):
 
 OPTIONS = (
     Option("backend", "torch", _backend,
-           "what trains: torch, torch-eager, torch-compile, torch-cudagraph, torch-loop, numba, or package.module:name"),
+           "what trains: torch, torch-eager, torch-compile, torch-cudagraph, torch-loop, numba, oracle, or package.module:name"),
     Option("device", "cpu", str, "where torch trains: cpu, cuda, cuda:1, ..."),
     Option("optimizer", None, _optimizer,
            "package.module:name[,lr=...]: an optimizer of your own in Adam's place, on the torch backends"),

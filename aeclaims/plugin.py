@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if config.getoption(f"claims_{mode}") and config.getoption("claims_backend") is not None:
             raise pytest.UsageError(f"--claims-{mode} chooses the backends itself: leave --claims-backend out")
         if config.getoption(f"claims_{mode}") and config.getoption("claims_optimizer") is not None:
-            raise pytest.UsageError(f"--claims-{mode} walks the reference's path, which is Adam's: leave --claims-optimizer out")
+            raise pytest.UsageError(f"--claims-{mode} walks the oracle's path, which is Adam's: leave --claims-optimizer out")
     if config.getoption("claims_selftest"):
         from aeclaims.selftest.mode import SelfTest
 

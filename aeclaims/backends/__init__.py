@@ -47,6 +47,14 @@ def _numba(device: str, optimizer: "CustomOptimizer | None" = None, compilation:
     return Backend("numba", population.train)
 
 
+def _oracle(device: str, optimizer: "CustomOptimizer | None" = None, compilation: "Compilation | None" = None) -> Backend:
+    if device != "cpu":
+        raise UnknownBackend(f"device {device!r}: oracle runs on the CPU only; give 'cpu', or a torch backend")
+    from aeclaims.backends import oracle
+
+    return Backend("oracle", oracle.train)
+
+
 def _torch(
     name: str, device: str, optimizer: "CustomOptimizer | None" = None, compilation: "Compilation | None" = None,
 ) -> Backend:
@@ -142,7 +150,9 @@ def _torch_devices() -> list[str]:
     return found
 
 
-BACKENDS: dict[str, Callable[..., Backend]] = {**{name: partial(_torch, name) for name in TORCH}, "numba": _numba}
+BACKENDS: dict[str, Callable[..., Backend]] = {
+    **{name: partial(_torch, name) for name in TORCH}, "numba": _numba, "oracle": _oracle,
+}  # fmt: skip
 
 
 def offered() -> dict[str, EntryPoint]:
@@ -232,7 +242,7 @@ def train(
 ) -> Run:
     """Train `experiment` once for each of `seeds`, all together.
 
-    backend: torch, torch-eager, torch-loop, reference, package.module:name, or a Backend.    dtype: float32 or float64, or
+    backend: torch, torch-eager, torch-loop, numba, oracle, package.module:name, or a Backend.    dtype: float32 or float64, or
     bfloat16 or float16, which products are then rounded to.
     Returns a Run.    Raises InvalidExperiment (seeds, dtype), UnknownBackend, Lacking, and InvalidRun where the backend hands
     back something else than a run of this start.

@@ -1,1 +1,1 @@
-"""Checks of a training stack itself, against the reference and against float64: `pytest -m conformance`."""
+"""Checks of a training stack itself, against the oracle and against float64: `pytest -m conformance`."""

@@ -1,4 +1,4 @@
-"""The backend walks the reference's path: gradients, losses and parameters, from the very same start."""
+"""The backend walks the oracle's path: gradients, losses and parameters, from the very same start."""
 
 import dataclasses
 from collections.abc import Container, Sequence
@@ -15,7 +15,7 @@ from aeclaims.run import Double
 from aeclaims.stack import Stack, deviations, relative
 
 AFTER = (1, 10, 200)
-WHY_PATH = ("rounding errors move a path by as many eps as they move the reference's in float32, here at most "
+WHY_PATH = ("rounding errors move a path by as many eps as they move the oracle's in float32, here at most "
             "16 times as far, and 4 roundings more")
 WHY_GRADIENT = "after one step of SGD at rate 1 a parameter has moved by its gradient; rounding errors as along a path"
 
@@ -25,7 +25,7 @@ def setups(
 ) -> pytest.MarkDecorator:
     """Each set-up as a check of its own."""
     def needs_adam(experiment: Experiment) -> str:
-        return "the reference's path is Adam's" if kind != "gradient" and isinstance(experiment.optimizer, Adam) else ""
+        return "the oracle's path is Adam's" if kind != "gradient" and isinstance(experiment.optimizer, Adam) else ""
 
     checks = [pytest.param(experiment, id=name, marks=conformance(f"{kind}: {name}", says=says, where="paths.py", seeds=seeds,
                                                                   is_quick=name in quick, needs_adam=needs_adam(experiment),
@@ -34,32 +34,33 @@ def setups(
     return pytest.mark.parametrize("experiment", checks)
 
 
-@setups("gradient", "gradients are those of the reference", SETUPS, quick=SETUPS)
-def test_gradients_are_the_references(experiment: Experiment, stack: Stack, judge: Judge) -> None:
+@setups("gradient", "gradients are those of the oracle", SETUPS, quick=SETUPS)
+def test_gradients_are_the_oracles(experiment: Experiment, stack: Stack, judge: Judge) -> None:
     judge_gradients(stack, judge, experiment)
 
 
-@setups("path", "losses and parameters after 1, 10 and 200 steps are those of the reference", SETUPS, quick=QUICK)
-def test_the_first_200_steps_are_the_references(experiment: Experiment, stack: Stack, judge: Judge) -> None:
+@setups("path", "losses and parameters after 1, 10 and 200 steps are those of the oracle", SETUPS, quick=QUICK)
+def test_the_first_200_steps_are_the_oracles(experiment: Experiment, stack: Stack, judge: Judge) -> None:
     judge_path(stack, judge, experiment)
 
 
-@setups("crowd", "each of 64 seeds walks the reference's path", {"64 seeds": CROWD}, seeds=64, quick=["64 seeds"])
-def test_64_seeds_walk_the_references_path(experiment: Experiment, stack: Stack, judge: Judge) -> None:
+@setups("crowd", "each of 64 seeds walks the oracle's path", {"64 seeds": CROWD}, seeds=64, quick=["64 seeds"])
+def test_64_seeds_walk_the_oracles_path(experiment: Experiment, stack: Stack, judge: Judge) -> None:
     judge_path(stack, judge, experiment)
 
 
-@setups("long path", "2,230 steps of minibatches are those of the reference", LONG, seeds=2)
-def test_a_long_path_is_the_references(experiment: Experiment, stack: Stack, judge: Judge) -> None:
+@setups("long path", "2,230 steps of minibatches are those of the oracle", LONG, seeds=2)
+def test_a_long_path_is_the_oracles(experiment: Experiment, stack: Stack, judge: Judge) -> None:
     judge_path(stack, judge, experiment)
 
 
 def judge_gradients(stack: Stack, judge: Judge, experiment: Experiment) -> None:
     """The gradient of each layer at the start, on all rows: what one step of SGD at rate 1 takes away."""
+    require_another(stack)
     once = dataclasses.replace(experiment, epochs=1, batch_size=experiment.n_rows, optimizer=SGD(lr=1.0))
     seen, exact = stack.train(once), stack.truth(once)
     within(judge, relative(seen.epoch_loss, exact.epoch_loss), stack.allowed_losses(once), because=WHY_PATH,
-           seeds=stack.seeds, what="loss of step 1, relative deviation from the reference")
+           seeds=stack.seeds, what="loss of step 1, relative deviation from the oracle")
     for (name, off), allowed in reversed(list(zip(deviations(seen, exact), stack.allowed_parameters(once), strict=True))):
         within(judge, off, allowed, because=WHY_GRADIENT, seeds=stack.seeds,
                what=f"gradient of the {name} in step 1, relative to the largest parameter")
@@ -67,6 +68,7 @@ def judge_gradients(stack: Stack, judge: Judge, experiment: Experiment) -> None:
 
 def judge_path(stack: Stack, judge: Judge, experiment: Experiment) -> None:
     """Epoch losses all along, and parameters after some epochs; a failure says which step was the first to leave the path."""
+    require_another(stack)
     epochs = sorted({min(after, experiment.epochs) for after in (*AFTER, experiment.epochs)})
     for count in epochs:
         part = dataclasses.replace(experiment, epochs=count)
@@ -74,6 +76,12 @@ def judge_path(stack: Stack, judge: Judge, experiment: Experiment) -> None:
             judge_part(stack, judge, part)
         except ClaimFailed as failure:
             raise located(stack, experiment, failure, count) from None
+
+
+def require_another(stack: Stack) -> None:
+    """Raise Lacking if the oracle is under test: beside itself it could not fail."""
+    if stack.is_oracle:
+        raise Lacking("the oracle is not compared with itself")
 
 
 def within(judge: Judge, off: Double, allowed: Double, *, because: str, seeds: Sequence[int], what: str) -> None:
@@ -91,7 +99,7 @@ def judge_part(stack: Stack, judge: Judge, experiment: Experiment) -> None:
     judge.measure(loss_of_allowed=max(float((off / stack.allowed_losses(experiment)).max()),
                                       judge.measured.get("loss_of_allowed", 0.0)))
     within(judge, off, stack.allowed_losses(experiment), because=WHY_PATH, seeds=stack.seeds,
-           what="relative deviation of epoch losses from the reference")
+           what="relative deviation of epoch losses from the oracle")
     if stack.is_reduced:  # a rounded gradient next to 0 may have the other sign, which Adam takes for a full step
         return
     clear = stack.clear_of_kinks(experiment)[-1]
@@ -116,12 +124,12 @@ def located(stack: Stack, experiment: Experiment, failure: ClaimFailed, epochs: 
             failing, failure = middle, earlier
     try:
         judge_gradients(stack, Judge(), experiment)
-        cause = "gradients at the start are the reference's, so that it is the optimizer (its step, moments or count of " \
+        cause = "gradients at the start are the oracle's, so that it is the optimizer (its step, moments or count of " \
                 "steps), or what is done otherwise from the second step on, such as compiled code"
     except ClaimFailed as earlier:
-        cause = f"gradients at the start are not the reference's: {earlier.what}"
+        cause = f"gradients at the start are not the oracle's: {earlier.what}"
     except Lacking:
         cause = "gradients could not be looked at without SGD"
     unit = "step" if experiment.steps_per_epoch == 1 else f"epoch ({experiment.steps_per_epoch} steps)"
-    failure.args = (f"{unit} {failing} is the first to leave the reference's path: {failure.args[0]}\n  cause:  {cause}",)
+    failure.args = (f"{unit} {failing} is the first to leave the oracle's path: {failure.args[0]}\n  cause:  {cause}",)
     return failure

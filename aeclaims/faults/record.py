@@ -16,7 +16,7 @@ from aeclaims.faults.probes import Probe
 
 Inject = Callable[[], AbstractContextManager[None]]
 # What is kept of earlier trainings, and computed by parts that a fault may change.
-KEPT = (start._rows, start._parameters, floors.epoch_entropy, setups.class_floor, stack._reference, stack._reference_margins)
+KEPT = (start._rows, start._parameters, floors.epoch_entropy, setups.class_floor, stack._path)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Rows = list[dict[str, Any]]
 # The family of faults that no short training shows, by construction.
 LATE = "late"
-# What makes a training large, and how large those are that conformance compares with the reference's.
+# What makes a training large, and how large those are that conformance compares with the oracle's.
 SIZES: dict[str, Callable[[Experiment], int]] = {
     "{:,} steps": lambda experiment: experiment.epochs * experiment.steps_per_epoch,
     "layers of {:,}": lambda experiment: max(experiment.model.widths),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from aeclaims import Backend, Given
+from aeclaims.backends import get
 from aeclaims.conformance import test_path, test_population
 from aeclaims.conformance.paths import CROWD, SETUPS
 from aeclaims.judge import ClaimFailed, Judge
@@ -57,10 +58,10 @@ FAULTS = [
      "gradient of the weight of layer 1 in step 1"),
     ("gradients", [("(error**2).mean(axis=(1, 2))", "(error**2).sum(axis=2).mean(axis=1)")], "loss of step 1"),
     ("path", [(BIAS, f"            bias -= rate * slope.sum(axis=1) * (epoch < 30 or {LAST[3:]})\n")],
-     "step 31 is the first to leave the reference's path: bias of layer 1 after 31 epochs"),
-    ("path", [("rate = rows", "rate = 1.0001 * rows")], "step 1 is the first to leave the reference's path"),
+     "step 31 is the first to leave the oracle's path: bias of layer 1 after 31 epochs"),
+    ("path", [("rate = rows", "rate = 1.0001 * rows")], "step 1 is the first to leave the oracle's path"),
     ("path", [("losses.append((error**2)", "losses.append((1 + 1e-6 * (epoch == 77)) * (error**2)")],
-     "step 78 is the first to leave the reference's path: relative deviation of epoch losses"),
+     "step 78 is the first to leave the oracle's path: relative deviation of epoch losses"),
     ("minibatches", [("range(0, len(order), ", "range(0, len(order) - experiment.batch_size + 1, ")],
      "epoch .3 steps. 1 is the first"),
     ("minibatches", [("start.order(epoch)", "start.order(0)")], "epoch .3 steps. 2 is the first"),
@@ -99,7 +100,7 @@ def test_a_fault_of_one_replica_names_its_seed():
 
 
 def test_a_fault_of_the_optimizers_moments_is_told_from_one_of_gradients(monkeypatch):
-    from aeclaims.backends import get, torch_parts
+    from aeclaims.backends.torch import parts as torch_parts
 
     stock = torch_parts.optimizer
 
@@ -113,10 +114,27 @@ def test_a_fault_of_the_optimizers_moments_is_told_from_one_of_gradients(monkeyp
     with pytest.raises(ClaimFailed, match="step 3 is the first to leave") as failed:
         test_path.judge_path(Stack(get("torch-eager"), "float32", tuple(range(8))), Judge(),
                              SETUPS["affine layers, MSE, Adam"])
-    assert "cause:  gradients at the start are the reference's, so that it is the optimizer" in str(failed.value)
+    assert "cause:  gradients at the start are the oracle's, so that it is the optimizer" in str(failed.value)
     with pytest.raises(ClaimFailed) as failed:
         test_path.judge_path(stack(LAST_BIAS), Judge(), SGD)
-    assert "cause:  gradients at the start are not the reference's: gradient of the bias of layer 2" in str(failed.value)
+    assert "cause:  gradients at the start are not the oracle's: gradient of the bias of layer 2" in str(failed.value)
+
+
+def test_a_fault_of_the_numba_kernel_is_found(monkeypatch):
+    from aeclaims.backends.numba import population as numba_population
+
+    stock, numba = numba_population._optimizer, Stack(get("numba"), "float32", tuple(range(8)))
+
+    def faster(experiment):
+        kind, settings = stock(experiment)
+        settings[0] *= 1.001
+        return kind, settings
+
+    test_path.judge_path(numba, Judge(), SGD)
+    monkeypatch.setattr(numba_population, "_optimizer", faster)
+    numba.known.clear()
+    with pytest.raises(ClaimFailed, match="step 1 is the first to leave the oracle's path"):
+        test_path.judge_path(numba, Judge(), SGD)
 
 
 def test_what_is_not_deterministic_is_compared_up_to_rounding():

@@ -49,7 +49,7 @@ def test_a_backend_that_is_wrong_in_one_place_is_named_with_that_place(conforman
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines([
         "claim gradient: affine layers, MSE, Adam failed on backend my_backend:BACKEND",
-        "  says:   gradients are those of the reference (paths.py; conformance)",
+        "  says:   gradients are those of the oracle (paths.py; conformance)",
         "  gradient of the bias of layer 2 in step 1, relative to the largest parameter",
     ])  # fmt: skip
     assert "Traceback" not in result.stdout.str()
@@ -148,7 +148,28 @@ def test_a_backend_of_another_package_is_found_by_its_name(conformance, pytester
     assert result.ret == pytest.ExitCode.OK
     assert "backend abacus, device cpu" in result.stdout.str()
     unknown = conformance(SOURCE, backend="abakus")
-    assert "give one of torch, torch-eager, torch-cudagraph, torch-loop, reference, abacus, or" in unknown.stderr.str()
+    listed = "torch, torch-eager, torch-compile, torch-cudagraph, torch-loop, numba, oracle, abacus"
+    assert f"give one of {listed}, or" in unknown.stderr.str()
+
+
+def test_the_oracle_is_judged_by_all_but_its_own_path(conformance, pytester):
+    result = conformance(SOURCE, "-k", "SGD", backend="oracle")
+    assert result.ret == pytest.ExitCode.OK
+    found = verdicts(pytester)
+    assert found["alone: SGD"]["verdict"] == found["independence: SGD"]["verdict"] == "held"
+    for id in ("gradient: SGD", "path: SGD"):
+        assert found[id]["verdict"] == "not exercised"
+        assert found[id]["because"] == "the oracle is not compared with itself"
+
+
+def test_numba_passes_and_is_judged_by_the_oracle(conformance, pytester):
+    result = conformance(SOURCE, "-k", "not torch", backend="numba")
+    assert result.ret == pytest.ExitCode.OK
+    found = verdicts(pytester)
+    judged = [id for id in found if id.partition(":")[0] in ("gradient", "path", "crowd", "long path")]
+    assert len(judged) >= 50
+    assert {found[id]["verdict"] for id in judged} == {"held"}
+    assert any(found[id]["measured"].get("loss_of_allowed", 0) > 0 for id in judged)  # two implementations, not one
 
 
 def test_jax_passes_all_of_it(conformance, pytester):

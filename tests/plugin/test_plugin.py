@@ -202,7 +202,8 @@ def test_a_backend_that_raises_fails_its_claims_and_the_json_is_written(claims, 
 
 
 WRONG = [
-    (("--claims-backend", "tensorflow"), "torch, torch-eager, torch-cudagraph, torch-loop, reference, or package.module:name"),
+    (("--claims-backend", "tensorflow"),
+     "torch, torch-eager, torch-compile, torch-cudagraph, torch-loop, numba, oracle, or package.module:name"),
     (("--claims-backend", "no.such:thing"), "No module named 'no'"),
     (("--claims-backend", "mine:absent"), "no attribute 'absent'"),
     (("--claims-device", "cuda:9", "--claims-backend", "torch"), "device 'cuda:9': torch cannot use it"),

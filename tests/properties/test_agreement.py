@@ -83,6 +83,14 @@ def test_the_reference_equals_torch_in_float64_over_50_steps(experiment, seed):
                 train(experiment, seeds=seeds, backend="torch-eager", dtype="float64"), 1e-9)
 
 
+@settings(deadline=None)
+@given(experiments(), st.integers(0, 2**31))
+def test_the_oracle_equals_numba_in_float64_over_50_steps(experiment, seed):
+    seeds = (seed, seed + 1)
+    assert_same(train(experiment, seeds=seeds, backend="oracle", dtype="float64"),
+                train(experiment, seeds=seeds, backend="numba", dtype="float64"), 1e-9)
+
+
 @settings(deadline=None, max_examples=10)
 @given(experiments(steps=10), st.integers(0, 2**31))
 def test_the_loop_equals_the_population_in_float64(experiment, seed):

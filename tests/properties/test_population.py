@@ -11,12 +11,13 @@ from tests.properties.test_agreement import assert_same, experiments
 SEEDS = st.lists(st.integers(0, 2**32), min_size=2, max_size=6, unique=True)
 
 
+@pytest.mark.parametrize("backend", ["numba", "oracle"])
 @settings(deadline=None)
-@given(experiments(steps=20), SEEDS)
-def test_on_the_reference_a_seed_alone_is_itself_in_a_crowd_bit_for_bit(experiment, seeds):
-    crowd = train(experiment, seeds=seeds, backend="numba")
+@given(experiment=experiments(steps=20), seeds=SEEDS)
+def test_a_seed_alone_is_itself_in_a_crowd_bit_for_bit(backend, experiment, seeds):
+    crowd = train(experiment, seeds=seeds, backend=backend)
     for seed in seeds[:2]:
-        alone, part = train(experiment, seeds=[seed], backend="numba"), crowd.only((seed,))
+        alone, part = train(experiment, seeds=[seed], backend=backend), crowd.only((seed,))
         np.testing.assert_array_equal(alone.epoch_loss, part.epoch_loss)
         for a, b in zip(alone.parameters, part.parameters, strict=True):
             np.testing.assert_array_equal(a.weight, b.weight)

@@ -94,7 +94,7 @@ BAD_CALLS = [
     (lambda: train(experiment(), seeds=[0], backend="numba", dtype="int8"), "dtype = 'int8'", "float32, bfloat16, float16"),
     (lambda: train(experiment(), seeds=[0], backend="numba", dtype="float99"), "dtype = 'float99'", "float32, bfloat16"),
     (lambda: train(experiment(), seeds=[0], backend="tensorflow"), "'tensorflow'",
-     "torch, torch-eager, torch-cudagraph, torch-loop, reference"),
+     "torch, torch-eager, torch-compile, torch-cudagraph, torch-loop, numba, oracle"),
     (lambda: train(experiment(), seeds=[0], backend="no.such:thing"), "'no.such:thing'", "can be imported"),
     (lambda: train(experiment(), seeds=[0], backend="math:pi"), "'math:pi'", "train(start)"),
     (lambda: train(experiment(), seeds=[0], backend="numba", device="cuda"), "'cuda'", "a torch backend"),

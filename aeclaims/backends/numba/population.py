@@ -1,4 +1,4 @@
-"""The reference backend: the oracle, independent of torch, and the fastest here for populations of tiny networks.
+"""The numba backend: independent of torch, and the fastest here for populations of tiny networks.
 
 Seeds are trained by one compiled loop (kernel/) that holds no Python lock, so that threads run side by side: each takes one
 seed, or as many at once as a vector has lanes. The loop is entered for a few epochs at a time: between two entries

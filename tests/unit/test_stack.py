@@ -1,0 +1,100 @@
+"""What conformance compares with: the oracle's path, walked once, and how near it comes to kinks."""
+
+import dataclasses
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from aeclaims import RELU, TANH, Backend, Model, Start, layers
+from aeclaims.backends import Lacking, get, oracle
+from aeclaims.conformance import test_path
+from aeclaims.conformance.paths import SETUPS
+from aeclaims.judge import Judge
+from aeclaims.stack import OraclePath, Stack, least_margins
+from aeclaims.start import Affine
+
+SEEDS = (4, 1)
+DOUBLE = np.dtype("float64")
+
+
+def of(epochs, setup):
+    return dataclasses.replace(SETUPS[setup], epochs=epochs)
+
+
+@pytest.mark.parametrize("setup", ["tanh", "a short last minibatch", "given rows"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_path_is_the_oracles_run_however_far_it_was_walked_before(setup, dtype):
+    path = OraclePath(Start(of(1, setup), SEEDS, np.dtype(dtype)))
+    for epochs in (10, 3, 20, 20, 1):
+        start = Start(of(epochs, setup), SEEDS, np.dtype(dtype))
+        walked, run = path.run(epochs), oracle.train(start)
+        assert walked.start == start
+        np.testing.assert_array_equal(walked.epoch_loss, run.epoch_loss)
+        for a, b in zip(walked.parameters, run.parameters, strict=True):
+            np.testing.assert_array_equal(a.weight, b.weight)
+            np.testing.assert_array_equal(a.bias, b.bias)
+
+
+def test_the_truth_and_the_growth_of_rounding_errors_are_the_oracles():
+    stack = Stack(get("numba"), "float32", SEEDS)
+    for found, dtype in ((stack.truth(of(9, "tanh")), "float64"), (stack._walked(of(9, "tanh"), SEEDS, "float32"), "float32")):
+        exact = oracle.train(Start(of(9, "tanh"), SEEDS, np.dtype(dtype)))
+        np.testing.assert_array_equal(found.epoch_loss, exact.epoch_loss)
+        np.testing.assert_array_equal(found.parameters[1].weight, exact.parameters[1].weight)
+
+
+def test_a_margin_is_the_input_of_a_unit_beside_what_is_added_up():
+    # Inputs 0.6 and 0.2: of unit 1, 0.6 - 0.4 - 0.5 and 1.5 in sizes; of unit 2, 0.2 + 0 and 0.2.
+    first = Affine(np.array([[[1.0, -2.0], [0.0, 1.0]]]), np.array([[-0.5, 0.0]]))
+    parameters = (first, Affine(np.ones((1, 2, 2)), np.array([[-0.18, 0.0]])))
+    rows = np.array([[[0.6, 0.2]]])
+    np.testing.assert_allclose(least_margins(layers(2, 2, 2, hidden=RELU), parameters, rows), [0.3 / 1.5])
+    np.testing.assert_array_equal(least_margins(layers(2, 2, 2, hidden=TANH), parameters, rows), [np.inf])
+    # Of output 1: 0 + 0.2 - 0.18, and 0.38 in sizes.
+    np.testing.assert_allclose(least_margins(Model((2, 2, 2), (RELU, RELU)), parameters, rows), [0.02 / 0.38])
+
+
+def test_margins_along_the_path_are_those_of_its_parameters_at_each_step():
+    experiment = of(30, "every activation, widths 3 to 7")
+    start = Start(experiment, SEEDS, DOUBLE)
+    margins = OraclePath(start).margins(30)
+    assert margins.shape == (30, 2)
+    np.testing.assert_array_equal(margins[0], least_margins(experiment.model, start.parameters(), start.rows()))
+    for epochs in (1, 12, 29):
+        run = oracle.train(Start(dataclasses.replace(experiment, epochs=epochs), SEEDS, DOUBLE))
+        np.testing.assert_array_equal(margins[epochs], least_margins(experiment.model, run.parameters, start.rows()))
+
+
+def test_margins_of_an_epoch_are_the_least_of_its_minibatches():
+    experiment = dataclasses.replace(of(4, "ReLU"), n_rows=11, batch_size=4)
+    start, model = Start(experiment, SEEDS, DOUBLE), experiment.model
+    steps = oracle.steps(start)
+    for margins in OraclePath(start).margins(4):
+        own = [least_margins(model, step.before, step.batch) for step in islice(steps, 3)]
+        np.testing.assert_array_equal(margins, np.min(own, axis=0))
+
+
+def test_a_stack_with_an_optimizer_of_its_own_walks_a_path_of_its_own():
+    experiment = of(6, "ReLU")
+    with_oracle = Stack(get("numba"), "float64", SEEDS)
+    own = Stack(Backend("mine", get("numba").train, optimizer="mine:Own"), "float64", SEEDS)
+    run = get("numba").train(own.start(experiment))
+    np.testing.assert_array_equal(own.truth(experiment).epoch_loss, run.epoch_loss)
+    np.testing.assert_array_equal(own.clear_of_kinks(experiment), with_oracle.clear_of_kinks(experiment))
+    np.testing.assert_allclose(own._own_margins(experiment), OraclePath(with_oracle.start(experiment)).margins(6), rtol=1e-9)
+    # It has no float32, and then how rounding errors grow is not known.
+    lacking = Stack(Backend("mine", get("numba").train, optimizer="mine:Own", lacks={"float32": "why"}), "float64", SEEDS)
+    with pytest.raises(Lacking, match="how far rounding errors grow is not known: mine has no float32"):
+        lacking.allowed_losses(experiment)
+
+
+@pytest.mark.parametrize("judged", [test_path.judge_gradients, test_path.judge_path])
+def test_the_oracle_is_not_compared_with_itself(judged):
+    judge = Judge()
+    with pytest.raises(Lacking, match="the oracle is not compared with itself"):
+        judged(Stack(get("oracle"), "float32", SEEDS), judge, SETUPS["SGD"])
+    judged(Stack(get("numba"), "float32", SEEDS), judge, SETUPS["SGD"])
+    assert judge.judged
+    # Nor is a backend excused that has only its name.
+    assert not Stack(Backend("oracle", get("numba").train), "float32", SEEDS).is_oracle
