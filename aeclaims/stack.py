@@ -1,10 +1,10 @@
 """The stack under test, as conformance checks see it: trained from any start, beside the oracle in two precisions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -85,6 +85,10 @@ class Stack:
         """The oracle's run in float64, with which a stack is to agree."""
         return self._walked(experiment, tuple(self.seeds if seeds is None else seeds), "float64")
 
+    def _count_type(self, dtype: str) -> Callable[[int], Any]:
+        """The type in which the oracle counts steps: float32 if the backend takes Adam's bias corrections in that."""
+        return np.float32 if self.backend.counts_on_device and dtype == "float32" else int
+
     def _follows_the_oracle(self, experiment: Experiment) -> bool:
         return not self.backend.optimizer or not isinstance(experiment.optimizer, Adam)
 
@@ -94,7 +98,7 @@ class Stack:
         The oracle does not know an optimizer of the user's own. If there is one, this is the stack's own run.
         """
         if self._follows_the_oracle(experiment):
-            return _oracle_run(experiment, seeds, dtype)
+            return _path(replace(experiment, epochs=1), seeds, dtype, self._count_type(dtype)).run(experiment.epochs)
         if dtype not in self.backend.dtypes:
             raise backends.Lacking(f"how far rounding errors grow is not known: {self.backend.name} has no {dtype}")
         return self._trained(checked(experiment, seeds, dtype))
@@ -132,7 +136,7 @@ class Stack:
         if not _has_kinks(experiment.model):
             return np.ones((experiment.epochs, len(self.seeds)), bool)
         if self._follows_the_oracle(experiment):
-            margins = _path(replace(experiment, epochs=1), self.seeds, "float64").margins(experiment.epochs)
+            margins = _path(replace(experiment, epochs=1), self.seeds, "float64", int).margins(experiment.epochs)
         else:
             margins = self._own_margins(experiment)
         return np.logical_and.accumulate(margins > self.margin, axis=0)
@@ -153,8 +157,8 @@ class Stack:
 class OraclePath:
     """The oracle's path from one start: it is walked once, as far as somebody asks."""
 
-    def __init__(self, start: Start) -> None:
-        self.start, self._steps = start, oracle.steps(start)
+    def __init__(self, start: Start, count_type: Callable[[int], Any]) -> None:
+        self.start, self._steps = start, oracle.steps(start, count_type)
         self._losses: list[Double] = []
         self._parameters: list[Parameters] = []
         self._margins: list[Double] = []
@@ -180,12 +184,8 @@ class OraclePath:
 
 
 @lru_cache(maxsize=256)
-def _path(experiment: Experiment, seeds: tuple[int, ...], dtype: str) -> OraclePath:
-    return OraclePath(checked(experiment, seeds, dtype))
-
-
-def _oracle_run(experiment: Experiment, seeds: tuple[int, ...], dtype: str) -> Run:
-    return _path(replace(experiment, epochs=1), seeds, dtype).run(experiment.epochs)
+def _path(experiment: Experiment, seeds: tuple[int, ...], dtype: str, count_type: Callable[[int], Any]) -> OraclePath:
+    return OraclePath(checked(experiment, seeds, dtype), count_type)
 
 
 def _has_kinks(model: Model) -> bool:

@@ -77,8 +77,9 @@ def _torch(
     lacks = {"float64": "Apple's GPUs have no double precision"} if torch.device(device).type == "mps" else {}
     reduced = tuple(format for format in REDUCED if _can_round_products(device, format))
     stock = _torch_trainer(name, device, compilation)
+    counts = name == "torch-cudagraph" or (compilation is not None and compilation.scope == "step")
     if optimizer is None:
-        return Backend(name, stock, device, lacks, is_torch=True, reduced=reduced)
+        return Backend(name, stock, device, lacks, is_torch=True, reduced=reduced, counts_on_device=counts)
     trainer, note = _with_optimizer(name, stock, device, optimizer, compilation)
     return Backend(name, trainer, device, lacks, is_torch=True, reduced=reduced, optimizer=str(optimizer), note=note)
 

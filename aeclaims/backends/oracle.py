@@ -6,7 +6,7 @@ Notation: an activation turns z into y, dy is the gradient of the loss by y, x i
 
 from collections.abc import Callable, Iterator
 from itertools import count, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -57,8 +57,8 @@ def differentiate(experiment: Experiment, parameters: Parameters, x: Array) -> t
     return loss(x, outputs[-1]).mean(axis=(1, 2)), gradients
 
 
-def update(optimizer: Adam | SGD, t: int, theta: Array, g: Array, m: Array, v: Array) -> tuple[Array, Array, Array]:
-    """Step t, from 1, of theta with gradient g: theta and its moments m and v after the step."""
+def update(optimizer: Adam | SGD, t: Any, theta: Array, g: Array, m: Array, v: Array) -> tuple[Array, Array, Array]:
+    """Step t, from 1, of theta with gradient g: theta and its moments m and v. A float32 t rounds bias corrections."""
     lr = float(optimizer.lr)
     g = g + float(optimizer.weight_decay) * theta
     if isinstance(optimizer, SGD):  # as torch.optim.SGD documents it: lr multiplies the velocity m
@@ -72,7 +72,7 @@ def update(optimizer: Adam | SGD, t: int, theta: Array, g: Array, m: Array, v: A
 
 
 class Step(NamedTuple):
-    """One training step: the minibatch (S, B, D), its loss (S,), the parameters around the step; then lists in the order of theta."""
+    """One training step: the minibatch (S, B, D), its loss (S,), the parameters around it; then lists in the order of theta."""
 
     batch: Array
     loss: Array
@@ -83,8 +83,8 @@ class Step(NamedTuple):
     v: list[Array]
 
 
-def steps(start: Start) -> Iterator[Step]:
-    """Train from `start`, in its dtype, for as many steps as are asked for: one epoch after the other, without end."""
+def steps(start: Start, count_type: Callable[[int], Any] = int) -> Iterator[Step]:
+    """Train from `start`, in its dtype, for as many steps as are asked for, epoch after epoch; they are counted in count_type."""
     experiment, rows, parameters = start.experiment, start.rows(), start.parameters()
     t, theta = 0, [array for layer in parameters for array in layer]  # weight, bias, weight, bias, ...
     gradients = m = v = [np.zeros_like(array) for array in theta]
@@ -97,7 +97,7 @@ def steps(start: Start) -> Iterator[Step]:
             with np.errstate(all="ignore"):  # a replica that diverges shows it in its losses
                 loss, new = differentiate(experiment, parameters, batch)
                 gradients = new if experiment.clear_gradients else [a + b for a, b in zip(gradients, new, strict=True)]
-                updated = [update(experiment.optimizer, t, *each) for each in zip(theta, gradients, m, v, strict=True)]
+                updated = [update(experiment.optimizer, count_type(t), *one) for one in zip(theta, gradients, m, v, strict=True)]
             theta, m, v = (list(arrays) for arrays in zip(*updated, strict=True))
             before, parameters = parameters, tuple(map(Affine, theta[::2], theta[1::2]))
             yield Step(batch, loss, before, parameters, gradients, m, v)

@@ -60,6 +60,8 @@ class Backend:
     is_torch: whether torch trains on that device: then torch itself is checked there, too.
     reduced: which of bfloat16 and float16 it rounds products to, where a start's `products` names it.
     optimizer: the user's own, which trains in Adam's place; empty where there is none.
+    counts_on_device: whether Adam counts its steps in a tensor of float32, as in torch's compiled and captured steps. Its bias
+    corrections then round to that: 1 - 0.999^2 is off by 1.5e-5 at most, and the first steps by half of that.
     note: how it trains, where that is not as its name says; a line of the report.
     Raises InvalidBackend, which names the field.
     """
@@ -74,12 +76,13 @@ class Backend:
     reduced: tuple[str, ...] = ()
     optimizer: str = ""
     note: str = ""
+    counts_on_device: bool = False
 
     def __post_init__(self) -> None:
         _require(isinstance(self.name, str) and bool(self.name), "Backend.name", self.name, "give a name")
         _require(callable(self.train), "Backend.train", self.train, "give a function train(start) -> Run")
         _require(isinstance(self.device, str) and bool(self.device), "Backend.device", self.device, "give a name, such as 'cpu'")
-        for flag in ("is_deterministic", "is_torch"):
+        for flag in ("is_deterministic", "is_torch", "counts_on_device"):
             _require(isinstance(getattr(self, flag), bool), f"Backend.{flag}", getattr(self, flag), "give True or False")
         _require(isinstance(self.reduced, tuple) and set(self.reduced) <= set(REDUCED), "Backend.reduced", self.reduced,
                  f"give a tuple of some of {', '.join(REDUCED)}")

@@ -1,6 +1,6 @@
 """States of a training loop and of the oracle: losses, gradients, parameters and moments after some steps."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -24,10 +24,12 @@ States = dict[tuple[int, str], Double]
 
 
 @lru_cache(maxsize=64)
-def oracle_states(experiment: Experiment, seeds: tuple[int, ...], dtype: str, counts: tuple[int, ...]) -> tuple[Double, States]:
+def oracle_states(
+    experiment: Experiment, seeds: tuple[int, ...], dtype: str, counts: tuple[int, ...], count_type: Callable[[int], Any] = int,
+) -> tuple[Double, States]:
     """The oracle's losses of all steps, (steps, S), and its states after some of them."""
-    losses, states = [], {}
-    for count, step in enumerate(islice(oracle.steps(checked(experiment, seeds, dtype)), max(counts)), 1):
+    losses, states = list[Double](), States()
+    for count, step in enumerate(islice(oracle.steps(checked(experiment, seeds, dtype), count_type), max(counts)), 1):
         losses.append(step.loss)
         if count in counts:
             kinds = {"gradient": step.gradients, "parameter": [array for layer in step.after for array in layer]}
@@ -36,7 +38,8 @@ def oracle_states(experiment: Experiment, seeds: tuple[int, ...], dtype: str, co
             elif experiment.optimizer.momentum:
                 kinds |= {"velocity": step.m}
             for kind, arrays in kinds.items():
-                states |= {(count, f"{kind} of the {name}"): array for name, array in zip(names(len(arrays)), arrays, strict=True)}
+                states |= {(count, f"{kind} of the {name}"): array
+                           for name, array in zip(names(len(arrays)), arrays, strict=True)}
     return np.array(losses, np.float64), states
 
 
@@ -49,12 +52,12 @@ def loop_states(stack: Stack, experiment: Experiment, counts: tuple[int, ...],
     start = stack.start(experiment)
     losses: list[list[float]] = []
     by_seed: list[States] = []
-    with parts.default_dtype(parts.torch_dtype(start.dtype)):
+    with parts.conditions(start, stack.backend.device):
         loop = Loop(start, device=stack.backend.device, compilation=compilation)
         for seed in range(len(start.seeds)):
             loop.begin(seed)
             batches = islice((batch for epoch in range(experiment.epochs) for batch in loop.batches(epoch)), max(counts))
-            own, states = [], dict[tuple[int, str], Double]()
+            own, states = list[float](), States()
             for count, batch in enumerate(batches, 1):
                 own.append(loop.step(batch))
                 if count in counts:
@@ -97,14 +100,14 @@ def counts_in_python(stack: Stack, experiment: Experiment) -> bool:
     from aeclaims.backends.torch.loop import Loop
 
     start = stack.start(experiment, stack.seeds[:1])
-    with parts.default_dtype(parts.torch_dtype(start.dtype)):
+    with parts.conditions(start, stack.backend.device):
         loop = Loop(start, device=stack.backend.device)
         loop.begin(0)
         seen = []
         for batch in islice((batch for epoch in range(experiment.epochs) for batch in loop.batches(epoch)), 3):
             loop.step(batch)
             seen.append(python_state(vars(loop.optimizer)))
-    return seen[1] != seen[2]  # the first step makes the state
+    return bool(seen[1] != seen[2])  # the first step makes the state
 
 
 def names(count: int) -> list[str]:
@@ -118,7 +121,8 @@ def judge_loop(stack: Stack, judge: Judge, experiment: Experiment, compilation: 
     steps = experiment.epochs * experiment.steps_per_epoch
     counts = tuple(sorted({min(count, steps) for count in after}))
     exact_losses, exact = oracle_states(experiment, stack.seeds, "float64", counts)
-    rounded_losses, rounded = oracle_states(experiment, stack.seeds, "float32", counts)
+    counts_on_device = compilation is not None and compilation.scope == "step"
+    rounded_losses, rounded = oracle_states(experiment, stack.seeds, "float32", counts, np.float32 if counts_on_device else int)
     seen_losses, seen = loop_states(stack, experiment, counts, compilation)
     clear = np.repeat(stack.clear_of_kinks(experiment), experiment.steps_per_epoch, axis=0)[: max(counts)]
     grown = np.maximum.accumulate(np.where(clear, relative(rounded_losses, exact_losses), 0).max(axis=1)) / SINGLE
@@ -138,4 +142,4 @@ def judge_loop(stack: Stack, judge: Judge, experiment: Experiment, compilation: 
 def _off(seen: Double, exact: Double) -> Double:
     """How far each seed's is off, relative to the largest of all seeds: (S,)."""
     scale = max(float(np.abs(exact).max()), float(np.finfo(np.float32).tiny))
-    return np.abs(seen.astype(np.float64) - exact).reshape(len(exact), -1).max(axis=1) / scale
+    return np.asarray(np.abs(seen.astype(np.float64) - exact).reshape(len(exact), -1).max(axis=1) / scale)

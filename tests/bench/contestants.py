@@ -79,15 +79,16 @@ def reference_population(experiment: Experiment, start: Start) -> Contestant:
 
 
 def torch_population(backend: str, experiment: Experiment, start: Start) -> Contestant:
+    from aeclaims.backends.torch import parts
     from aeclaims.backends.torch.compile import Compilation
-    from aeclaims.backends.torch.population import CompiledPopulation, Population, conditions
+    from aeclaims.backends.torch.population import CompiledPopulation, Population
 
-    with conditions(start, DEVICE):
+    with parts.conditions(start, DEVICE):
         population = (CompiledPopulation(start, device=DEVICE, compilation=Compilation())
                       if backend == "torch" and DEVICE == "cpu" else Population(start, device=DEVICE))
 
     def train(epochs: int) -> None:
-        with conditions(start, DEVICE):
+        with parts.conditions(start, DEVICE):
             for epoch in range(epochs):
                 population.train_epoch(start.order(epoch))  # the losses come to the host: a device has finished by then
 
@@ -95,16 +96,17 @@ def torch_population(backend: str, experiment: Experiment, start: Start) -> Cont
 
 
 def captured_epochs(experiment: Experiment, start: Start) -> Contestant:
+    from aeclaims.backends.torch import parts
     from aeclaims.backends.torch.cudagraph import Epochs, settings
-    from aeclaims.backends.torch.population import Population, conditions
+    from aeclaims.backends.torch.population import Population
 
-    with conditions(start, DEVICE):
+    with parts.conditions(start, DEVICE):
         epochs = Epochs(Population(start, device=DEVICE, **settings(experiment)))
         epochs.begin(start.order(0))
         epochs.begin(start.order(1)).cpu()
 
     def train(count: int) -> None:
-        with conditions(start, DEVICE):
+        with parts.conditions(start, DEVICE):
             for epoch in range(count):
                 epochs.begin(start.order(epoch)).cpu()
 

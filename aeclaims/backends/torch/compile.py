@@ -102,7 +102,7 @@ def parse(text: str) -> Compilation:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the warnings that torch's own modules cause while it compiles: of deprecations, and of gradients that dynamo reads."""
+    """Without the warnings that torch's own modules cause while it compiles: deprecations, and gradients that dynamo reads."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)

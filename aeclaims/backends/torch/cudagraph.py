@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from aeclaims.backends.torch import parts
-from aeclaims.backends.torch.population import Population, conditions
+from aeclaims.backends.torch.population import Population
 from aeclaims.experiment import Adam, Experiment
 from aeclaims.progress import progress
 from aeclaims.run import Run
@@ -33,7 +33,7 @@ def train(start: Start, *, device: str, own: parts.Factory | None = None) -> Run
     """
     experiment = start.experiment
     epoch_loss = np.full((experiment.epochs, len(start.seeds)), np.nan)
-    with conditions(start, device), progress("torch-cudagraph", experiment.epochs, losses=epoch_loss) as advance:
+    with parts.conditions(start, device), progress("torch-cudagraph", experiment.epochs, losses=epoch_loss) as advance:
         population = Population(start, device=device, own=own, **settings(experiment))
         epochs, order = Epochs(population), start.order(0)
         for epoch in range(experiment.epochs):

@@ -35,7 +35,7 @@ def train(
     """
     epoch_loss = np.full((start.experiment.epochs, len(start.seeds)), np.nan)
     label, trained = "torch-loop" if compilation is None else "torch-compile", []
-    with parts.default_dtype(parts.torch_dtype(start.dtype)), progress(label, epoch_loss.size, losses=epoch_loss) as advance:
+    with parts.conditions(start, device), progress(label, epoch_loss.size, losses=epoch_loss) as advance:
         loop = Loop(start, device=device, compilation=compilation, own=own, needs_closure=needs_closure)
         for seed in range(len(start.seeds)):
             loop.begin(seed)

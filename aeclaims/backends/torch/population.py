@@ -6,8 +6,7 @@ last in memory, and the parameters of a replica are one row of one tensor: stock
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
@@ -17,7 +16,6 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from aeclaims import processors
 from aeclaims.backends.record import Lacking
 from aeclaims.backends.torch import parts
 from aeclaims.backends.torch.compile import Compilation, quiet, unsupported_reason
@@ -27,8 +25,6 @@ from aeclaims.start import Affine, Parameters, Start
 
 # A compilation takes 2 to 5 s, an eager step 1 to 3 ms more than a compiled one.
 COMPILING_PAYS_FROM_STEPS: Final = 2_000
-# Wider layers are faster as products of matrices, by BLAS.
-WIDEST_WITHOUT_BLAS: Final = 32
 # Minibatches that are copied from the rows at once: a copy of 16 costs as many calls as a copy of one.
 COPIED_AT_ONCE: Final = 16
 # All minibatches that are compiled have one size.
@@ -46,7 +42,7 @@ def train(start: Start, *, device: str, compilation: Compilation | None = None, 
     Returns:
         The run.
     """
-    with conditions(start, device):
+    with parts.conditions(start, device):
         population = (Population(start, device=device, own=own) if compilation is None
                       else CompiledPopulation(start, device=device, compilation=compilation, own=own))
         return population.train("torch-eager" if compilation is None else "torch")
@@ -62,15 +58,6 @@ def compiling_pays(start: Start, device: str) -> bool:
     experiment = start.experiment
     steps = experiment.n_rows // experiment.batch_size * experiment.epochs
     return torch.device(device).type == "cpu" and not start.products and steps >= COMPILING_PAYS_FROM_STEPS
-
-
-@contextmanager
-def conditions(start: Start, device: str) -> Iterator[None]:
-    """torch's settings while a population trains: its default dtype, its threads, and denormals that count as zero."""
-    # A step of narrow networks takes 10 to 100 us: two threads wait for each other as long as they work.
-    threads = 1 if max(start.experiment.model.widths) <= WIDEST_WITHOUT_BLAS else processors.count()
-    with parts.default_dtype(parts.torch_dtype(start.dtype)), parts.threads(threads), parts.flushed_denormals(device):
-        yield
 
 
 class Population:
@@ -173,7 +160,7 @@ class CompiledPopulation(Population):
 
     def __init__(self, start: Start, *, device: str, compilation: Compilation, own: parts.Factory | None = None) -> None:
         model = start.experiment.model
-        self.is_narrow = max(model.widths) <= WIDEST_WITHOUT_BLAS and not start.products
+        self.is_narrow = max(model.widths) <= parts.WIDEST_WITHOUT_BLAS and not start.products
         self.shapes = [shape for inputs, outputs in zip(model.widths, model.widths[1:], strict=False)
                        for shape in ((outputs, inputs), (outputs,))]
         super().__init__(start, device=device, own=own)
@@ -213,7 +200,7 @@ class CompiledPopulation(Population):
         return losses.detach()
 
     def first_step(self, batch: torch.Tensor, size: int) -> torch.Tensor:
-        """Compile at the first step of a size; if torch cannot, and nobody asked it to, a warning says so, and eager steps train."""
+        """Compile at the first step of a size; if torch cannot, a warning says so and eager steps train, unless one asked."""
         # As in a process of its own: torch stops compiling after eight programs, and takes other sizes than before for dynamic.
         if self.is_first:
             self.is_first = False
