@@ -72,7 +72,7 @@ def update(optimizer: Adam | SGD, t: int, theta: Array, g: Array, m: Array, v: A
 
 
 class Step(NamedTuple):
-    """One training step: the minibatch (S, B, D), its loss (S,), the parameters around the step; then lists in the order of theta."""
+    """One training step: minibatch (S, B, D), loss (S,), the parameters before and after it; then lists in the order of theta."""
 
     batch: Array
     loss: Array
