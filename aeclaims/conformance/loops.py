@@ -30,7 +30,7 @@ def oracle_states(
     """The oracle's losses of all steps, (steps, S), and its states after some of them."""
     losses, states = list[Double](), States()
     for count, step in enumerate(islice(oracle.steps(checked(experiment, seeds, dtype), count_type), max(counts)), 1):
-        losses.append(step.loss)
+        losses.append(step.loss.astype(np.float64))
         if count in counts:
             kinds = {"gradient": step.gradients, "parameter": [array for layer in step.after for array in layer]}
             if isinstance(experiment.optimizer, Adam):
@@ -38,7 +38,7 @@ def oracle_states(
             elif experiment.optimizer.momentum:
                 kinds |= {"velocity": step.m}
             for kind, arrays in kinds.items():
-                states |= {(count, f"{kind} of the {name}"): array
+                states |= {(count, f"{kind} of the {name}"): array.astype(np.float64)
                            for name, array in zip(names(len(arrays)), arrays, strict=True)}
     return np.array(losses, np.float64), states
 

@@ -1,4 +1,4 @@
-"""--claims-ladder from outside: each rung is judged, and the first that leaves the oracle's path is named."""
+"""--claims-ladder from outside: each rung is judged, and the first that leaves the reference is named."""
 
 import json
 from pathlib import Path
@@ -65,15 +65,15 @@ def test_sound_rungs_hold_and_what_there_is_not_is_not_exercised(ladder):
     assert verdicts[:4] == ["held"] * 4
     assert verdicts[4] == "not exercised"
     assert found["torch-cudagraph"]["because"] == "the rung torch-cudagraph needs a CUDA device, and this is cpu"
-    assert "the first rung that leaves the oracle's path: none of those exercised" in result.stdout.str()
+    assert "the first rung that leaves the reference: none of those exercised" in result.stdout.str()
 
 
-def test_the_first_rung_that_leaves_the_oracles_path_is_named(ladder):
+def test_the_first_rung_that_leaves_the_reference_is_named(ladder):
     result, found = ladder("-k", "not loop", fault="inductor")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert [id for id, claim in found.items() if claim["verdict"] == "failed"] == ["torch, inductor"]
-    assert "the first rung that leaves the oracle's path: rung 4: torch, inductor" in result.stdout.str()
-    assert "set-up 'SGD with momentum and decay': step 2 is the first to leave the oracle's path" in result.stdout.str()
+    assert "the first rung that leaves the reference: rung 4: torch, inductor" in result.stdout.str()
+    assert "set-up 'SGD with momentum and decay': step 2 is the first to leave the reference's path" in result.stdout.str()
     assert "such as compiled code" in result.stdout.str()
 
 
