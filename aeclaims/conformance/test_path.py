@@ -67,10 +67,10 @@ def judge_gradients(stack: Stack, judge: Judge, experiment: Experiment) -> None:
                what=f"gradient of the {name} in step 1, relative to the largest parameter")
 
 
-def judge_path(stack: Stack, judge: Judge, experiment: Experiment) -> None:
+def judge_path(stack: Stack, judge: Judge, experiment: Experiment, after: tuple[int, ...] = AFTER) -> None:
     """Epoch losses all along, and parameters after some epochs; a failure says which step was the first to leave the path."""
     require_another(stack)
-    for count in (*(after for after in AFTER if after < experiment.epochs), experiment.epochs):
+    for count in (*(epochs for epochs in after if epochs < experiment.epochs), experiment.epochs):
         part = dataclasses.replace(experiment, epochs=count)
         try:
             judge_part(stack, judge, part)
