@@ -157,7 +157,7 @@ class Stack:
 class OraclePath:
     """The oracle's path from one start: it is walked once, as far as somebody asks."""
 
-    def __init__(self, start: Start, count_type: Callable[[int], Any]) -> None:
+    def __init__(self, start: Start, count_type: Callable[[int], Any] = int) -> None:
         self.start, self._steps = start, oracle.steps(start, count_type)
         self._losses: list[Double] = []
         self._parameters: list[Parameters] = []

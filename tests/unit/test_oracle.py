@@ -98,6 +98,15 @@ def test_two_steps_of_adam_are_those_worked_out_by_hand():
     np.testing.assert_allclose([theta, m, v], [[0.938065549408], [-0.055], [0.012475]], rtol=1e-11)
 
 
+def test_a_step_counted_in_float32_rounds_the_bias_corrections_to_float32():
+    adam, arrays = Adam(lr=0.1), [np.array([value], np.float32) for value in (1.0, 0.5, 0.25, 0.125)]
+    theta, m, v = oracle.update(adam, np.float32(7), *arrays)
+    rounded = np.float32(1) - np.float32(0.9) ** np.float32(7), np.float32(1) - np.float32(0.999) ** np.float32(7)
+    np.testing.assert_array_equal(theta, arrays[0] - 0.1 * (m / rounded[0]) / (np.sqrt(v / rounded[1]) + 1e-8))
+    assert abs(float(rounded[1]) / (1 - 0.999**7) - 1) > 1e-6  # next to 1, 0.007 is lost to 1e-5 of itself
+    assert theta.dtype == SINGLE
+
+
 def test_adams_weight_decay_is_added_to_the_gradient():
     # The gradient is 0.5 + 0.1 * 1 = 0.6: m corrected is 0.6, v corrected 0.36.
     adam = Adam(lr=0.1, betas=(0.9, 0.99), eps=0.01, weight_decay=0.1)

@@ -44,6 +44,20 @@ def test_the_truth_and_the_growth_of_rounding_errors_are_the_oracles():
         np.testing.assert_array_equal(found.parameters[1].weight, exact.parameters[1].weight)
 
 
+@pytest.mark.parametrize(("dtype", "backend", "count_type"), [
+    ("float32", Backend("mine", get("numba").train, counts_on_device=True), np.float32),
+    ("float64", Backend("mine", get("numba").train, counts_on_device=True), int),
+    ("float32", get("numba"), int),
+])  # fmt: skip
+def test_rounding_grows_by_bias_corrections_in_float32_if_the_backend_rounds_them(dtype, backend, count_type):
+    experiment = of(50, "affine layers, MSE, Adam")
+    walked = Stack(backend, dtype, SEEDS)._walked(experiment, SEEDS, dtype)
+    start = Start(experiment, SEEDS, np.dtype(dtype))
+    by_type = {kind: np.array([step.loss for step in islice(oracle.steps(start, kind), 50)]) for kind in (int, np.float32)}
+    np.testing.assert_array_equal(walked.epoch_loss, by_type[count_type])
+    assert (by_type[int] != by_type[np.float32]).any()
+
+
 def test_a_margin_is_the_input_of_a_unit_beside_what_is_added_up():
     # Inputs 0.6 and 0.2: of unit 1, 0.6 - 0.4 - 0.5 and 1.5 in sizes; of unit 2, 0.2 + 0 and 0.2.
     first = Affine(np.array([[[1.0, -2.0], [0.0, 1.0]]]), np.array([[-0.5, 0.0]]))
