@@ -11,6 +11,7 @@ import numpy.typing as npt
 import scipy
 
 from aeclaims.experiment import Adam
+from aeclaims.formats import clock_error
 from aeclaims.run import Double, Run
 
 # --claims-alpha: a suite whose every claim is true to the letter fails with at most this probability over the draw of the
@@ -210,9 +211,9 @@ class Judge:
     ) -> None:
         """A backend against the reference, from the same start: each epoch loss, seed by seed.
 
-        |loss - reference| <= roundings * granted * eps * reference, eps of the training's format, in the first `epochs` (all,
-        where None), as long as the reference's loss is above `above`. Says nothing where the run is the reference's own, nor
-        where an optimizer of the user's own trained it: the reference trains Adam.
+        |loss - reference| <= (roundings * granted * eps + clock) * reference, eps of the training's format, in the first `epochs`
+        (all, where None), as long as the reference's loss is above `above`; clock is `clock_error`. Says nothing if the run is
+        the reference's own, or if a custom optimizer trained it: the reference trains Adam.
         """
         if run is reference or (isinstance(run.experiment.optimizer, Adam) and not self.is_adams(AGREEMENT)):
             return
@@ -223,7 +224,9 @@ class Judge:
             return
         deviation = np.where(is_compared, np.abs(seen - expected) / expected, 0.0)
         self.measure(worst_deviation=max(float(deviation.max()), self.measured.get("worst_deviation", 0.0)))
-        self.every(deviation, at_most=roundings * self.granted * run.start.format.eps, because=because, seeds=run.seeds,
+        clock = clock_error(run.experiment.optimizer, run.start.dtype, expected)
+        allowed = roundings * self.granted * run.start.format.eps + clock
+        self.every(deviation, at_most=allowed, because=because, seeds=run.seeds,
                    what="relative deviation of epoch losses from the reference")
 
     def is_adams(self, what: str, *, is_the_claim: bool = False) -> bool:

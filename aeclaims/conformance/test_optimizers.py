@@ -98,7 +98,7 @@ def judge_long(torch: Torch, judge: Judge, optimizer: Any, step: Any, name: str)
 
 
 def fused_rounding(count: int, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999) -> float:
-    """How far a fused kernel may be after some steps if it takes Adam's bias corrections in the dtype of the parameters, in its eps.
+    """How far a fused kernel may be after some steps if it takes Adam's bias corrections in the parameters' dtype; in its eps.
 
     Rounding beta^t puts 1 - beta^t off by eps/2, and a step of size lr by that relative to 1 - beta^t; by half of it under a
     root. On one H100 (torch 2.11, float32) parameters were off by 3.4e-9 after two steps; this grants 5e-8.

@@ -109,6 +109,14 @@ def quiet() -> Iterator[None]:
         yield
 
 
+def begin_anew() -> None:
+    """Have torch compile as in a process of its own: it stops after eight programs, and takes sizes that differ for dynamic."""
+    import torch
+
+    with quiet():
+        torch.compiler.reset()
+
+
 def unsupported_reason(error: BaseException) -> str:
     """Why this torch cannot compile the training, if it cannot trace it or lacks a C++ compiler; "" for any other error."""
     names = {name for kind in type(error).__mro__ for name in [kind.__name__]}

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from aeclaims.backends.record import Lacking
 from aeclaims.backends.torch import parts
-from aeclaims.backends.torch.compile import Compilation, quiet, unsupported_reason
+from aeclaims.backends.torch.compile import Compilation, begin_anew, quiet, unsupported_reason
 from aeclaims.experiment import Adam
 from aeclaims.progress import progress
 from aeclaims.run import Run
@@ -69,7 +69,7 @@ class Loop:
         self.take_step: Callable[[torch.Tensor], torch.Tensor] = self.step_with_closure if takes_closure else self.plain_step
         self.model: Callable[[torch.Tensor], torch.Tensor] = self.network
         if compilation is not None:
-            torch.compiler.reset()  # as in a process of its own: torch stops compiling after eight programs
+            begin_anew()
             if compilation.scope == "model":
                 self.model = compilation(self.network)
 
@@ -82,7 +82,7 @@ class Loop:
         self.dataset = TensorDataset(parts.tensor(self.rows[seed if len(self.rows) > 1 else 0]).to(self.device))
         self.compiled_step = self.take_step
         if self.compilation is not None and self.compilation.scope == "step":
-            torch.compiler.reset()
+            begin_anew()
             self.compiled_step = self.compilation(self.take_step)
 
     def batches(self, epoch: int) -> Iterator[torch.Tensor]:

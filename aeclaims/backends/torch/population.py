@@ -18,7 +18,7 @@ from torch.func import functional_call, grad_and_value, vmap
 
 from aeclaims.backends.record import Lacking
 from aeclaims.backends.torch import parts
-from aeclaims.backends.torch.compile import Compilation, quiet, unsupported_reason
+from aeclaims.backends.torch.compile import Compilation, begin_anew, quiet, unsupported_reason
 from aeclaims.progress import progress
 from aeclaims.run import Double, Run
 from aeclaims.start import Affine, Parameters, Start
@@ -201,10 +201,9 @@ class CompiledPopulation(Population):
 
     def first_step(self, batch: torch.Tensor, size: int) -> torch.Tensor:
         """Compile at the first step of a size; if torch cannot, a warning says so and eager steps train, unless one asked."""
-        # As in a process of its own: torch stops compiling after eight programs, and takes other sizes than before for dynamic.
         if self.is_first:
             self.is_first = False
-            torch.compiler.reset()
+            begin_anew()
         if self.compilation.scope == "model":  # compiled once for each size; optimizers make their state in the first step
             self.known_sizes.add(size)
         try:
