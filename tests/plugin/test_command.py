@@ -91,7 +91,7 @@ def test_on_a_terminal_run_draws_the_first_training():
 def test_on_a_terminal_the_curve_is_seen_while_it_grows_and_a_log_has_none(id):
     shown = shown_on_a_terminal([sys.executable, "-m", "aeclaims", "run", id], TERM="xterm", COLUMNS="100").decode()
     while_it_trains, _, _ = shown.partition("= claims =")
-    assert "training on reference" in while_it_trains
+    assert "training on numba" in while_it_trains
     assert "\u28c0" in while_it_trains  # a cell of Braille in which something is drawn
     assert "least, median and largest loss of the seeds" in while_it_trains
     logged = command("run", id)

@@ -161,14 +161,14 @@ def test_where_one_crew_fails_those_that_wait_are_not_trained(monkeypatch):
     monkeypatch.setattr(processors, "threads", lambda seconds: ThreadPoolExecutor(1))
     monkeypatch.setattr(numba_population.Crew, "train", fails)
     with pytest.raises(MemoryError):
-        numba_population.train(SHARED, Start(SHARED, tuple(range(30))))
+        numba_population.train(Start(SHARED, tuple(range(30))))
     assert len(begun) < 15
 
 
 def test_threads_are_asked_for_by_how_long_the_training_takes(monkeypatch):
     asked = []
     monkeypatch.setattr(processors, "threads", lambda seconds: asked.append(seconds) or ThreadPoolExecutor(1))
-    numba_population.train(SHARED, Start(SHARED, (1, 2, 3), DOUBLE))
+    numba_population.train(Start(SHARED, (1, 2, 3), DOUBLE))
     # Visits of 23 rows in 5 epochs, by 3 crews, of 56 numbers: layers of 4 to 6, 6 to 2 and 2 to 4, which are even widths.
     assert asked == [pytest.approx(23 * 5 * 3 * 56 * 0.5e-9)]
 

@@ -36,7 +36,7 @@ def test_a_pipe_stays_silent_also_where_a_picture_is_asked_for():
 
 def test_a_terminal_shows_the_epochs():
     shown = shown_on_a_terminal(command("numba"), TERM="xterm", COLUMNS="100").decode()
-    assert "training on reference" in shown
+    assert "training on numba" in shown
     assert "40/40" in shown
     assert LEGEND not in shown
 
