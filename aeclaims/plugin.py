@@ -5,17 +5,23 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from aeclaims.fixtures import JUDGE, RUNS, SESSION, claim_of, judge, reference, session_of, stack, train
 from aeclaims.options import declare
 
+if TYPE_CHECKING:
+    from aeclaims.claim import Claim
+
 __all__ = ["judge", "reference", "stack", "train"]  # pytest finds fixtures where it finds hooks
 
 # Of one claim, the longest, kept for the report: property tests train hundreds.
 MOST_TRAININGS = 20
+# Backends that train one seed at a time, and the steps that the quick profile takes on them, all seeds together: some 5 s.
+LOOPS = ("torch-loop", "torch-compile")
+QUICK_STEPS_OF_LOOPS = 10_000
 SELFTEST = Path(__file__).parent / "selftest"
 RESULTS = pytest.StashKey[list[dict[str, Any]]]()
 # What is wrong with the list of known failures; the ids that were collected, here and by pytest-xdist's workers.
@@ -88,13 +94,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.claims(claim))
     is_slow_named, has_bisection = "slow" in config.option.markexpr, config.getoption("claims_bisect")
     out = {item for item, claim in claims if (item.get_closest_marker("slow") and not is_slow_named)
-           or claim.is_stage != has_bisection or (config.getoption("claims_quick") and not claim.is_quick)}
+           or claim.is_stage != has_bisection or (config.getoption("claims_quick") and not _is_quick(claim, config))}
     if out:
         config.hook.pytest_deselected(items=list(out))
         items[:] = [item for item in items if item not in out]
     if config.getoption("claims_quick"):  # what takes long trains meanwhile
         last = {item for item, claim in claims if claim.trains}
         items.sort(key=lambda item: item in last)
+
+
+def _is_quick(claim: "Claim", config: pytest.Config) -> bool:
+    """Whether the quick profile has the claim: on a backend that trains one seed at a time, long trainings are not quick."""
+    if not claim.is_quick or config.getoption("claims_backend") not in LOOPS:
+        return claim.is_quick
+    steps = sum(experiment.epochs * experiment.steps_per_epoch for experiment in claim.trains)
+    return steps * claim.fewest_seeds() <= QUICK_STEPS_OF_LOOPS
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -40,6 +40,15 @@ def test_checks_that_are_soon_done_come_before_trainings_that_are_worth_compilin
     assert set(order[-len(long):]) == long
 
 
+@pytest.mark.parametrize("backend", ["torch-loop", "torch-compile"])
+def test_on_a_loop_long_trainings_are_not_quick(selected, backend):
+    population, loop = (set(selected("-m", "claims", "--claims-quick", *options)) for options in ((), ("--claims-backend", backend)))
+    left_out = {test for _, test in population - loop}
+    assert "test_bernoulli_rows_bring_log_loss_below_1e_3" in left_out
+    assert loop < population
+    assert {file for file, _ in population - loop} == {"test_beyond", "test_linear", "test_sigmoid", "test_summary"}
+
+
 CHECKS = """
     import multiprocessing
     import time
