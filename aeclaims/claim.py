@@ -28,6 +28,7 @@ class Claim:
     before it asks for them.
     finding: what became of the sentence when it was tried; the test asserts it, so that "does not hold" fails on the day
     that it holds. nuance: for which share, or where, or what holds instead; in words, the figures are measured.
+    configurations: how many set-ups its test draws, which are trained one after the other.
     least_seeds: how many it takes at least, where its judges look at some of them only.
     reference_seeds: what the claim takes on the reference by default, where its judges need no more; few where a
     replica is costly.    source: whose sentence it is.    is_stage: whether it judges a stage of the bisection, not the backend
@@ -46,6 +47,7 @@ class Claim:
     nuance: str = ""
     least_seeds: int = 2
     reference_seeds: int = 256
+    configurations: int = 1
     source: str = SOURCE
     is_stage: bool = False
     is_quick: bool = False
@@ -67,12 +69,12 @@ class Claim:
 
 def claim(
     id: str, *, where: str, says: str, kind: Kind, shares: tuple[Share, ...] = (), trains: Iterable[Experiment] = (),
-    finding: Finding = "holds", nuance: str = "", least_seeds: int = 2, reference_seeds: int = 256, is_quick: bool = False,
-    needs_adam: str = "", formats: tuple[str, ...] = FULL,
+    finding: Finding = "holds", nuance: str = "", least_seeds: int = 2, reference_seeds: int = 256, configurations: int = 1,
+    is_quick: bool = False, needs_adam: str = "", formats: tuple[str, ...] = FULL,
 ) -> pytest.MarkDecorator:
     """Mark a test as the judge of a claim: `pytest -m claims` selects it, and the report carries this record."""
     return pytest.mark.claims(Claim(id, where, says, kind, shares, tuple(trains), finding, nuance, least_seeds, reference_seeds,
-                                    is_quick=is_quick, needs_adam=needs_adam, formats=formats))
+                                    configurations, is_quick=is_quick, needs_adam=needs_adam, formats=formats))
 
 
 def conformance(

@@ -108,7 +108,7 @@ def _is_quick(claim: "Claim", config: pytest.Config) -> bool:
     if not claim.is_quick or config.getoption("claims_backend") not in LOOPS:
         return claim.is_quick
     steps = sum(experiment.epochs * experiment.steps_per_epoch for experiment in claim.trains)
-    return steps * claim.fewest_seeds() <= QUICK_STEPS_OF_LOOPS
+    return steps * claim.fewest_seeds() <= QUICK_STEPS_OF_LOOPS and claim.configurations == 1
 
 
 @pytest.hookimpl(tryfirst=True)
