@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from aeclaims import backends
-from aeclaims.experiment import TANH, Adam, Experiment, Uniform, affine, layers
+from aeclaims.experiment import SGD, TANH, Adam, Experiment, Uniform, affine, layers
 from aeclaims.faults.lazily import torch
 
 # From the name of a backend to numbers.
@@ -35,6 +35,18 @@ def trained(experiment: Experiment = SHORT, seeds: Iterable[int] = (0, 1, 2)) ->
     def probe(backend: str) -> Iterable[Any]:
         run = backends.train(experiment, seeds=seeds, backend=backend)
         return [run.epoch_loss, *(values for layer in run.parameters for values in layer)]
+
+    return probe
+
+
+def compiled(*optimizers: Adam | SGD) -> Probe:
+    """Losses and parameters of plain loops whose step torch.compile compiles, by dynamo alone: one for each optimizer."""
+    def probe(backend: str) -> Iterable[Any]:
+        from aeclaims.backends.torch.compile import Compilation
+
+        stack = backends.get("torch-compile", compilation=Compilation(backend="eager", scope="step"))
+        runs = [backends.train(short(optimizer=optimizer), seeds=(0,), backend=stack) for optimizer in optimizers or (Adam(),)]
+        return [values for run in runs for values in (run.epoch_loss, *(each for layer in run.parameters for each in layer))]
 
     return probe
 
