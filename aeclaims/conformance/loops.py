@@ -30,7 +30,7 @@ def oracle_states(
     """The oracle's losses of all steps, (steps, S), and its states after some of them."""
     losses, states = list[Double](), States()
     for count, step in enumerate(islice(oracle.steps(checked(experiment, seeds, dtype), count_type), max(counts)), 1):
-        losses.append(step.loss)
+        losses.append(step.loss.astype(np.float64))
         if count in counts:
             kinds = {"gradient": step.gradients, "parameter": [array for layer in step.after for array in layer]}
             if isinstance(experiment.optimizer, Adam):
@@ -38,7 +38,7 @@ def oracle_states(
             elif experiment.optimizer.momentum:
                 kinds |= {"velocity": step.m}
             for kind, arrays in kinds.items():
-                states |= {(count, f"{kind} of the {name}"): array
+                states |= {(count, f"{kind} of the {name}"): array.astype(np.float64)
                            for name, array in zip(names(len(arrays)), arrays, strict=True)}
     return np.array(losses, np.float64), states
 
@@ -128,15 +128,24 @@ def judge_loop(stack: Stack, judge: Judge, experiment: Experiment, compilation: 
     grown = np.maximum.accumulate(np.where(clear, relative(rounded_losses, exact_losses), 0).max(axis=1)) / SINGLE
     before = np.vstack([np.ones((1, len(stack.seeds)), bool), clear[:-1]])
     allowed = np.where(before, stack.times * (grown[:, None] + ROUNDINGS) * stack.eps, np.inf)
+
+    def judge_states(chosen: Iterable[tuple[int, str]]) -> None:
+        for count, name in chosen:
+            is_clear, values = clear[count - 1], exact[count, name]
+            if is_clear.any():
+                growth = float(np.where(is_clear, _off(rounded[count, name], values), 0).max()) / SINGLE
+                bound = np.where(is_clear, stack.times * (growth + ROUNDINGS) * stack.eps, np.inf)
+                judge.every(_off(seen[count, name], values), at_most=bound, seeds=stack.seeds, because=WHY,
+                            what=f"{name} after step {count}, deviation relative to the largest")
+
+    # What the first step does wrong is named before its consequences: from the loss back through the layers, then the optimizer.
+    judge.every(relative(seen_losses, exact_losses)[:1], at_most=allowed[:1], seeds=stack.seeds, because=WHY,
+                what="loss of step 1, relative deviation from the oracle")
+    judge_states(key for key in reversed(exact) if key[0] == 1 and key[1].startswith("gradient"))
+    judge_states(key for key in exact if key[0] == 1)
     judge.every(relative(seen_losses, exact_losses), at_most=allowed, seeds=stack.seeds, because=WHY,
-                what="relative deviation of the losses of steps from the oracle")
-    for (count, name), values in exact.items():
-        is_clear = clear[count - 1]
-        if is_clear.any():
-            growth = float(np.where(is_clear, _off(rounded[count, name], values), 0).max()) / SINGLE
-            bound = np.where(is_clear, stack.times * (growth + ROUNDINGS) * stack.eps, np.inf)
-            judge.every(_off(seen[count, name], values), at_most=bound, seeds=stack.seeds, because=WHY,
-                        what=f"{name} after {count} steps, deviation relative to the largest")
+                what="relative deviation of the losses of steps (here epochs) from the oracle")
+    judge_states(key for key in exact if key[0] > 1)
 
 
 def _off(seen: Double, exact: Double) -> Double:

@@ -1,55 +1,49 @@
 """Stages of a training stack, from the plainest to the most compiled: `--claims-bisect` names the first that deviates."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from aeclaims import backends
 from aeclaims.backends import Backend, Lacking
-
-if TYPE_CHECKING:
-    from aeclaims.backends.torch.compile import Compilation
-
-Stage = Callable[[str, "Compilation | None"], Backend]
+from aeclaims.backends.torch.compile import Compilation
 
 
-def _plain(name: str) -> Stage:
-    return lambda device, asked: backends.get(name, device)
+@dataclass(frozen=True)
+class Stage:
+    """One way to run the same training.
 
+    Args:
+        backend: The backend that trains.
+        compilation: The settings of its compiler; None if there is none.
+        takes_settings: Whether the settings of --claims-compile, if given, replace them.
+    """
 
-def _compiled_by(compiler: str) -> Stage:
-    """The loop, its step compiled by one of torch's partial compilers."""
-    def stage(device: str, asked: "Compilation | None") -> Backend:
-        from aeclaims.backends.torch.compile import Compilation
+    backend: str
+    compilation: Compilation | None = None
+    takes_settings: bool = False
 
-        return backends.get("torch-compile", device, compilation=Compilation(backend=compiler, scope="step"))
+    @property
+    def is_loop(self) -> bool:
+        """Whether it trains one seed at a time, as people write it."""
+        return self.backend in ("torch-loop", "torch-compile")
 
-    return stage
+    def settings(self, asked: Compilation | None) -> Compilation | None:
+        """The settings of the compiler, in which those of --claims-compile may take part."""
+        return asked if asked and self.takes_settings else self.compilation
 
-
-def _compiled(name: str) -> Stage:
-    """The backend, compiled as --claims-compile asks, else its step by inductor."""
-    def stage(device: str, asked: "Compilation | None") -> Backend:
-        from aeclaims.backends.torch.compile import Compilation
-
-        default = Compilation(scope="step" if name == "torch-compile" else "model")
-        return backends.get(name, device, compilation=asked or default)
-
-    return stage
-
-
-def _captured(device: str, asked: "Compilation | None") -> Backend:
-    if device.partition(":")[0] != "cuda":
-        raise Lacking(f"a CUDA graph needs a CUDA device, and this is {device}")
-    return backends.get("torch-cudagraph", device)
+    def on(self, device: str, asked: Compilation | None) -> Backend:
+        """The backend of the stage on a device; raises Lacking if the device has no such stage."""
+        if self.backend == "torch-cudagraph" and device.partition(":")[0] != "cuda":
+            raise Lacking(f"a CUDA graph needs a CUDA device, and this is {device}")
+        return backends.get(self.backend, device, compilation=self.settings(asked))
 
 
 STAGES: dict[str, Stage] = {
-    "loop": _plain("torch-loop"),
-    "loop, compiled by eager": _compiled_by("eager"),
-    "loop, compiled by aot_eager": _compiled_by("aot_eager"),
-    "loop, compiled by aot_eager_decomp_partition": _compiled_by("aot_eager_decomp_partition"),
-    "loop, compiled": _compiled("torch-compile"),
-    "population": _plain("torch-eager"),
-    "population, compiled": _compiled("torch"),
-    "population, CUDA graph": _captured,
+    "loop": Stage("torch-loop"),
+    # Dynamo alone; then torch's tracing of gradients; then its decompositions and partition, which inductor compiles.
+    **{f"loop, compiled by {compiler}": Stage("torch-compile", Compilation(backend=compiler, scope="step"))
+       for compiler in ("eager", "aot_eager", "aot_eager_decomp_partition")},
+    "loop, compiled": Stage("torch-compile", Compilation(scope="step"), takes_settings=True),
+    "population": Stage("torch-eager"),
+    "population, compiled": Stage("torch", Compilation(dynamic=False), takes_settings=True),
+    "population, CUDA graph": Stage("torch-cudagraph"),
 }

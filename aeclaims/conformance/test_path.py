@@ -14,7 +14,8 @@ from aeclaims.judge import ClaimFailed, Judge
 from aeclaims.run import Double
 from aeclaims.stack import Stack, deviations, relative
 
-AFTER = (1, 10, 200)
+# Epochs after which parameters are judged, beside the last one.
+AFTER = (1, 10)
 WHY_PATH = ("rounding errors move a path by as many eps as they move the oracle's in float32, here at most "
             "16 times as far, and 4 roundings more")
 WHY_GRADIENT = "after one step of SGD at rate 1 a parameter has moved by its gradient; rounding errors as along a path"
@@ -66,11 +67,10 @@ def judge_gradients(stack: Stack, judge: Judge, experiment: Experiment) -> None:
                what=f"gradient of the {name} in step 1, relative to the largest parameter")
 
 
-def judge_path(stack: Stack, judge: Judge, experiment: Experiment) -> None:
+def judge_path(stack: Stack, judge: Judge, experiment: Experiment, after: tuple[int, ...] = AFTER) -> None:
     """Epoch losses all along, and parameters after some epochs; a failure says which step was the first to leave the path."""
     require_another(stack)
-    epochs = sorted({min(after, experiment.epochs) for after in (*AFTER, experiment.epochs)})
-    for count in epochs:
+    for count in (*(epochs for epochs in after if epochs < experiment.epochs), experiment.epochs):
         part = dataclasses.replace(experiment, epochs=count)
         try:
             judge_part(stack, judge, part)

@@ -1,4 +1,4 @@
-"""--claims-ladder from outside: each rung is judged, and the first that leaves the oracle's path is named."""
+"""--claims-bisect from outside: each stage is judged, and the first that deviates is named."""
 
 import json
 from pathlib import Path
@@ -6,50 +6,53 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# One set-up, so that a program is compiled once for each rung; and, where it is asked for, a fault of inductor's alone.
+# One set-up, so that a program is compiled once for each stage; and, if asked for, a fault of inductor's products alone.
 CONFTEST = """
     import os
-    import aeclaims.conformance.test_ladder
-    from aeclaims.backends.torch_compiled import CompiledSteps
+    import aeclaims.conformance.test_bisect
+    import torch
 
-    aeclaims.conformance.test_ladder.NAMES = ("SGD with momentum and decay",)
-    begin, compiling = CompiledSteps.__init__, CompiledSteps.compiling
+    aeclaims.conformance.test_bisect.NAMES = ("SGD with momentum and decay",)
 
-    def faulty(self, population, compiler="inductor"):
-        begin(self, population, compiler)
-        if compiler == "inductor":  # what it traces and compiles; the first step is torch's own
-            stock = population.gradients
+    def pytest_configure(config):
+        if os.environ.get("FAULT") != "inductor":
+            return
+        from torch._inductor import config as inductor
 
-            def scaled(parameters, batch):
-                gradients, losses = stock(parameters, batch)
-                return {name: 1.01 * gradient for name, gradient in gradients.items()}, losses
+        def scaled(graph):
+            for node in list(graph.nodes):
+                if node.target in (torch.ops.aten.mm.default, torch.ops.aten.addmm.default):
+                    with graph.inserting_after(node):
+                        off = graph.call_function(torch.ops.aten.mul.Tensor, (node, 1.001))
+                        off.meta = node.meta
+                    node.replace_all_uses_with(off, delete_user_cb=lambda user: user is not off)
 
-            population.gradients = scaled
-
-    def broken(self, batch):
-        if self.compiler == "aot_eager":
-            self._key = None
-            population, self.population = self.population, None  # what it traces is not there
-            self.population = type("Population", (), {"step": population.step})()
-        return compiling(self, batch)
-
-    if os.environ.get("FAULT") == "inductor":
-        CompiledSteps.__init__ = faulty
-    if os.environ.get("FAULT") == "no compiler":
-        CompiledSteps.compiling = broken
+        inductor.force_disable_caches = True
+        inductor.post_grad_custom_post_pass = scaled
 """
+COMPILERS = """
+    def identity(graph, inputs):
+        return graph
+
+    def broken(graph, inputs):
+        return 1 / 0
+"""
+PLAIN = ["loop", "loop, compiled by eager", "loop, compiled by aot_eager", "loop, compiled by aot_eager_decomp_partition"]
+STAGES = [*PLAIN, "loop, compiled", "population", "population, compiled", "population, CUDA graph"]
 
 
 @pytest.fixture
-def ladder(pytester, monkeypatch):
+def bisect(pytester, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(mine=COMPILERS)
+    pytester.syspathinsert()
     pytester.makeini("[pytest]\naddopts = -p no:cacheprovider")
 
     def run(*options, fault=""):
         monkeypatch.setenv("FAULT", fault)
-        result = pytester.runpytest_subprocess("--pyargs", "aeclaims.conformance.test_ladder", "-m", "conformance",
-                                               "--claims-ladder", "--claims-json", "out.json", *options)
+        result = pytester.runpytest_subprocess("--pyargs", "aeclaims.conformance.test_bisect", "-m", "conformance",
+                                               "--claims-bisect", "--claims-json", "out.json", *options)
         written = pytester.path / "out.json"
         found = json.loads(written.read_text())["claims"] if written.exists() else []
         return result, {claim["id"].partition(": ")[2]: claim for claim in found}
@@ -57,52 +60,52 @@ def ladder(pytester, monkeypatch):
     return run
 
 
-def test_sound_rungs_hold_and_what_there_is_not_is_not_exercised(ladder):
-    result, found = ladder()
+def test_sound_stages_hold_and_a_missing_one_is_not_exercised(bisect):
+    result, found = bisect()
     assert result.ret == pytest.ExitCode.OK
-    assert list(found) == ["torch-loop", "torch-eager", "torch, aot_eager", "torch, inductor", "torch-cudagraph"]
-    verdicts = [claim["verdict"] for claim in found.values()]
-    assert verdicts[:4] == ["held"] * 4
-    assert verdicts[4] == "not exercised"
-    assert found["torch-cudagraph"]["because"] == "the rung torch-cudagraph needs a CUDA device, and this is cpu"
-    assert "the first rung that leaves the oracle's path: none of those exercised" in result.stdout.str()
+    assert list(found) == STAGES
+    assert [claim["verdict"] for claim in found.values()] == ["held"] * 7 + ["not exercised"]
+    assert found["population, CUDA graph"]["because"] == "a CUDA graph needs a CUDA device, and this is cpu"
+    assert "the first stage that deviates: none of those exercised" in result.stdout.str()
 
 
-def test_the_first_rung_that_leaves_the_oracles_path_is_named(ladder):
-    result, found = ladder("-k", "not loop", fault="inductor")
+def test_a_faulty_lowering_is_named_with_stage_set_up_step_layer_and_quantity(bisect):
+    result, found = bisect(fault="inductor")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert [id for id, claim in found.items() if claim["verdict"] == "failed"] == ["torch, inductor"]
-    assert "the first rung that leaves the oracle's path: rung 4: torch, inductor" in result.stdout.str()
-    assert "set-up 'SGD with momentum and decay': step 2 is the first to leave the oracle's path" in result.stdout.str()
-    assert "such as compiled code" in result.stdout.str()
+    assert [id for id, claim in found.items() if claim["verdict"] == "failed"] == ["loop, compiled"]
+    assert "the first stage that deviates: stage 5: loop, compiled" in result.stdout.str()
+    assert "set-up 'SGD with momentum and decay': " in result.stdout.str()
+    assert "loss of step 1, relative deviation from the oracle" in result.stdout.str()
 
 
-def test_a_rung_without_a_compiler_is_not_exercised(ladder, monkeypatch):
+def test_settings_of_the_compiler_take_part(bisect):
+    result, found = bisect("-k", "compiled]", "--claims-compile", "backend=mine:broken")
+    assert {id: claim["verdict"] for id, claim in found.items()} == {"loop, compiled": "failed", "population, compiled": "failed"}
+    assert "division by zero" in found["loop, compiled"]["because"] + result.stdout.str()
+    result, found = bisect("-k", "compiled]", "--claims-compile", "backend=mine:identity")
+    assert {claim["verdict"] for claim in found.values()} == {"held"}
+
+
+def test_a_stage_without_a_compiler_is_not_exercised(bisect, monkeypatch, tmp_path):
     monkeypatch.setenv("CXX", "/no/such/compiler")
-    result, found = ladder("-k", "inductor")
-    assert found["torch, inductor"]["verdict"] == "not exercised"
-    assert "torch could not compile the training step" in found["torch, inductor"]["because"]
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    result, found = bisect("-k", "loop and compiled]")
+    assert found["loop, compiled"]["verdict"] == "not exercised"
+    assert "torch could not compile the training: there is no C++ compiler" in found["loop, compiled"]["because"]
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
 
 
-def test_a_compiler_that_fails_on_the_program_fails_its_rung(ladder):
-    result, found = ladder("-k", "aot", fault="no compiler")
-    assert found["torch, aot_eager"]["verdict"] == "failed"
-    assert "torch could not compile the training step" in found["torch, aot_eager"]["because"]
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
-
-
 @pytest.mark.parametrize(("options", "message"), [
-    (("--claims-backend", "torch"), "--claims-ladder chooses the backends itself: leave --claims-backend out"),
-    (("-k", "nothing"), "--claims-ladder: no rung is selected; give -m conformance"),
+    (("--claims-backend", "torch"), "--claims-bisect chooses the backends itself: leave --claims-backend out"),
+    (("-k", "nothing"), "--claims-bisect: no stage is selected; give -m conformance"),
 ])  # fmt: skip
-def test_a_contradiction_is_a_usage_error(ladder, options, message):
-    result, _ = ladder(*options)
+def test_a_contradiction_is_a_usage_error(bisect, options, message):
+    result, _ = bisect(*options)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert message in result.stderr.str()
 
 
-def test_without_the_option_rungs_are_left_out(pytester, monkeypatch):
+def test_without_the_option_stages_are_left_out(pytester, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    result = pytester.runpytest_subprocess("--pyargs", "aeclaims.conformance.test_ladder", "-m", "conformance", "--co", "-q")
-    assert "5 deselected" in result.stdout.str()
+    result = pytester.runpytest_subprocess("--pyargs", "aeclaims.conformance.test_bisect", "-m", "conformance", "--co", "-q")
+    assert "8 deselected" in result.stdout.str()

@@ -86,8 +86,8 @@ def test_every_setups_gradient_and_each_loss_and_optimizer_is_walked(selected):
     assert {type(experiment.optimizer).__name__ for experiment in walked} == {"Adam", "SGD"}
 
 
-def test_rungs_of_the_ladder_are_not_quick(pytester, monkeypatch):
+def test_stages_of_the_bisection_are_not_quick(pytester, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    result = pytester.runpytest_subprocess("--pyargs", "aeclaims", "-m", "conformance", "--claims-quick", "--claims-ladder")
+    result = pytester.runpytest_subprocess("--pyargs", "aeclaims", "-m", "conformance", "--claims-quick", "--claims-bisect")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "no rung is selected" in result.stderr.str()
+    assert "no stage is selected" in result.stderr.str()
