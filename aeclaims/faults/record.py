@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from unittest import mock
 
 import numpy as np
 
 from aeclaims import floors, stack, start
+from aeclaims.backends.torch.compile import quiet
 from aeclaims.claims import setups
 from aeclaims.conformance import loops
 from aeclaims.faults.lazily import torch
@@ -77,8 +77,9 @@ def nothing_compiled() -> Iterator[None]:
     one compiled step takes 70 s in place of 11 s.
     """
     from torch._functorch import config as gradients
-    from torch._inductor import config
 
+    with quiet():
+        from torch._inductor import compile_fx, config  # noqa: F401
     with config.patch(fx_graph_cache=False, fx_graph_remote_cache=False), gradients.patch(enable_autograd_cache=False):
         _forget_programs()
         try:
