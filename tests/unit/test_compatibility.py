@@ -53,6 +53,11 @@ def test_an_incomplete_run_is_grey():
     assert row(text, "lowest")[0] == "⬜ incomplete, 2 of 3 checks: 2 held; 31 s"
 
 
+def test_a_backend_may_have_fewer_checks():
+    text = page({"torch-2.6.0.quick": HELD, "torch-loop.quick": {**HELD, "verdicts": {"held": 2}}}, "1.0")
+    assert row(text, "torch-loop")[0] == "🟩 2 held; 31 s"
+
+
 def test_a_run_that_exercised_nothing_is_grey():
     text = page({"oracle.quick": {**NOT_EXERCISED, "verdicts": {"not exercised": 2}}}, "1.0")
     assert row(text, "oracle")[0] == "⬜ 2 not exercised; 31 s"
