@@ -9,6 +9,7 @@ from aeclaims import IDENTITY, SGD, SIGMOID, TANH, Adam, Experiment, Given, Mode
 from aeclaims.backends import Lacking, UnknownBackend, get
 from aeclaims.backends.torch.compile import Compilation, parse
 from aeclaims.conformance.paths import LONG
+from aeclaims.conformance.stages import STAGES
 
 SMALL = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), epochs=3, n_rows=300)
 EXPERIMENTS = {
@@ -152,6 +153,27 @@ def test_without_a_compiler_torch_says_so_and_trains_all_the_same(compiled, monk
     with inductor_config.patch({"cpp.cxx": ("no-such-compiler",)}), pytest.warns(RuntimeWarning, match="could not compile"):
         run = compiled(SMALL)
     assert_same(run, train(SMALL, seeds=range(3), backend="torch-eager", dtype="float64"))
+
+
+@pytest.mark.parametrize("backend", ["torch", "torch-compile"])
+def test_a_compilation_that_was_asked_for_is_lacking_without_a_compiler(backend, monkeypatch, tmp_path):
+    """The settings are those that `torch` takes by itself, as the bisection does."""
+    import torch._inductor.config as inductor_config
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    chosen = get(backend, compilation=parse("dynamic=false"))
+    with (inductor_config.patch({"cpp.cxx": ("no-such-compiler",)}),
+          pytest.raises(Lacking, match="could not compile the training: there is no C\\+\\+ compiler")):
+        train(SMALL, seeds=range(2), backend=chosen)
+
+
+def test_a_stage_that_this_torch_does_not_have_is_lacking(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.compiler, "list_backends", lambda exclude_tags=(): ["eager", "inductor"])
+    assert STAGES["loop, compiled by eager"].on("cpu", None).name == "torch-compile"
+    with pytest.raises(Lacking, match="this torch has no such stage .backend=aot_eager: give one of eager, inductor"):
+        STAGES["loop, compiled by aot_eager"].on("cpu", None)
 
 
 @pytest.mark.parametrize("backend", ["torch", "torch-compile"])

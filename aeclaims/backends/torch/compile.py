@@ -102,9 +102,13 @@ def parse(text: str) -> Compilation:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the warnings that torch's own modules cause while it compiles: deprecations, and gradients that dynamo reads."""
+    """Without the warnings that torch's own modules cause while it compiles: deprecations, and gradients that dynamo reads.
+
+    torch 2.6 also warns that the log of a compilation leaves out a setting.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.")
         warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)
         yield
 

@@ -131,7 +131,7 @@ class Loop:
 
     def loss(self, batch: torch.Tensor) -> torch.Tensor:
         """The mean loss of a minibatch, (B, D)."""
-        with parts.rounded_products(self.start, self.device):
+        with parts.rounded_products(self.start.products, self.device):
             output = self.model(batch)
         loss: torch.Tensor = self.criterion(output.to(batch.dtype), batch)
         return loss

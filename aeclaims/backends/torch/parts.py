@@ -98,15 +98,15 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def rounded_products(start: Start, device: str) -> AbstractContextManager[object]:
+def rounded_products(products: str, device: str) -> AbstractContextManager[object]:
     """Where products are to be rounded to bfloat16 or float16, torch does so on its own; losses are taken outside, in float32.
 
     Nothing is kept of one step for the next: a weight that was rounded for it would be an old one. Where they are not, there is
     no autocast at all: of steps with one, even one that is not enabled, torch keeps no trace on disk, and compiles 1.3 s longer.
     """
-    if not start.products:
+    if not products:
         return nullcontext()
-    return torch.autocast(torch.device(device).type, getattr(torch, start.products), cache_enabled=False)
+    return torch.autocast(torch.device(device).type, getattr(torch, products), cache_enabled=False)
 
 
 @contextmanager

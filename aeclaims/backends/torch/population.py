@@ -31,7 +31,8 @@ COPIED_AT_ONCE: Final = 16
 DEFAULT: Final = Compilation(dynamic=False)
 
 
-def train(start: Start, *, device: str, compilation: Compilation | None = None, own: parts.Factory | None = None) -> Run:
+def train(start: Start, *, device: str, compilation: Compilation | None = None, own: parts.Factory | None = None,
+          falls_back: bool = False) -> Run:
     """Train every seed of `start` at once, without a compiler, or compiled as asked.
 
     Args:
@@ -39,18 +40,19 @@ def train(start: Start, *, device: str, compilation: Compilation | None = None, 
         device: torch's name of the device.
         compilation: The arguments of torch.compile; None trains without a compiler.
         own: A custom optimizer in Adam's place.
+        falls_back: Whether eager steps train, with a warning, if torch cannot compile; else it raises Lacking.
     Returns:
         The run.
     """
     with parts.conditions(start, device):
-        population = (Population(start, device=device, own=own) if compilation is None
-                      else CompiledPopulation(start, device=device, compilation=compilation, own=own))
+        population = (Population(start, device=device, own=own) if compilation is None else
+                      CompiledPopulation(start, device=device, compilation=compilation, own=own, falls_back=falls_back))
         return population.train("torch-eager" if compilation is None else "torch")
 
 
 def train_by_default(start: Start, *, device: str, own: parts.Factory | None = None) -> Run:
     """Train as `torch` does if nobody asks otherwise: compiled if that pays, which short trainings do not."""
-    return train(start, device=device, compilation=DEFAULT if compiling_pays(start, device) else None, own=own)
+    return train(start, device=device, compilation=DEFAULT if compiling_pays(start, device) else None, own=own, falls_back=True)
 
 
 def compiling_pays(start: Start, device: str) -> bool:
@@ -125,9 +127,11 @@ class Population:
     def loss_of_replica(self, network: nn.Module) -> Callable[[Any, torch.Tensor], torch.Tensor]:
         """The loss of one replica, as a function of its parameters and its minibatch (B, D)."""
         criterion = parts.LOSSES[self.experiment.loss]()
+        # If the loss reached the start, torch 2.6 would put a guard on given rows that fails outside of the gradient.
+        products, device = self.start.products, self.device
 
         def loss(parameters: Mapping[str, torch.Tensor], batch: torch.Tensor) -> torch.Tensor:
-            with parts.rounded_products(self.start, self.device):
+            with parts.rounded_products(products, device):
                 output = functional_call(network, dict(parameters), (batch,))
             mean: torch.Tensor = criterion(output.to(batch.dtype), batch)
             return mean
@@ -154,12 +158,14 @@ class CompiledPopulation(Population):
         device: torch's name of the device.
         compilation: The arguments of torch.compile.
         own: A custom optimizer in Adam's place.
+        falls_back: Whether eager steps train, with a warning, if torch cannot compile; else it raises Lacking.
     """
 
     copied_at_once = COPIED_AT_ONCE
 
-    def __init__(self, start: Start, *, device: str, compilation: Compilation, own: parts.Factory | None = None) -> None:
-        model = start.experiment.model
+    def __init__(self, start: Start, *, device: str, compilation: Compilation, own: parts.Factory | None = None,
+                 falls_back: bool = False) -> None:
+        model, self.falls_back = start.experiment.model, falls_back
         self.is_narrow = max(model.widths) <= parts.WIDEST_WITHOUT_BLAS and not start.products
         self.shapes = [shape for inputs, outputs in zip(model.widths, model.widths[1:], strict=False)
                        for shape in ((outputs, inputs), (outputs,))]
@@ -200,7 +206,7 @@ class CompiledPopulation(Population):
         return losses.detach()
 
     def first_step(self, batch: torch.Tensor, size: int) -> torch.Tensor:
-        """Compile at the first step of a size; if torch cannot, a warning says so and eager steps train, unless one asked."""
+        """Compile at the first step of a size; if torch cannot, it raises Lacking, or a warning says so and eager steps train."""
         if self.is_first:
             self.is_first = False
             begin_anew()
@@ -213,7 +219,7 @@ class CompiledPopulation(Population):
             reason = unsupported_reason(error)
             if not reason:
                 raise
-            if self.compilation != DEFAULT:
+            if not self.falls_back:
                 raise Lacking(reason) from error
             self.compiled_step, self.compiled = self.step_of, self.gradients
             warnings.warn(f"{reason}; it trains without a compiler, which takes longer", RuntimeWarning, stacklevel=2)
