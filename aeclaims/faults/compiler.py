@@ -14,7 +14,7 @@ from aeclaims.backends.torch.compile import quiet
 from aeclaims.experiment import SIGMOID, Adam, affine
 from aeclaims.faults import graphs, programs
 from aeclaims.faults.graphs import Node, call, decomposed, inputs, lowered, packet, results, scaled, times
-from aeclaims.faults.lazily import torch
+from aeclaims.faults.lazily import functional, torch
 from aeclaims.faults.probes import Probe, called, compiled_function, compiled_step
 from aeclaims.faults.record import Fault, Inject
 
