@@ -63,7 +63,7 @@ def test_run_says_by_its_exit_code_that_a_claim_failed_or_could_not_fail(tmp_pat
     ((*HELD[:2], "--seeds", "0"), "'0': give a whole number of at least 1"),
     ((*HELD[:2], "--backend", "nope"), "backend 'nope': give one of"),
     ((*HELD, "--dtype", "half"), "'half': give one of float64"), ((*HELD, "--plot", "no/a.png"), "there is no such folder"),
-    ((*HELD, "--device", "cuda"), "the reference runs on the CPU only"), ((*HELD, "--plot", "a.gif"), "ends in .png or .svg"),
+    ((*HELD, "--device", "cuda"), "numba runs on the CPU only"), ((*HELD, "--plot", "a.gif"), "ends in .png or .svg"),
 ])  # fmt: skip
 def test_wrong_usage_is_said_and_has_exit_code_2(arguments, message):
     done = command(*arguments)
