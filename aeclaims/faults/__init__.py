@@ -14,12 +14,14 @@ from aeclaims.faults import (
     measuring,
     numerics,
     optimizer,
+    python_state,
     suite,
 )
 from aeclaims.faults.record import Fault
 
 __all__ = ["CONTROLS", "FAULTS", "Fault"]
 
-FAMILIES = (data, init, forward, loss, backward, optimizer, loop, numerics, engine, measuring, suite, late, compiler)
+FAMILIES = (data, init, forward, loss, backward, optimizer, loop, numerics, engine, measuring, suite, late, compiler,
+            python_state)
 FAULTS: dict[str, Fault] = {fault.id: fault for family in FAMILIES for fault in family.FAULTS}
 CONTROLS: dict[str, Fault] = {control.id: control for control in controls.CONTROLS}

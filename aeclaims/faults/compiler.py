@@ -25,11 +25,6 @@ PAIR = ((8, 3), (8, 3))
 # ------------------------------------------------------------------------------------ changes of graphs
 
 
-def of_backward(graph: Any) -> bool:
-    """Whether a graph computes gradients of a graph compiled before."""
-    return any(node.op == "placeholder" and str(node.target).startswith("tangents") for node in graph.nodes)
-
-
 def leaking(graph: Any, node: Node) -> Node:
     """ReLU that lets 0.1 % of negative numbers through."""
     below = call(graph, "clamp_max.default", node.args[0], 0.0)
@@ -143,10 +138,6 @@ def binary_cross_entropy_with_logits(z: Any, x: Any, weight: Any = None, pos_wei
 
 def fault(name: str, does: str, origin: str, expected: str, change: Inject, shows: Probe) -> Fault:
     return Fault(f"compiler.{name}", does, origin, expected, change, shows, backend="torch")
-
-
-def linear(x: Any, w: Any, b: Any) -> Any:
-    return functional.linear(x, w, b)
 
 
 def two_slopes() -> list[Any]:

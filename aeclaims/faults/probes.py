@@ -41,6 +41,11 @@ def trained(experiment: Experiment = SHORT, seeds: Iterable[int] = (0, 1, 2)) ->
     return probe
 
 
+def looped(experiment: Experiment) -> Probe:
+    """Losses and parameters of a plain loop, on whichever backend."""
+    return lambda backend: trained(experiment, seeds=(0,))("torch-loop")
+
+
 def compiled(*optimizers: Adam | SGD) -> Probe:
     """Losses and parameters of plain loops whose step torch.compile compiles, by dynamo alone: one for each optimizer."""
     def probe(backend: str) -> Iterable[Any]:

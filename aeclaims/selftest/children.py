@@ -23,8 +23,10 @@ SECONDS = 60.0
 # How many times as long, by the clock, it may take where others want the processor, too.
 PATIENCE = 6
 PACKAGES = ("aeclaims.conformance", "aeclaims.claims")
+# Numbers that a claim trains on, above which it runs after all checks of conformance: from there on it takes 10 s and more.
+MANY = 3_000_000
 # In which order kinds of checks run, by what of an id stands before its colon; first others, which look at one thing directly.
-KINDS = ("", "gradient", "long path", "crowd", "path", "compiled step", "loop", "compiled model", "repeated", "memory", "order",
+KINDS = ("", "gradient", "crowd", "path", "compiled step", "loop", "long path", "compiled model", "repeated", "memory", "order",
          "alone", "independence")
 
 
@@ -156,13 +158,13 @@ class _Reporter:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        def cost(item: pytest.Item) -> tuple[bool, int, int]:
+        def cost(item: pytest.Item) -> tuple[bool, bool, int, int]:
             claim: Claim = next(mark.args[0] for mark in item.iter_markers() if mark.name in ("claims", "conformance"))
             if claim.is_quick:
                 self.quick.add(claim.id)
             kind = claim.id.partition(": ")[0]
             numbers = sum(training.epochs * training.n_rows * training.features for training in claim.trains)
-            return not claim.is_quick, numbers, KINDS.index(kind if kind in KINDS else "")
+            return numbers > MANY, not claim.is_quick, numbers, KINDS.index(kind if kind in KINDS else "")
 
         items.sort(key=cost)
 
