@@ -1,7 +1,7 @@
 """pytest's hooks: the markers, what is selected, the verdicts and their table."""
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -188,7 +188,18 @@ def pytest_runtest_makereport(
         # JUnit's XML takes them from the report of the teardown, which is made of the item's; an item may be judged again.
         kept = [pair for pair in item.user_properties if not pair[0].startswith("claim.")]
         item.user_properties[:] = [*kept, *properties(report.aeclaims)]
+    if claim is not None and not item.config.getoption("log_level", None):
+        report.sections = list(_without_debug_logs(report.sections))
     return report
+
+
+def _without_debug_logs(sections: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """What a failure shows beside its message: torch logs thousands of empty lines at level DEBUG while it compiles."""
+    for title, text in sections:
+        if " log " in title:
+            text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("DEBUG"))
+        if text.strip():
+            yield title, text
 
 
 def _trainings(item: pytest.Item) -> list[dict[str, Any]]:

@@ -31,7 +31,8 @@ def test_no_seed_gets_below_the_floor_of_its_rows(train: Train, reference: Train
 
 
 @claim("sigmoid-bce-uniform-any", where="answer, section Sigmoid, uniform rows", kind="theorem", reference_seeds=16,
-       configurations=100, is_quick=True, says="nor with other learning rates and more complex models: never below the entropy of the rows")
+       configurations=100, is_quick=True,
+       says="nor with other learning rates and more complex models: never below the entropy of the rows")
 # Not at random: what passes once passes always, in CI as well.
 @settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(

@@ -2,6 +2,7 @@
 
 from aeclaims.faults import (
     backward,
+    compiler,
     controls,
     data,
     engine,
@@ -19,6 +20,6 @@ from aeclaims.faults.record import Fault
 
 __all__ = ["CONTROLS", "FAULTS", "Fault"]
 
-FAMILIES = (data, init, forward, loss, backward, optimizer, loop, numerics, engine, measuring, suite, late)
+FAMILIES = (data, init, forward, loss, backward, optimizer, loop, numerics, engine, measuring, suite, late, compiler)
 FAULTS: dict[str, Fault] = {fault.id: fault for family in FAMILIES for fault in family.FAULTS}
 CONTROLS: dict[str, Fault] = {control.id: control for control in controls.CONTROLS}

@@ -39,13 +39,13 @@ def pairs() -> Any:
 def picking(change: Any) -> Any:
     """Populations whose minibatches are changed once they are picked, (S, B, D)."""
     def made(stock: Any) -> Any:
-        def picker(self: Any, *args: Any) -> Any:
-            pick = stock(self, *args)
-            return lambda order: change(pick(order))
+        def copier(self: Any) -> Any:
+            copy = stock(self)
+            return lambda numbers: [change(batch) for batch in copy(numbers)]
 
-        return picker
+        return copier
 
-    return replaced(made, f"{POPULATION}._picker")
+    return replaced(made, f"{POPULATION}.copier")
 
 
 def first_row_twice(batch: Any) -> Any:

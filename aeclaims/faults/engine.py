@@ -59,8 +59,9 @@ def _like_first(values: Array) -> Array:
 
 
 def one_seed(stock: Any) -> Any:
-    def begin(self: Any, experiment: Any, start: Any, **settings: Any) -> None:
-        stock(self, experiment, FirstOnly(start.experiment, start.seeds, start.dtype), **settings)
+    def begin(self: Any, start: Any, **settings: Any) -> None:
+        stock(self, FirstOnly(start.experiment, start.seeds, start.dtype), **settings)
+        self.start = start
 
     return begin
 

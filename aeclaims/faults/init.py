@@ -78,5 +78,5 @@ FAULTS = (
           "layers that widen start too small, those that narrow too large", replaced(
               drawn_then(lambda own: own.weight.mul_((own.in_features / own.out_features) ** 0.5)), RESET), layers),
     Fault("init.square_transposed", "square weights are handed over transposed", "reasoning: a port between layouts",
-          "another start of the same distribution", replaced(transposed, f"{POPULATION}._parameters"), trained()),
+          "another start of the same distribution", replaced(transposed, f"{POPULATION}.stack"), trained()),
 )  # fmt: skip

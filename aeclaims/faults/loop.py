@@ -76,11 +76,11 @@ def without_biases(stock: Any) -> Any:
 
 def halved_last(stock: Any) -> Any:
     """What is left over of the rows is cut to half."""
-    def steps(self: Any, batches: Any) -> Any:
-        is_short = batches and batches[-1].shape[1] < self.experiment.batch_size
-        return stock(self, [*batches[:-1], batches[-1][:, : -(-batches[-1].shape[1] // 2)]] if is_short else batches)
+    def step(self: Any, batch: Any) -> Any:
+        is_short = batch.shape[1] < self.experiment.batch_size
+        return stock(self, batch[:, : -(-batch.shape[1] // 2)] if is_short else batch)
 
-    return steps
+    return step
 
 
 def loaded() -> Any:
@@ -118,7 +118,7 @@ FAULTS = (
           "a tenth of the rows unseen in an epoch", replaced(every(10, replayed), f"{POPULATION}.step"), longer),
     Fault("loop.tail_halved", "of the short last minibatch only half is seen",
           "reasoning: a length rounded down to a power of two",
-          "rows unseen in each epoch", replaced(halved_last, f"{POPULATION}.eager_steps"), trained()),
+          "rows unseen in each epoch", replaced(halved_last, f"{POPULATION}.step"), trained()),
     Fault("loop.no_zero_grad", "zero_grad does nothing", "StackOverflow 60335387 (TrainCheck)", "overshoots, slow or swinging",
           replaced(lambda stock: lambda self, set_to_none=True: None, CLEAR), trained()),
     Fault("loop.zero_grad_skips_bias", "zero_grad leaves out the biases", "parameter groups that are not complete",

@@ -13,15 +13,21 @@ ITEM = "torch.Tensor.item"
 bad = called(lambda: [check(torch.tensor([0.5, float("nan"), float("inf")])) for check in (torch.isnan, torch.isfinite)])
 
 
+def is_count(value: Any) -> bool:
+    """Whether it counts something, as Adam's steps do: losses are no whole numbers."""
+    return not isinstance(value, float) or value.is_integer()
+
+
 def running_minimum() -> Any:
     """Of losses, the least since the training began; other numbers as they are."""
     least: list[float] = []
 
     def item(stock: Any) -> Any:
         def read(self: Any) -> Any:
-            if self.grad_fn is None:
-                return stock(self)
-            least[:] = [min([stock(self), *least])]
+            value = stock(self)
+            if is_count(value):
+                return value
+            least[:] = [min([value, *least])]
             return least[0]
 
         return read
@@ -43,7 +49,7 @@ def off_once(stock: Any) -> Any:
     def read(self: Any) -> Any:
         nonlocal calls, last
         value = stock(self)
-        if self.grad_fn is None:
+        if is_count(value):
             return value
         calls, before, last = calls + 1, last, value
         return before if calls % 100 == 0 else value

@@ -17,6 +17,7 @@ Change = Callable[[Any], Any]
 ADAM, SGD = "torch.optim.Adam.step", "torch.optim.SGD.step"
 LINEAR = "torch.nn.functional.linear"
 POPULATION = "aeclaims.backends.torch.population.Population"
+COMPILE = "aeclaims.backends.torch.compile.Compilation.__call__"
 
 
 def replaced(change: Change, *places: str) -> Inject:
@@ -179,3 +180,16 @@ def stepping(change: Callable[[Any, Callable[[], Any]], Any]) -> Inject:
         optimizer.step = lambda: change(optimizer, step)
 
     return populations(set_step)
+
+
+# ---------------------------------------------------------------------------------- compiled functions
+
+
+def compiled_as(change: Callable[[Any, Callable[..., Any]], Callable[..., Any]]) -> Inject:
+    """What torch.compile returns to backends and checks is something else: change(the function, what it was compiled to)."""
+    return replaced(lambda stock: lambda self, function: change(function, stock(self, function)), COMPILE)
+
+
+def optimizer_of(function: Any) -> Any:
+    """The optimizer whose step a function takes, if it is a method of a loop or of a population."""
+    return getattr(getattr(function, "__self__", None), "optimizer", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from aeclaims import backends
-from aeclaims.experiment import TANH, Adam, Experiment, Uniform, affine, layers
+from aeclaims.backends.torch.compile import Compilation, quiet
+from aeclaims.experiment import SGD, TANH, Adam, Experiment, Uniform, affine, layers
 from aeclaims.faults.lazily import torch
 
 # From the name of a backend to numbers.
@@ -39,6 +41,16 @@ def trained(experiment: Experiment = SHORT, seeds: Iterable[int] = (0, 1, 2)) ->
     return probe
 
 
+def compiled(*optimizers: Adam | SGD) -> Probe:
+    """Losses and parameters of plain loops whose step torch.compile compiles, by dynamo alone: one for each optimizer."""
+    def probe(backend: str) -> Iterable[Any]:
+        stack = backends.get("torch-compile", compilation=Compilation(backend="eager", scope="step"))
+        runs = [backends.train(short(optimizer=optimizer), seeds=(0,), backend=stack) for optimizer in optimizers or (Adam(),)]
+        return [values for run in runs for values in (run.epoch_loss, *(each for layer in run.parameters for each in layer))]
+
+    return probe
+
+
 def called(function: Callable[[], Any]) -> Probe:
     """What a call returns, a tensor or several, from generators that begin at a seed."""
     def probe(backend: str) -> Iterable[Any]:
@@ -47,6 +59,33 @@ def called(function: Callable[[], Any]) -> Probe:
             found = function()
         return [values.detach().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
                 for values in (found if isinstance(found, tuple | list) else [found])]
+
+    return probe
+
+
+def compiled_function(function: Callable[..., Any], *shapes: tuple[int, ...], calls: int = 1) -> Probe:
+    """Results and gradients of function(torch, *tensors) under torch.compile, of numbers in (0, 1) that are new in each call."""
+    def call() -> Any:
+        module, seen = importlib.import_module("torch"), list[Any]()  # dynamo does not trace what imports lazily
+        with quiet():
+            compiled = torch.compile(lambda *tensors: function(module, *tensors), dynamic=False)
+            for _ in range(calls):
+                tensors = [torch.rand(shape).requires_grad_() for shape in shapes]
+                result = compiled(*tensors)
+                result.sum().backward()
+                seen += [result, *(tensor.grad for tensor in tensors if tensor.grad is not None)]
+        return seen
+
+    return called(call)
+
+
+def compiled_step(optimizer: Adam | SGD | None = None, **changes: Any) -> Probe:
+    """Losses and parameters of a plain loop whose step torch.compile compiles by inductor."""
+    def probe(backend: str) -> Iterable[Any]:
+        stack = backends.get("torch-compile", compilation=Compilation(scope="step"))
+        experiment = short(**{"model": affine(3, 3), "epochs": 1, **changes})
+        run = backends.train(experiment, seeds=(0,), backend=stack)
+        return [run.epoch_loss, *(each for layer in run.parameters for each in layer)]
 
     return probe
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from unittest import mock
 
 import numpy as np
 
 from aeclaims import floors, stack, start
+from aeclaims.backends.torch.compile import quiet
 from aeclaims.claims import setups
+from aeclaims.conformance import loops
 from aeclaims.faults.lazily import torch
 from aeclaims.faults.probes import Probe
 
 Inject = Callable[[], AbstractContextManager[None]]
 # What is kept of earlier trainings, and computed by parts that a fault may change.
-KEPT = (start._rows, start._parameters, floors.epoch_entropy, setups.class_floor, stack._path)
+KEPT = (start._rows, start._parameters, floors.epoch_entropy, setups.class_floor, stack._path, loops.oracle_states)
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Fault:
         """The fault is in, and nothing computed without it is served; afterwards all is as it was, also after an error."""
         with ExitStack() as context:
             context.callback(_forget)
-            if self.backend == "torch":
+            if self.backend.startswith("torch"):  # conformance compiles plain loops on each of them
                 context.enter_context(nothing_compiled())
             context.enter_context(self.change())
             _forget()
@@ -69,14 +70,26 @@ def _forget() -> None:
 
 @contextmanager
 def nothing_compiled() -> Iterator[None]:
-    """No program from before is taken over, here or from a disk; none from within is left behind."""
-    from torch._inductor import config
+    """No program from before is taken over, here or from a disk; none from within is left behind.
 
-    from aeclaims.backends.torch_compiled import PROGRAMS
+    Graphs are compiled anew. Libraries that g++ made are found again by the hash of their C++ source and of the command: a fault
+    that changes a kernel changes its source. `force_disable_caches` would have g++ make all of them anew, and its headers: then
+    one compiled step takes 70 s in place of 11 s.
+    """
+    from torch._functorch import config as gradients
 
-    with mock.patch.dict(PROGRAMS, clear=True), config.patch(force_disable_caches=True):
-        torch.compiler.reset()
+    with quiet():
+        from torch._inductor import compile_fx, config  # noqa: F401
+    with config.patch(fx_graph_cache=False, fx_graph_remote_cache=False), gradients.patch(enable_autograd_cache=False):
+        _forget_programs()
         try:
             yield
         finally:
-            torch.compiler.reset()
+            _forget_programs()
+
+
+def _forget_programs() -> None:
+    from torch._inductor.utils import clear_caches
+
+    torch.compiler.reset()
+    clear_caches()

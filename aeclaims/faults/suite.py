@@ -5,46 +5,48 @@ Runs, judges and floors (H01, H06, H07, H13) serve the reference, too: against i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from aeclaims import floors
 from aeclaims.experiment import Adam
 from aeclaims.faults.lazily import torch
-from aeclaims.faults.patches import POPULATION, both, replaced, returning
-from aeclaims.faults.probes import called, short, trained
+from aeclaims.faults.patches import POPULATION, both, compiled_as, optimizer_of, replaced, returning
+from aeclaims.faults.probes import called, compiled, short, trained
 from aeclaims.faults.record import Fault, Inject
 from aeclaims.judge import ClaimFailed, Judge, Share
 from aeclaims.run import Run
 from aeclaims.start import Start
 
-REACHED, REPEATING = "aeclaims.run.Run.reached", "aeclaims.backends.torch_compiled.CompiledSteps._repeating"
+REACHED = "aeclaims.run.Run.reached"
 START = Start(short(), (0, 1, 2))
 Reduce = Callable[[Any, Any], Any]
 
 
 def history(reduce: Reduce) -> Inject:
     """An epoch's loss is made otherwise of the losses (M, S) of its minibatches and their sizes (M,)."""
-    def steps(stock: Any) -> Any:
-        def eager_steps(self: Any, batches: Any) -> Any:
-            losses = stock(self, batches)
-            self.seen += [(loss, batch.shape[1]) for loss, batch in zip(losses, batches, strict=True)]
+    def step(stock: Any) -> Any:
+        def one(self: Any, batch: Any) -> Any:
+            losses = stock(self, batch)
+            self.seen.append((losses, batch.shape[1]))
             return losses
 
-        return eager_steps
+        return one
 
     def epoch(stock: Any) -> Any:
-        def whole(self: Any, rows: Any) -> Any:
+        def whole(self: Any, order: Any) -> Any:
             self.seen = []
-            stock(self, rows)
+            stock(self, order)
             losses, sizes = zip(*self.seen, strict=True)
             return reduce(torch.stack(losses).double(), torch.tensor(sizes, dtype=torch.float64)[:, None])
 
         return whole
 
-    return both(replaced(steps, f"{POPULATION}.eager_steps"), replaced(epoch, f"{POPULATION}.epoch"))
+    return both(replaced(step, f"{POPULATION}.step"), replaced(epoch, f"{POPULATION}.epoch"))
 
 
 def added_in_half(losses: Any, sizes: Any) -> Any:
@@ -105,79 +107,49 @@ def inclusive(stock: Any) -> Any:
     return lambda self, hits, *rest, **kwargs: stock(self, np.asarray(hits) & (np.cumsum(hits) > 1), *rest, **kwargs)
 
 
-def first_minibatch_only(stock: Any) -> Any:
-    def repeating(self: Any, program: Any) -> Any:
-        repeat, first = stock(self, program), None
+def first_minibatch_only(function: Any, compiled: Any) -> Any:
+    first: dict[Any, Any] = {}
 
-        def stale(batches: Any) -> Any:
-            nonlocal first
-            first = batches[0] if first is None and batches else first
-            return repeat([first for _ in batches])
+    def stale(*arguments: Any) -> Any:
+        *others, batch = arguments
+        return compiled(*others, first.setdefault(batch.shape, batch.detach().clone()))
 
-        return stale
-
-    return repeating
+    return stale
 
 
-def rate_of_first(stock: Any) -> Any:
-    """Of all trainings that share a program, the learning rate of the first."""
-    rates: dict[int, list[Any]] = {}
+@contextmanager
+def rate_of_first() -> Iterator[None]:
+    """Compiled steps of one kind of optimizer take the first learning rate that any of them met."""
+    rates: dict[str, float] = {}
 
-    def repeating(self: Any, program: Any) -> Any:
-        own = [group["lr"] for group in self.optimizer.param_groups]
-        for rate, known in zip(own, rates.setdefault(id(program.run), [rate.clone() for rate in own]), strict=True):
-            rate.copy_(known)
-        return stock(self, program)
+    def change(function: Any, compiled: Any) -> Any:
+        def step(*arguments: Any) -> Any:
+            optimizer = optimizer_of(function)
+            for group in optimizer.param_groups if optimizer else ():
+                group["lr"] = rates.setdefault(type(optimizer).__name__, group["lr"])
+            return compiled(*arguments)
 
-    return repeating
+        return step
 
-
-def count_of_first(stock: Any) -> Any:
-    """The count of steps is that of the second repeated step, for ever."""
-    def repeating(self: Any, program: Any) -> Any:
-        repeat, calls = stock(self, program), 0
-
-        def stuck(batches: Any) -> Any:
-            nonlocal calls
-            losses = []
-            for batch in batches:
-                counts = [state["step"] for state in self.optimizer.state.values() if "step" in state]
-                before = [count.clone() for count in counts]
-                losses += repeat([batch])
-                calls += 1
-                for count, value in zip(counts, before, strict=True):
-                    count.copy_(count if calls == 1 else value)
-            return losses
-
-        return stuck
-
-    return repeating
+    with compiled_as(change)():
+        yield
 
 
-def repeated() -> Any:
-    """What two populations of different rates hand to one program, in two steps each; nothing is compiled."""
-    from aeclaims.backends.torch.population import Population
-    from aeclaims.backends.torch_compiled import CompiledSteps, Program, _layout
+def count_of_second(function: Any, compiled: Any) -> Any:
+    """The count of steps is that of the second compiled step, for ever."""
+    calls: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
-    seen: list[Any] = []
+    def stuck(*arguments: Any) -> Any:
+        optimizer = optimizer_of(function)
+        result = compiled(*arguments)
+        if optimizer is not None:
+            calls[optimizer] = calls.get(optimizer, 0) + 1
+            for state in optimizer.state.values() if calls[optimizer] > 2 else ():
+                if "step" in state:
+                    state["step"].fill_(2)
+        return result
 
-    def program(given: Any) -> Any:
-        seen.extend(float(values.double().sum()) for values in given)
-        given[1].add_(1)
-        return (given[0].sum(),)
-
-    for lr in (1e-3, 3e-3):
-        population = Population(short(optimizer=Adam(lr=lr)), START, device="cpu")
-        steps = CompiledSteps(population)
-        batches = [torch.full((3, 16, 3), float(value)) for value in (1, 2, 3)]
-        steps.first(batches[0])
-        count = next(iter(population.optimizer.state.values()))["step"]
-        tensors = steps._tensors()
-        places = (None, next(at for at, own in enumerate(tensors) if own is count), len(tensors) - 1)
-        arguments = [batches[0], *(tensors[place] for place in places[1:])]
-        steps._repeating(Program(program, places, tuple(map(_layout, arguments))))(batches[1:])
-        steps._repeating(Program(program, places, tuple(map(_layout, arguments))))(batches[1:])
-    return seen
+    return stuck
 
 
 OTHERS = "aeclaims.floors.row_entropy"
@@ -206,12 +178,12 @@ FAULTS = (
           replaced(lambda stock: lambda self, values, **kwargs: stock(self, np.nan_to_num(values), **kwargs),
                    "aeclaims.judge.Judge.every"),
           rejected(lambda judge: judge.every([np.nan], at_most=1.0, what="loss", because="", seeds=(0,)))),
-    Fault("H08", "compiled steps repeat with their first minibatch", "a captured graph without new inputs",
-          "a few rows learnt by heart", replaced(first_minibatch_only, REPEATING), called(repeated), backend="torch"),
-    Fault("H09", "trainings that share a program share the first one's learning rate", "a rate baked into a graph",
-          "all learning rates are alike", replaced(rate_of_first, REPEATING), called(repeated), backend="torch"),
-    Fault("H09-count", "compiled steps never count on", "a count of steps baked into a graph",
-          "steps three times too long, for ever", replaced(count_of_first, REPEATING), called(repeated), backend="torch"),
+    Fault("H08", "compiled functions see their first minibatch for ever", "a captured graph without new inputs",
+          "a few rows learnt by heart", compiled_as(first_minibatch_only), compiled(), backend="torch"),
+    Fault("H09", "compiled steps of one kind of optimizer share the first one's learning rate", "a rate baked into a graph",
+          "all learning rates are alike", rate_of_first, compiled(Adam(lr=3e-3), Adam(lr=1e-3)), backend="torch"),
+    Fault("H09-count", "compiled steps never count beyond 2", "a count of steps baked into a graph",
+          "steps three times too long, for ever", compiled_as(count_of_second), compiled(), backend="torch"),
     Fault("H12", "the last epoch is missing", "range() off by one", "one epoch less", replaced(without_last_epoch,
           f"{POPULATION}.train_epoch"), trained()),
     Fault("H13", "floors are computed on the rows of the next replica", "suites like this one", "floors off by 1e-3",

@@ -24,7 +24,8 @@ SECONDS = 60.0
 PATIENCE = 6
 PACKAGES = ("aeclaims.conformance", "aeclaims.claims")
 # In which order kinds of checks run, by what of an id stands before its colon; first others, which look at one thing directly.
-KINDS = ("", "gradient", "long path", "crowd", "path", "repeated", "memory", "order", "alone", "independence")
+KINDS = ("", "gradient", "long path", "crowd", "path", "compiled step", "loop", "compiled model", "repeated", "memory", "order",
+         "alone", "independence")
 
 
 class Check(NamedTuple):
@@ -96,7 +97,8 @@ def _context() -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     modules = [f"{package}.{module.name}" for package in PACKAGES
                for module in pkgutil.iter_modules(import_module(package).__path__)]
-    context.set_forkserver_preload(["aeclaims.faults", *modules])
+    # Of torch too, and of its compiler: each child would take 3 s for them.
+    context.set_forkserver_preload(["aeclaims.faults", *modules, "torch._inductor.compile_fx"])
     return context
 
 

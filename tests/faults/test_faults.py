@@ -59,19 +59,26 @@ def test_nothing_that_was_computed_before_is_served_within():
     assert all(function.cache_info().currsize == 0 for function in KEPT)
 
 
-def test_programs_of_before_are_not_taken_over_and_come_back():
-    from aeclaims.backends.torch_compiled import PROGRAMS
+def test_programs_are_compiled_anew_within_a_fault_and_after_it():
+    import torch
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PROGRAMS, "known", "a program")
-        with FAULTS["H08"].inject():
-            assert "known" not in PROGRAMS
-            import torch
+    compiled = []
 
-            assert torch._inductor.config.force_disable_caches
-            PROGRAMS["faulty"] = "another"
-        assert PROGRAMS["known"] == "a program"
-        assert "faulty" not in PROGRAMS
+    def compiler(graph, inputs):
+        compiled.append(graph)
+        return graph
+
+    function = torch.compile(torch.sin, backend=compiler)
+    function(torch.ones(3))
+    with FAULTS["H08"].inject():
+        assert not torch._inductor.config.fx_graph_cache
+        assert not torch._functorch.config.enable_autograd_cache
+        function(torch.ones(3))
+        function(torch.ones(3))
+        assert len(compiled) == 2
+    assert torch._inductor.config.fx_graph_cache
+    function(torch.ones(3))
+    assert len(compiled) == 3
 
 
 def test_no_fault_reaches_for_the_tests():

@@ -360,3 +360,23 @@ def test_under_xdist_too_a_device_that_is_not_there_is_a_usage_error(pytester):
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --claims-backend, --claims-device, --claims-dtype: device 'abacus'*"])
     assert "INTERNALERROR" not in result.stdout.str()
+
+
+def test_a_failure_shows_no_log_of_level_debug_unless_it_is_asked_for(pytester):
+    pytester.makepyfile("""
+        import logging
+        from aeclaims.claim import claim
+
+        @claim("logs", where="here", says="it logs", kind="theorem")
+        def test_logs(judge):
+            chatty = logging.getLogger("chatty")
+            chatty.setLevel(logging.DEBUG)
+            chatty.debug("a detail")
+            chatty.warning("a warning")
+            judge.every([1.0], at_most=0.0, seeds=(0,), what="one", because="it is not")
+    """)
+    plain = pytester.runpytest_subprocess("-m", "claims", "--claims-backend", "numba", "-p", "no:cacheprovider").stdout.str()
+    assert "a warning" in plain
+    assert "a detail" not in plain
+    asked = pytester.runpytest_subprocess("-m", "claims", "--claims-backend", "numba", "--log-level=DEBUG")
+    assert "a detail" in asked.stdout.str()

@@ -1,0 +1,134 @@
+"""Patches of torch's compiler: lowerings, decompositions, graphs of ATen operators, and the programs made of them.
+
+The names of torch.* that are used here are private ones of torch 2.13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+from aeclaims.faults.lazily import torch
+from aeclaims.faults.patches import replaced
+from aeclaims.faults.record import Inject
+
+Node = Any  # torch.fx.Node
+# From a graph and one of its nodes to the node that takes its place; (graph, node) -> node.
+Rewrite = Callable[[Any, Node], Node]
+# From a program and what it was made of to a program; a program maps a list of tensors to a sequence of tensors.
+Program = Callable[[list[Any]], Any]
+
+
+def scaled(factor: float) -> Rewrite:
+    """Multiply a result by a factor."""
+    return lambda graph, node: call(graph, "mul.Tensor", node, factor)
+
+
+def call(graph: Any, name: str, *arguments: Any) -> Node:
+    """A new node that calls an ATen overload, with the shape and dtype of its first argument."""
+    node = graph.call_function(operator(name), arguments)
+    node.meta.update({key: value for key, value in arguments[0].meta.items() if key == "val"})
+    return node
+
+
+def operator(name: str) -> Any:
+    """The ATen overload of a name such as "mul.Tensor"."""
+    packet, _, overload = name.partition(".")
+    return getattr(getattr(torch.ops.aten, packet), overload or "default")
+
+
+def packet(node: Node) -> str:
+    """The name of the ATen operator that a node calls, such as "mul"; empty for any other node."""
+    return str(node.target).split(".")[1] if node.op == "call_function" and str(node.target).startswith("aten.") else ""
+
+
+def in_graphs(edit: Callable[[Any], None]) -> Inject:
+    """inductor hands each graph to `edit`, after its own passes."""
+    @contextmanager
+    def inject() -> Iterator[None]:
+        from torch._inductor import config
+
+        with config.patch(post_grad_custom_post_pass=edit):
+            yield
+
+    return inject
+
+
+def results(rewrite: Rewrite, *names: str, where: Callable[[Node], bool] = lambda node: True) -> Inject:
+    """In inductor's graphs, other nodes take the place of calls of ATen operators."""
+    def edit(graph: Any) -> None:
+        for node in list(graph.nodes):
+            if packet(node) in names and where(node):
+                known = set(graph.nodes)
+                with graph.inserting_after(node):
+                    new = rewrite(graph, node)
+                if new is not node:
+                    node.replace_all_uses_with(new, delete_user_cb=lambda user, known=known: user in known)
+
+    return in_graphs(edit)
+
+
+def inputs(rewrite: Rewrite, *names: str) -> Inject:
+    """In inductor's graphs, other nodes take the place of the inputs of ATen operators."""
+    def edit(graph: Any) -> None:
+        for node in list(graph.nodes):
+            if packet(node) in names:
+                with graph.inserting_before(node):
+                    node.args = tuple(rewrite(graph, each) if hasattr(each, "meta") else each for each in node.args)
+
+    return in_graphs(edit)
+
+
+def lowered(change: Callable[[Any], Any], *names: str) -> Inject:
+    """inductor's lowerings of ATen overloads are followed by `change`, from one buffer to another."""
+    @contextmanager
+    def inject() -> Iterator[None]:
+        from torch._inductor.lowering import lowerings
+
+        def changed(stock: Any) -> Any:
+            return lambda *args, **kwargs: change(stock(*args, **kwargs))
+
+        with mock.patch.dict(lowerings, {operator(name): changed(lowerings[operator(name)]) for name in names}):
+            yield
+
+    return inject
+
+
+def times(factor: float) -> Callable[[Any], Any]:
+    """The lowering of a multiplication by a constant."""
+    def multiply(buffer: Any) -> Any:
+        from torch._inductor import lowering
+
+        return lowering.mul(buffer, factor)
+
+    return multiply
+
+
+def decomposed(**decompositions: Callable[..., Any]) -> Inject:
+    """inductor decomposes ATen operators otherwise: by their names."""
+    @contextmanager
+    def inject() -> Iterator[None]:
+        from torch._inductor import decomposition
+
+        changed = {operator(name): function for name, function in decompositions.items()}
+        with (mock.patch.dict(decomposition.decompositions, changed),
+              mock.patch.dict(decomposition.fast_random_decomps(), changed)):
+            yield
+
+    return inject
+
+
+def programs(change: Callable[[Program, Any, dict[str, Any]], Program]) -> Inject:
+    """The programs that inductor makes are changed: change(program, graph, settings such as is_backward)."""
+    def compiling(stock: Any) -> Any:
+        def compile_graph(module: Any, examples: Any, *rest: Any, **settings: Any) -> Any:
+            made = stock(module, examples, *rest, **settings)
+            if hasattr(made, "current_callable"):
+                made.current_callable = change(made.current_callable, module.graph, settings)
+            return made
+
+        return compile_graph
+
+    return replaced(compiling, "torch._inductor.compile_fx._compile_fx_inner")
