@@ -30,7 +30,7 @@ def tests(session: nox.Session) -> None:
 @nox.parametrize("version", STACKS["torch"])
 def torch(session: nox.Session, version: str) -> None:
     """Judge a release of torch; arguments name the runs."""
-    session.install(".", f"torch=={version}")
+    session.install(*others_pinned(session), ".", f"torch=={version}")
     judge(session, f"torch-{version}", session.posargs or DEFAULT_RUNS)
 
 
@@ -42,11 +42,19 @@ def lowest(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("name", STACKS["backends"])
+@nox.parametrize("name", list(STACKS["backends"]))
 def backend(session: nox.Session, name: str) -> None:
     """Judge a backend, or a mode of torch.compile."""
     session.install("-c", "constraints.txt", ".[jax]" if name == "jax" else ".")
     judge(session, name, session.posargs or ("quick", "conformance"), *STACKS["backends"][name].split())
+
+
+def others_pinned(session: nox.Session) -> tuple[str, str]:
+    """An argument of pip: the constraints, without torch."""
+    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    path = Path(session.create_tmp()) / "constraints.txt"
+    path.write_text("\n".join(line for line in pinned if not line.startswith("torch==")), encoding="utf-8")
+    return "-c", str(path)
 
 
 def judge(session: nox.Session, stack: str, runs: list[str] | tuple[str, ...], *options: str) -> None:

@@ -61,7 +61,7 @@ class FalseAlarms:
         if result["verdict"] == "failed":
             self.failures.append({"seed_base": self.base} | {key: result[key] for key in ("id", "because", "replay")})
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
         """The count, the bound that it puts on the rate, and what failed."""
         print_alarms(terminalreporter, self.found())
 
@@ -88,7 +88,7 @@ def bound(failures: int, bases: int) -> float | None:
     return float(scipy.stats.binomtest(failures, bases, alternative="less").proportion_ci(CONFIDENCE).high)
 
 
-def print_alarms(reporter: pytest.TerminalReporter, found: dict[str, Any]) -> None:
+def print_alarms(reporter: "pytest.TerminalReporter", found: dict[str, Any]) -> None:
     """The count, the bound that it puts on the rate, and what failed."""
     reporter.section("false alarms", sep="=")
     for failure in found["failures"]:

@@ -267,7 +267,7 @@ def _check_known_failures(session: pytest.Session, results: list[dict[str, Any]]
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter", config: pytest.Config) -> None:
     if config.stash[RESULTS]:
         from aeclaims.report.table import print_table
 

@@ -30,11 +30,10 @@ The suite judges each of these stacks. A run is a file of `docs/compatibility`, 
 
 ## Versions
 
-aeclaims declares the lowest version of each dependency in `pyproject.toml`, and supports every later one. CI tests the newest
-ones. The table tells which releases of torch the suite was run on; the row `lowest` has the lowest declared version of each
-dependency. The suite never reads a version number to decide what it judges. It tries what it needs: if this torch cannot compile
-a training, or has no such compiler backend, the check is *not exercised* and says why. Only runs of one version of the suite are
-compared, because another version has other checks."""
+`pyproject.toml` declares the lowest version of each dependency, and no highest one. The row `lowest` has those versions. In the
+other rows all dependencies but torch are those of `constraints.txt`. The suite reads no version number to decide which checks
+apply. It tries what it needs: if this torch cannot compile a training, or has no such compiler backend, the check is *not
+exercised* and says why. Only runs of one version of the suite are compared, because another version has other checks."""
 COMMANDS = """The sessions of nox make the runs, and write this page. Releases of torch are CUDA builds of 2.5 GB on PyPI:
 
 ```sh
@@ -79,8 +78,8 @@ def page(documents: Documents, suite: str = SUITE) -> str:
     compared = {key: document for key, document in documents.items() if document["aeclaims"] == suite}
     dropped = [f"`{key}` (aeclaims {document['aeclaims']})" for key, document in documents.items() if key not in compared]
     left_out = f"Left out, since they are runs of other versions of the suite: {', '.join(dropped)}." if dropped else ""
-    parts = [INTRODUCTION, f"Below: aeclaims {suite}. Seconds are those of a machine with 2 shared cores.", left_out,
-             table(compared), COMMANDS, "## Failures", failures(compared), "## Not exercised", not_exercised(compared)]
+    parts = [INTRODUCTION, f"These are runs of aeclaims {suite}. Seconds are those of a busy machine with 2 shared cores.",
+             left_out, table(compared), COMMANDS, "## Failures", failures(compared), "## Not exercised", not_exercised(compared)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -20,7 +20,7 @@ NARROWEST = 140
 MOST_NUMBERS = 4
 
 
-def print_table(reporter: pytest.TerminalReporter, results: list[dict[str, Any]]) -> None:
+def print_table(reporter: "pytest.TerminalReporter", results: list[dict[str, Any]]) -> None:
     """Print the verdicts, and how many there are of each; with -v also what each was judged by, and what that notices."""
     reporter.section("claims", sep="=")
     reporter.write_line(_render(table(results), reporter).rstrip("\n"))
@@ -75,7 +75,7 @@ def counts(results: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _render(table: Table, reporter: pytest.TerminalReporter) -> str:
+def _render(table: Table, reporter: "pytest.TerminalReporter") -> str:
     width = max(NARROWEST, reporter._tw.fullwidth)
     console = Console(file=io.StringIO(), width=width, force_terminal=reporter.hasmarkup, legacy_windows=False,
                       color_system="standard" if reporter.hasmarkup else None)

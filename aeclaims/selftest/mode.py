@@ -56,7 +56,7 @@ class SelfTest:
         if self.children is not None:
             self.children.close()
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
         """The matrix."""
         from aeclaims.report.kills import print_matrix
 
