@@ -275,7 +275,7 @@ CONTROLS = (
     control("tanh_by_sigmoid", "compiled tanh as 2 sigmoid(2 x) - 1", decomposed(
         tanh=lambda x: 2 * torch.sigmoid(2 * x) - 1), TANH, COMPILED),
     control("sigmoid_by_exp", "the compiled sigmoid by exp", decomposed(sigmoid=sigmoid_by_exp), compiled_function(
-        lambda torch, x: torch.sigmoid(x), (8, 3)), COMPILED),
+        lambda torch, x: torch.sigmoid(x - 0.5), (8, 3)), COMPILED),
     control("tanh_backward", "the compiled gradient of tanh as (1 - y)(1 + y)", decomposed(tanh_backward=tanh_backward), TANH),
     control("mse_by_means", "compiled MSE as the mean of means of squares of x - y", decomposed(mse_loss=mse_loss),
             compiled_function(lambda torch, y, x: torch.nn.functional.mse_loss(y, x), (8, 3), (8, 3)), COMPILED),
