@@ -31,9 +31,9 @@ The suite judges each of these stacks. A run is a file of `docs/compatibility`, 
 ## Versions
 
 `pyproject.toml` declares the lowest version of each dependency, and no highest one. The row `lowest` has those versions. In the
-other rows all dependencies but torch are those of `constraints.txt`. The suite reads no version number to decide which checks
-apply. It tries what it needs: if this torch cannot compile a training, or has no such compiler backend, the check is *not
-exercised* and says why. Only runs of one version of the suite are compared, because another version has other checks."""
+other sessions of nox, all dependencies but torch are those of `constraints.txt`. The suite reads no version number to decide
+which checks apply. It tries what it needs: if this torch cannot compile a training, or has no such compiler backend, the check
+is *not exercised* and says why. Only runs of one version of the suite are compared, because another version has other checks."""
 COMMANDS = """The sessions of nox make the runs, and write this page. Releases of torch are CUDA builds of 2.5 GB on PyPI:
 
 ```sh

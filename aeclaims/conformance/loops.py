@@ -91,7 +91,9 @@ def python_state(value: Any, inside: tuple[int, ...] = ()) -> Any:
         return [(id(key) if torch.is_tensor(key) else str(key), python_state(one, inside)) for key, one in value.items()]
     if isinstance(value, list | tuple | set):
         return [python_state(one, inside) for one in value]
-    return [type(value).__name__, python_state(getattr(value, "__dict__", None), inside)]
+    if not hasattr(value, "__dict__"):  # such as itertools.count, which shows its state
+        return repr(value)
+    return [type(value).__name__, python_state(vars(value), inside)]
 
 
 def counts_in_python(stack: Stack, experiment: Experiment) -> bool:

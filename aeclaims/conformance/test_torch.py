@@ -5,29 +5,18 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy
 
 from aeclaims.claim import ALL, conformance
+from aeclaims.conformance import functions
 from aeclaims.conformance.direct import Torch, close, host, number, seeded, under_test
 from aeclaims.judge import Judge
 from aeclaims.stack import Stack
-
-LOGITS = np.array([-110, -88, -60, -17, -5, -1, -1e-3, -1e-4, 0, 1e-4, 1e-3, 1, 5, 17, 60, 88, 110], np.float64)
-TARGETS = np.array([0, 1e-6, 0.25, 0.5, 0.75, 1 - 2.0**-20, 1])
-WHY_FEW = "a few operations, each of which rounds once: 8 roundings of the largest number that is added"
 
 
 @conformance("BCEWithLogitsLoss", says="value and gradient at extreme logits and targets", where="torch", seeds=1, is_quick=True)
 def test_log_loss_on_logits(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
-    z, x = _rounded(torch, *np.meshgrid(LOGITS, TARGETS))
-    value, slope = _value_and_slope(torch, torch.module.nn.BCEWithLogitsLoss(reduction="none"), z, x)
-    truth = np.where(x == 1, np.logaddexp(0, -z), np.logaddexp(0, z) - x * z)
-    # torch adds (1 - x) z and -log(sigmoid(z)), which cancel for z far below 0; where x = 1 the first is exactly 0.
-    scale = np.where(x == 1, truth, 1 + np.abs(z))
-    close(judge, value, truth, 8 * torch.eps * scale + np.finfo(np.float32).tiny, what="BCE on logits, off by", because=WHY_FEW)
-    close(judge, slope, scipy.special.expit(z) - x, 8 * torch.eps, what="gradient of BCE on logits, off by",
-          because="sigmoid(z) - x, below 1")
+    functions.judge_cases(torch, judge, [functions.log_loss_on_logits(torch)])
     judge_mean(torch, judge, torch.module.nn.BCEWithLogitsLoss(), lambda z, x: np.logaddexp(0, z) - x * z, "BCE on logits")
 
 
@@ -35,16 +24,7 @@ def test_log_loss_on_logits(stack: Stack, judge: Judge) -> None:
              where="torch", seeds=1, is_quick=True)
 def test_log_loss_of_probabilities(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
-    probabilities = np.array([0, 1e-37, 1e-20, 4e-5, 1e-3, 0.25, 0.5, 0.9, 1 - 2.0**-20, 1])
-    p, x = _rounded(torch, *np.meshgrid(probabilities, TARGETS))
-    value, slope = _value_and_slope(torch, torch.module.nn.BCELoss(reduction="none"), p, x)
-    with np.errstate(divide="ignore"):
-        log_p, log_rest = np.maximum(np.log(p), -100), np.maximum(np.log1p(-p), -100)
-    truth = -(x * log_p + (1 - x) * log_rest)
-    close(judge, value, truth, 8 * torch.eps * (np.abs(truth) + torch.eps), what="BCE of probabilities, off by", because=WHY_FEW)
-    expected = (p - x) / np.maximum((1 - p) * p, float(np.float32(1e-12)))  # torch holds that number in float32
-    close(judge, slope, expected, 8 * torch.eps * np.abs(expected) + np.finfo(np.float32).tiny,
-          what="gradient of BCE of probabilities, off by", because="(p - x) / max(p (1 - p), 1e-12), as torch documents it")
+    functions.judge_cases(torch, judge, [functions.log_loss_of_probabilities(torch)])
     judge_mean(torch, judge, torch.module.nn.BCELoss(), lambda p, x: -(x * np.log(p) + (1 - x) * np.log1p(-p)),
                "BCE of probabilities")
 
@@ -52,7 +32,7 @@ def test_log_loss_of_probabilities(stack: Stack, judge: Judge) -> None:
 def judge_mean(torch: Torch, judge: Judge, loss: Any, truth: Callable[[Any, Any], Any], name: str) -> None:
     """A loss as it is used: the mean over all axes, of a full and of a short minibatch."""
     for shape in ((128, 3), (48, 3), (20_000, 2)):
-        y, x = _rounded(torch, *np.random.default_rng(1).uniform(0.1, 0.9, (2, *shape)))
+        y, x = functions.held(torch, *np.random.default_rng(1).uniform(0.1, 0.9, (2, *shape)))
         value, slope = _value_and_slope(torch, loss, y, x)
         number(judge, abs(float(value) / truth(y, x).mean() - 1), at_most=32 * torch.eps,
                what=f"relative deviation of the mean of {name} over {shape}",
@@ -68,8 +48,8 @@ def test_squared_error(stack: Stack, judge: Judge) -> None:
     random = np.random.default_rng(0)
     for shape in ((7, 5), (300, 2), (20_000, 3)):
         for scale in (1.0, 1e-5):
-            y, x = _rounded(torch, random.random(shape), random.random(shape))
-            y = _rounded(torch, x + scale * (y - x))[0]
+            y, x = functions.held(torch, random.random(shape), random.random(shape))
+            y = functions.held(torch, x + scale * (y - x))[0]
             value, slope = _value_and_slope(torch, torch.module.nn.MSELoss(), y, x)
             truth = float(((y - x) ** 2).mean())
             number(judge, abs(float(value) / truth - 1), at_most=32 * torch.eps,
@@ -89,21 +69,7 @@ def test_squared_error(stack: Stack, judge: Judge) -> None:
              where="torch", seeds=1, is_quick=True)
 def test_activations(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
-    nn = torch.module.nn
-    (x,) = _rounded(torch, np.concatenate([LOGITS / 10, np.linspace(-8, 8, 400), [1e-20, -1e-20]]))
-    cases: dict[str, tuple[Callable[[Any], Any], Any, Any]] = {
-        "ReLU": (nn.ReLU(), np.maximum(x, 0), (x > 0).astype(float)),
-        "tanh": (nn.Tanh(), np.tanh(x), 1 - np.tanh(x) ** 2),
-        "sigmoid": (nn.Sigmoid(), scipy.special.expit(x), scipy.special.expit(x) * scipy.special.expit(-x)),
-    }
-    for slope in (0.01, 0.1, 0.3):
-        cases[f"leaky ReLU of {slope}"] = (nn.LeakyReLU(slope), np.where(x > 0, x, slope * x), np.where(x > 0, 1, slope))
-    for name, (function, truth, expected) in cases.items():
-        given = torch.tensor(x, requires_grad=True)
-        output = function(given)
-        output.sum().backward()
-        close(judge, host(output), truth, 8 * torch.eps * np.abs(truth), what=f"{name}, off by", because=WHY_FEW)
-        close(judge, host(given.grad), expected, 8 * torch.eps, what=f"derivative of {name}, off by", because=WHY_FEW)
+    functions.judge_cases(torch, judge, functions.activations(torch))
 
 
 @conformance("NaN", says="NaN and infinity stay visible in means, maxima, losses and a training step",
@@ -137,17 +103,12 @@ def test_products_are_rounded_as_the_dtype_rounds(stack: Stack, judge: Judge) ->
     torch = under_test(stack)
     random = np.random.default_rng(0)
     for inner in (2, 8, 32):
-        a, b = _rounded(torch, random.standard_normal((64, inner)), random.standard_normal((48, inner)))
+        a, b = functions.held(torch, random.standard_normal((64, inner)), random.standard_normal((48, inner)))
         one, other = torch.tensor(a), torch.tensor(b)
         for name, product in (("a @ b", one @ other.T), ("linear", torch.module.nn.functional.linear(one, other)),
                               ("bmm", (one[None] @ other.T[None])[0])):
             close(judge, host(product), a @ b.T, (inner + 2) * torch.eps * (np.abs(a) @ np.abs(b).T), what=f"{name}, off by",
                   because="a sum of n products rounds 2 n times at most; TF32 and bfloat16 round operands to 11 and 8 bits")
-
-
-def _rounded(torch: Torch, *arrays: Any) -> list[Any]:
-    """The numbers that the dtype holds, in float64."""
-    return [host(torch.tensor(array)) for array in arrays]
 
 
 def _value_and_slope(torch: Torch, loss: Callable[..., Any], y: Any, x: Any) -> tuple[Any, Any]:

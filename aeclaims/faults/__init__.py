@@ -15,6 +15,7 @@ from aeclaims.faults import (
     numerics,
     optimizer,
     python_state,
+    sound,
     suite,
 )
 from aeclaims.faults.record import Fault
@@ -24,4 +25,4 @@ __all__ = ["CONTROLS", "FAULTS", "Fault"]
 FAMILIES = (data, init, forward, loss, backward, optimizer, loop, numerics, engine, measuring, suite, late, compiler,
             python_state)
 FAULTS: dict[str, Fault] = {fault.id: fault for family in FAMILIES for fault in family.FAULTS}
-CONTROLS: dict[str, Fault] = {control.id: control for control in controls.CONTROLS}
+CONTROLS: dict[str, Fault] = {control.id: control for control in (*controls.CONTROLS, *sound.CONTROLS)}

@@ -115,5 +115,5 @@ def late_pre_hook(change: Callable[[Any], Any], begins: int = LATE) -> Hook:
 def _is_late(module: Any, begins: int) -> bool:
     if not isinstance(module, torch.nn.Linear):
         return False
-    module.calls_counted = getattr(module, "calls_counted", 0) + 1
-    return bool(module.calls_counted >= begins)
+    calls = module.__dict__["calls_counted"] = module.__dict__.get("calls_counted", 0) + 1
+    return bool(calls >= begins)

@@ -26,8 +26,8 @@ PACKAGES = ("aeclaims.conformance", "aeclaims.claims")
 # Numbers that a claim trains on, above which it runs after all checks of conformance: from there on it takes 10 s and more.
 MANY = 3_000_000
 # In which order kinds of checks run, by what of an id stands before its colon; first others, which look at one thing directly.
-KINDS = ("", "gradient", "crowd", "path", "compiled step", "loop", "long path", "compiled model", "repeated", "memory", "order",
-         "alone", "independence")
+KINDS = ("", "gradient", "crowd", "path", "compiled functions", "compiled programs", "compiled rates", "compiled step", "loop",
+         "long path", "compiled model", "repeated", "memory", "order", "alone", "independence")
 
 
 class Check(NamedTuple):

@@ -1,0 +1,102 @@
+"""torch.compile by itself: the functions of a training in one program, and programs that differ in little from each other."""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aeclaims.backends import Lacking
+from aeclaims.claim import conformance
+from aeclaims.conformance import functions
+from aeclaims.conformance.direct import Torch, close, host, under_test
+from aeclaims.conformance.loops import counts_in_python, judge_loop
+from aeclaims.experiment import SGD, Adam, Experiment, Uniform, affine
+from aeclaims.judge import Judge
+from aeclaims.stack import Stack
+
+FEW_STEPS = Experiment(rows=Uniform(features=3), model=affine(3, 3), loss="mse", optimizer=Adam(), epochs=6, n_rows=8,
+                       batch_size=8)
+# Pairs whose compiled steps differ in constants alone.
+PAIRS = {"SGD": (SGD(lr=0.1, momentum=0.9, weight_decay=0.01), SGD(lr=0.05, momentum=0.8, weight_decay=0.02)),
+         "Adam": (Adam(lr=3e-3), Adam(lr=1e-3, betas=(0.8, 0.95), eps=1e-3))}
+
+
+@contextmanager
+def compiling(stack: Stack) -> Iterator[Any]:
+    """torch.compile with the settings of the stack, as in a process of its own; raises Lacking if torch cannot compile."""
+    from aeclaims.backends.torch import parts
+    from aeclaims.backends.torch.compile import Compilation, begin_anew, quiet, unsupported_reason
+
+    begin_anew()
+    try:
+        with quiet(), parts.threads(1):
+            yield dataclasses.replace(stack.compilation or Compilation(), scope="model")
+    except Exception as error:
+        if reason := unsupported_reason(error):
+            raise Lacking(reason) from error
+        raise
+
+
+@conformance("compiled functions", says="activations, losses, products and gradients are those of mathematics, at extremes too",
+             where="torch", seeds=1, is_quick=True)
+def test_compiled_functions_are_those_of_mathematics(stack: Stack, judge: Judge) -> None:
+    torch = under_test(stack)
+    cases = [*functions.activations(torch), functions.log_loss_on_logits(torch),
+             functions.log_loss_of_probabilities(torch, is_compiled=True), *functions.losses_of_minibatches(torch),
+             *functions.arithmetic(torch), *functions.products(torch)]
+    with compiling(stack) as compiled:
+        functions.judge_cases(torch, judge, cases, compiled)
+
+
+@conformance("compiled programs", says="other sizes, slopes and layouts of memory get other programs", where="torch", seeds=1,
+             is_quick=True)
+def test_a_program_serves_what_it_was_compiled_for(stack: Stack, judge: Judge) -> None:
+    torch = under_test(stack)
+    nn, random = torch.module.nn, np.random.default_rng(0)
+    for slope, other in ((0.1, 0.2), (0.3, 0.1)):  # two compilations that differ in a constant alone
+        with compiling(stack) as compiled:
+            layer = nn.Sequential(nn.Linear(3, 4, device=torch.device, dtype=torch.dtype), nn.LeakyReLU(slope))
+            for parameter in layer.parameters():
+                parameter.data.copy_(torch.tensor(random.standard_normal(parameter.shape)))
+            program = compiled(layer)
+            for rows in (8, 5, 1, 8):
+                (x,) = functions.held(torch, random.standard_normal((rows, 3)))
+                judge_layer(torch, judge, program, x, torch.tensor(x), layer, f"{rows} rows")
+            judge_layer(torch, judge, program, x, torch.tensor(x.T).T, layer, "8 rows that lie column by column")
+            layer[1].negative_slope = other
+            judge_layer(torch, judge, program, x, torch.tensor(x), layer, f"8 rows, its slope having been {slope}")
+
+
+def judge_layer(torch: Torch, judge: Judge, program: Any, x: Any, batch: Any, layer: Any, how: str) -> None:
+    """Judge a layer with leaky ReLU, compiled, and the gradients of its sum."""
+    slope = layer[1].negative_slope
+    layer.zero_grad()
+    weight, bias = host(layer[0].weight), host(layer[0].bias)
+    output = program(batch)
+    output.sum().backward()
+    z, size = x @ weight.T + bias, np.abs(x) @ np.abs(weight).T + np.abs(bias)
+    derivative = np.where(z > 0, 1, slope)
+    seen = {"outputs": (output, z * derivative, size.max()),
+            "gradient of the weight": (layer[0].weight.grad, derivative.T @ x, np.abs(x).sum(axis=0).max()),
+            "gradient of the bias": (layer[0].bias.grad, derivative.sum(axis=0), len(x))}
+    for name, (found, truth, scale) in seen.items():
+        close(judge, host(found), truth, (len(x) + 6) * torch.eps * scale, because=functions.WHY_SUM,
+              what=f"{name} of a layer and leaky ReLU of {slope}, compiled, for {how}, off by")
+
+
+@pytest.mark.parametrize("pair", [
+    pytest.param(pair, id=name, marks=conformance(f"compiled rates: {name}", where="torch", seeds=1, is_quick=name == "SGD",
+                                                  says="a compiled step takes the constants of its own optimizer"))
+    for name, pair in PAIRS.items()])
+def test_a_compiled_step_takes_its_own_constants(pair: tuple[Adam | SGD, ...], stack: Stack, judge: Judge) -> None:
+    under_test(stack)
+    from aeclaims.backends.torch.compile import Compilation
+
+    for optimizer in pair:
+        experiment = dataclasses.replace(FEW_STEPS, optimizer=optimizer)
+        if counts_in_python(stack, experiment):
+            raise Lacking("the optimizer's step changes Python state, on which torch.compile sets no guard")
+        judge_loop(stack, judge, experiment, dataclasses.replace(stack.compilation or Compilation(), scope="step"), (1, 3, 6))
