@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import torch
 from torch import nn
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
 from aeclaims import processors
 from aeclaims.experiment import Activation, Adam, Experiment, Model
@@ -68,6 +70,35 @@ def optimizer(experiment: Experiment, parameters: list[nn.Parameter], own: Facto
     if isinstance(spec, Adam):
         return torch.optim.Adam(parameters, betas=spec.betas, eps=spec.eps, **common)
     return torch.optim.SGD(parameters, momentum=spec.momentum, **common)
+
+
+def update(experiment: Experiment, parameter: torch.Tensor) -> tuple[Callable[..., None], list[torch.Tensor]]:
+    """What the step of torch's optimizer calls, as a function of a parameter, its gradient and a state; and the first state.
+
+    torch.compile does not follow the step itself without a break. The count of steps is float64, as precise as the Python
+    number that the step takes, except where the device has no such numbers.
+    """
+    spec = experiment.optimizer
+    common: dict[str, Any] = {"foreach": False, "lr": spec.lr, "weight_decay": spec.weight_decay, "maximize": False}
+    total = [] if experiment.clear_gradients else [torch.zeros_like(parameter)]
+    if isinstance(spec, Adam):
+        common |= {"amsgrad": False, "beta1": spec.betas[0], "beta2": spec.betas[1], "eps": spec.eps}
+        count = torch.zeros((), device=parameter.device, dtype=torch.float32 if parameter.is_mps else torch.float64)
+        state = [torch.zeros_like(parameter), torch.zeros_like(parameter), count]
+    else:
+        common |= {"momentum": spec.momentum, "dampening": 0.0, "nesterov": False}
+        state = [torch.zeros_like(parameter)] if spec.momentum else []
+
+    def step(parameter: torch.Tensor, gradient: torch.Tensor, *state: torch.Tensor) -> None:
+        if total:
+            gradient, state = state[0].add_(gradient), state[1:]
+        if isinstance(spec, Adam):
+            first, second, count = state
+            adam([parameter], [gradient], [first], [second], [], [count], capturable=torch.compiler.is_compiling(), **common)
+        else:
+            sgd([parameter], [gradient], list(state) or [None], **common)
+
+    return step, [*total, *state]
 
 
 def tensor(array: Array) -> torch.Tensor:

@@ -5,7 +5,9 @@ and their gradient; torch checks its guards at every call. Its layers are multip
 last in memory, and the parameters of a replica are one row of one tensor: stock inductor then needs a fraction of the time.
 """
 
+import dataclasses
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final
@@ -19,16 +21,20 @@ from torch.func import functional_call, grad_and_value, vmap
 from aeclaims.backends.record import Lacking
 from aeclaims.backends.torch import parts
 from aeclaims.backends.torch.compile import Compilation, begin_anew, quiet, unsupported_reason
+from aeclaims.experiment import Adam, Experiment
 from aeclaims.progress import progress
 from aeclaims.run import Double, Run
 from aeclaims.start import Affine, Parameters, Start
 
-# A compilation takes 2 to 5 s, an eager step 1 to 3 ms more than a compiled one.
-COMPILING_PAYS_FROM_STEPS: Final = 2_000
+# A compilation takes 2 to 5 s, 0.5 s if torch finds it on disk; an eager step takes 1 to 3 ms more than a compiled one.
+COMPILING_PAYS_FROM_STEPS: Final = 900
 # Minibatches that are copied from the rows at once: a copy of 16 costs as many calls as a copy of one.
 COPIED_AT_ONCE: Final = 16
 # All minibatches that are compiled have one size.
-DEFAULT: Final = Compilation(dynamic=False)
+DEFAULT: Final = Compilation(dynamic=False, scope="step")
+# A call costs 20 to 50 us, whatever it does, and each step of a program 2 s to compile, the first time. Two steps of two features
+# take 63 us each, one alone 85. Three take 50; of ten features with weight decay they take three times as long as one alone.
+LONG: Final = 20_000
 
 
 def train(start: Start, *, device: str, compilation: Compilation | None = None, own: parts.Factory | None = None,
@@ -52,14 +58,26 @@ def train(start: Start, *, device: str, compilation: Compilation | None = None, 
 
 def train_by_default(start: Start, *, device: str, own: parts.Factory | None = None) -> Run:
     """Train as `torch` does if nobody asks otherwise: compiled if that pays, which short trainings do not."""
-    return train(start, device=device, compilation=DEFAULT if compiling_pays(start, device) else None, own=own, falls_back=True)
+    compilation = DEFAULT if own is None else dataclasses.replace(DEFAULT, scope="model")
+    return train(start, device=device, compilation=compilation if compiling_pays(start, device) else None, own=own,
+                 falls_back=True)
 
 
 def compiling_pays(start: Start, device: str) -> bool:
     """Whether compiling shortens a training of that many steps; with rounded products it was not tried."""
-    experiment = start.experiment
-    steps = experiment.n_rows // experiment.batch_size * experiment.epochs
-    return torch.device(device).type == "cpu" and not start.products and steps >= COMPILING_PAYS_FROM_STEPS
+    return (torch.device(device).type == "cpu" and not start.products
+            and full_minibatches(start.experiment) * start.experiment.epochs >= COMPILING_PAYS_FROM_STEPS)
+
+
+def steps_per_call(experiment: Experiment) -> int:
+    """How many steps a call of a compiled function takes: two in long trainings with an even number of them to an epoch."""
+    full = full_minibatches(experiment)
+    return 2 if full % 2 == 0 and full * experiment.epochs >= LONG else 1
+
+
+def full_minibatches(experiment: Experiment) -> int:
+    """The minibatches of an epoch, without a short last one."""
+    return experiment.n_rows // experiment.batch_size
 
 
 class Population:
@@ -71,8 +89,6 @@ class Population:
         own: A custom optimizer in Adam's place.
         optimizer_settings: Arguments of torch's optimizers besides those of the experiment.
     """
-
-    copied_at_once = 1
 
     def __init__(self, start: Start, *, device: str, own: parts.Factory | None = None, **optimizer_settings: Any) -> None:
         self.start, self.experiment, self.device = start, start.experiment, device
@@ -100,7 +116,7 @@ class Population:
     def epoch(self, order: torch.Tensor) -> torch.Tensor:
         """`train_epoch`, with the order and the losses on the device: nothing waits for it."""
         losses: list[torch.Tensor] = []
-        for numbers in order.split(self.copied_at_once * self.experiment.batch_size, dim=-1):
+        for numbers in order.split(self.experiment.batch_size, dim=-1):
             losses += [self.step(batch) for batch in self.minibatches(numbers)]
         return torch.stack(losses).double().mean(dim=0)
 
@@ -147,9 +163,11 @@ class Population:
 
 
 class CompiledPopulation(Population):
-    """A population whose network, loss and gradient are one function under torch.compile.
+    """A population whose training steps, or whose loss and its gradient, are one function under torch.compile.
 
-    The optimizer's step is torch's own, not compiled, unless the scope is "step". With a narrow network a minibatch is
+    With scope "step", torch's optimizer is the function that its class calls, since dynamo does not follow the class without a
+    break; a long training takes two steps in a call. With scope "model" only the gradient is compiled, and the class takes
+    the step; so it does for a custom optimizer, under the compiler if the scope is "step". With a narrow network a minibatch is
     (S, D, B), and a layer a multiplication and a sum; a wide one keeps nn.Linear, whose products are BLAS's.
     The short last minibatch of an epoch runs without the compiler, unless sizes are dynamic.
 
@@ -161,69 +179,86 @@ class CompiledPopulation(Population):
         falls_back: Whether eager steps train, with a warning, if torch cannot compile; else it raises Lacking.
     """
 
-    copied_at_once = COPIED_AT_ONCE
-
     def __init__(self, start: Start, *, device: str, compilation: Compilation, own: parts.Factory | None = None,
                  falls_back: bool = False) -> None:
-        model, self.falls_back = start.experiment.model, falls_back
+        experiment, model, self.falls_back = start.experiment, start.experiment.model, falls_back
         self.is_narrow = max(model.widths) <= parts.WIDEST_WITHOUT_BLAS and not start.products
         self.shapes = [shape for inputs, outputs in zip(model.widths, model.widths[1:], strict=False)
                        for shape in ((outputs, inputs), (outputs,))]
+        has_class = compilation.scope == "model" or (own is not None and isinstance(experiment.optimizer, Adam))
+        self.steps_per_call = 1 if has_class else steps_per_call(experiment)
         super().__init__(start, device=device, own=own)
         layer = ProductSum if self.is_narrow else nn.Linear
         network = parts.network(model, "meta", parts.torch_dtype(start.dtype), layer)
-        self.gradients = vmap(grad_and_value(self.loss_of_replica(network)))
-        self.compilation, self.known_sizes, self.is_first = compilation, set[int](), True
-        is_step = compilation.scope == "step"
-        self.compiled = compilation(self.step_of if is_step else torch.no_grad()(self.gradients))
-        self.compiled_step = self.compiled if is_step else self.step_with_compiled_gradients
+        gradients = vmap(grad_and_value(self.loss_of_replica(network)))
+        self.descend: Callable[..., None] = self.descend_by_class
+        self.state: list[torch.Tensor] = []
+        if not has_class:
+            self.descend, self.state = parts.update(experiment, self.parameters["all"].detach())
+        self.compilation, self.calls, self.is_first = compilation, Counter[int](), True
+        self.plain_steps = torch.no_grad()(self.steps_with(gradients))
+        self.compiled_steps = (compilation(self.plain_steps) if compilation.scope == "step" else
+                               self.steps_with(compilation(torch.no_grad()(gradients))))
 
-    def step(self, batch: torch.Tensor) -> torch.Tensor:
-        """Take one step on a minibatch; returns each replica's loss before it, (S,)."""
-        size = batch.shape[-1 if self.is_narrow else 1]
+    def epoch(self, order: torch.Tensor) -> torch.Tensor:
+        """Train one epoch in that order, (N,) or (S, N); returns the mean of its minibatch losses, (S,), on the device."""
+        at_once = COPIED_AT_ONCE // self.steps_per_call * self.steps_per_call
+        losses = [self.steps(batches) for numbers in order.split(at_once * self.experiment.batch_size, dim=-1)
+                  for batches in self.minibatches(numbers)]
+        return torch.cat(losses).double().mean(dim=0)
+
+    def steps(self, batches: torch.Tensor) -> torch.Tensor:
+        """Take a step on each minibatch, (K, S, D, B) or (K, S, B, D); returns each replica's losses before them, (K, S)."""
+        arguments, size = (self.parameters["all"], batches, *self.state), batches.shape[3 if self.is_narrow else 2]
         if size < min(self.experiment.batch_size, self.experiment.n_rows) and not self.compilation.dynamic:
-            return self.step_of(batch)
-        losses = self.compiled_step(batch) if size in self.known_sizes else self.first_step(batch, size)
+            return self.plain_steps(*arguments)
+        losses = self.first_steps(size, *arguments) if self.calls[size] < 2 else self.compiled_steps(*arguments)
         return losses.clone() if self.compilation.uses_cudagraphs else losses
 
-    def step_of(self, batch: torch.Tensor) -> torch.Tensor:
-        """Take one step: the loss and its gradient, then the optimizer's step."""
-        return self.descend(*self.gradients(self.parameters["all"], batch))
+    def steps_with(self, gradients: Callable[..., Any]) -> Callable[..., torch.Tensor]:
+        """The function of parameters, minibatches and an optimizer's state that takes a step on each minibatch, in place."""
+        descend = self.descend
 
-    def step_with_compiled_gradients(self, batch: torch.Tensor) -> torch.Tensor:
-        """The same, with the loss and its gradient from the compiled function."""
-        return self.descend(*self.compiled(self.parameters["all"], batch))
+        def steps(flat: torch.Tensor, batches: torch.Tensor, *state: torch.Tensor) -> torch.Tensor:
+            losses = []
+            for batch in batches.unbind():
+                gradient, loss = gradients(flat, batch)
+                descend(flat, gradient, *state)
+                losses.append(loss)
+            return torch.stack(losses)
 
-    def descend(self, gradient: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
-        """Hand the gradient to the optimizer, and take its step; returns the losses."""
-        parameter = self.parameters["all"]
+        return steps
+
+    def descend_by_class(self, flat: torch.Tensor, gradient: torch.Tensor) -> None:
+        """Hand the gradient to the optimizer, and take its step."""
         if self.experiment.clear_gradients:
-            parameter.grad = gradient.detach()
+            flat.grad = gradient
         else:
-            assert parameter.grad is not None
-            parameter.grad = parameter.grad + gradient.detach()
+            assert flat.grad is not None
+            flat.grad = flat.grad + gradient
         self.optimizer.step()
-        return losses.detach()
 
-    def first_step(self, batch: torch.Tensor, size: int) -> torch.Tensor:
-        """Compile at the first step of a size; if torch cannot, it raises Lacking, or a warning says so and eager steps train."""
+    def first_steps(self, size: int, *arguments: torch.Tensor) -> torch.Tensor:
+        """Take the steps at which torch compiles: the first of a size, and the second, which finds an optimizer's moments.
+
+        If torch cannot compile, it raises Lacking, or a warning says so and eager steps train.
+        """
         if self.is_first:
             self.is_first = False
             begin_anew()
-        if self.compilation.scope == "model":  # compiled once for each size; optimizers make their state in the first step
-            self.known_sizes.add(size)
+        self.calls[size] += 1
         try:
             with quiet():
-                return self.compiled_step(batch)
+                return self.compiled_steps(*arguments)
         except Exception as error:
             reason = unsupported_reason(error)
             if not reason:
                 raise
             if not self.falls_back:
                 raise Lacking(reason) from error
-            self.compiled_step, self.compiled = self.step_of, self.gradients
+            self.compiled_steps = self.plain_steps
             warnings.warn(f"{reason}; it trains without a compiler, which takes longer", RuntimeWarning, stacklevel=2)
-            return self.step_of(batch)
+            return self.plain_steps(*arguments)
 
     def stack(self, initial: Parameters) -> dict[str, nn.Parameter]:
         """One parameter, (S, P): of each replica the weight and bias of each layer in turn, flattened."""
@@ -249,27 +284,23 @@ class CompiledPopulation(Population):
         return tuple(Affine(weight, bias) for weight, bias in zip(arrays[::2], arrays[1::2], strict=True))
 
     def copier(self) -> Callable[[torch.Tensor], Sequence[torch.Tensor]]:
-        """A function from the row numbers of some minibatches to those minibatches, each contiguous."""
+        """A function from the row numbers of some minibatches to groups of them, contiguous, `steps_per_call` to a group."""
         rows, size = parts.tensor(self.start.rows()).to(self.device), self.experiment.batch_size
-        if self.start.has_shared_rows:
-            def shared(numbers: torch.Tensor) -> list[torch.Tensor]:
-                batches = [rows[0][some] for some in numbers.split(size, dim=-1)]
-                return [batch.mT.contiguous() for batch in batches] if self.is_narrow else batches
-
-            return shared
         # The rows of one number lie side by side: B long copies in place of S B short ones.
         by_number, shape = rows.transpose(0, 1).flatten(1).contiguous(), (rows.shape[0], rows.shape[2])
 
-        def several(numbers: torch.Tensor) -> list[torch.Tensor]:
-            full = len(numbers) // size * size
-            batches: list[torch.Tensor] = []
-            for count, some in ((full // size, numbers[:full]), (1, numbers[full:])):
-                if len(some):
-                    copied = by_number.index_select(0, some).view(count, -1, *shape)  # (batches, B, S, D)
-                    batches += copied.permute(0, 2, 3, 1).contiguous() if self.is_narrow else copied.transpose(1, 2).contiguous()
-            return batches
+        def grouped(numbers: torch.Tensor) -> list[torch.Tensor]:
+            full = numbers.shape[-1] // size * size
+            groups: list[torch.Tensor] = []
+            for count, some in ((full // size, numbers[..., :full]), (1, numbers[..., full:])):
+                if some.shape[-1]:
+                    copied = (rows[0][some].transpose(0, 1) if self.start.has_shared_rows else
+                              by_number.index_select(0, some).view(-1, *shape))  # (K B, S, D)
+                    copied = copied.unflatten(0, (count, -1)).movedim(1, 3 if self.is_narrow else 2).contiguous()
+                    groups += copied.split(self.steps_per_call)
+            return groups
 
-        return several
+        return grouped
 
 
 class ProductSum(nn.Linear):
