@@ -88,7 +88,7 @@ def judge_layer(torch: Torch, judge: Judge, program: Any, x: Any, batch: Any, la
 
 
 @pytest.mark.parametrize("pair", [
-    pytest.param(pair, id=name, marks=conformance(f"compiled rates: {name}", where="torch", seeds=1, is_quick=name == "SGD",
+    pytest.param(pair, id=name, marks=conformance(f"compiled rates: {name}", where="torch", seeds=1,
                                                   says="a compiled step takes the constants of its own optimizer"))
     for name, pair in PAIRS.items()])
 def test_a_compiled_step_takes_its_own_constants(pair: tuple[Adam | SGD, ...], stack: Stack, judge: Judge) -> None:
