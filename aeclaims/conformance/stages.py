@@ -47,6 +47,6 @@ STAGES: dict[str, Stage] = {
        for compiler in ("eager", "aot_eager", "aot_eager_decomp_partition")},
     "loop, compiled": Stage("torch-compile", Compilation(scope="step"), takes_settings=True),
     "population": Stage("torch-eager"),
-    "population, compiled": Stage("torch", Compilation(dynamic=False), takes_settings=True),
+    "population, compiled": Stage("torch", Compilation(dynamic=False, scope="step"), takes_settings=True),
     "population, CUDA graph": Stage("torch-cudagraph"),
 }

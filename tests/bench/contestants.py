@@ -80,11 +80,10 @@ def reference_population(experiment: Experiment, start: Start) -> Contestant:
 
 def torch_population(backend: str, experiment: Experiment, start: Start) -> Contestant:
     from aeclaims.backends.torch import parts
-    from aeclaims.backends.torch.compile import Compilation
-    from aeclaims.backends.torch.population import CompiledPopulation, Population
+    from aeclaims.backends.torch.population import DEFAULT, CompiledPopulation, Population
 
     with parts.conditions(start, DEVICE):
-        population = (CompiledPopulation(start, device=DEVICE, compilation=Compilation())
+        population = (CompiledPopulation(start, device=DEVICE, compilation=DEFAULT)
                       if backend == "torch" and DEVICE == "cpu" else Population(start, device=DEVICE))
 
     def train(epochs: int) -> None:

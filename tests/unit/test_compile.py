@@ -8,6 +8,7 @@ import pytest
 from aeclaims import IDENTITY, SGD, SIGMOID, TANH, Adam, Experiment, Given, Model, Start, Uniform, affine, leaky_relu, train
 from aeclaims.backends import Lacking, UnknownBackend, get
 from aeclaims.backends.torch.compile import Compilation, parse
+from aeclaims.backends.torch.optimizers import parse as custom
 from aeclaims.conformance.paths import LONG
 from aeclaims.conformance.stages import STAGES
 
@@ -24,6 +25,9 @@ EXPERIMENTS = {
     "given rows, a wide layer": dataclasses.replace(SMALL, rows=Given(np.random.default_rng(0).random((300, 2))),
                                                     model=affine(2, 40, 2)),
     "gradients that add up": dataclasses.replace(SMALL, clear_gradients=False),
+    "weight decay": dataclasses.replace(SMALL, optimizer=Adam(lr=3e-3, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.01)),
+    "momentum and decay of gradients that add up": dataclasses.replace(
+        SMALL, optimizer=SGD(lr=0.01, momentum=0.9, weight_decay=0.01), clear_gradients=False),
 }
 CALLS = []
 
@@ -114,6 +118,17 @@ def test_long_trainings_are_compiled_without_being_asked(experiment):
     assert not compiling_pays(Start(SMALL, (0, 1)), "cpu")
 
 
+def test_a_call_of_a_long_training_takes_two_steps(monkeypatch):
+    from aeclaims.backends.torch import population
+
+    by_step = get("torch", compilation=parse(f"{COUNTING},scope=step"))
+    alone = train(SMALL, seeds=range(3), backend=by_step, dtype="float64")
+    monkeypatch.setattr(population, "LONG", 0)
+    CALLS.clear()
+    assert_same(train(SMALL, seeds=range(3), backend=by_step, dtype="float64"), alone)
+    assert len(CALLS) == SMALL.epochs  # of two steps each, and a short minibatch without the compiler
+
+
 # Of three epochs of three steps, the last of 44 rows. A population compiles loss and gradient as one graph. A loop's network
 # is one, whose short minibatch is its second size; each seed trains on its own.
 @pytest.mark.parametrize(("backend", "settings", "calls"), [
@@ -176,10 +191,18 @@ def test_a_stage_that_this_torch_does_not_have_is_lacking(monkeypatch):
         STAGES["loop, compiled by aot_eager"].on("cpu", None)
 
 
-@pytest.mark.parametrize("backend", ["torch", "torch-compile"])
-def test_what_dynamo_cannot_trace_is_lacking(backend):
-    """An optimizer's step breaks the graph, which fullgraph forbids."""
-    chosen = get(backend, compilation=parse("backend=eager,scope=step,fullgraph=true"))
+FULL_GRAPH = parse("backend=eager,scope=step,fullgraph=true")
+
+
+def test_the_step_of_a_population_is_one_graph():
+    assert_same(train(SMALL, seeds=range(3), backend=get("torch", compilation=FULL_GRAPH), dtype="float64"),
+                train(SMALL, seeds=range(3), backend="torch-eager", dtype="float64"))
+
+
+@pytest.mark.parametrize(("backend", "optimizer"), [("torch", "torch.optim:NAdam"), ("torch-compile", None)])
+def test_what_dynamo_cannot_trace_is_lacking(backend, optimizer):
+    """An optimizer's step breaks the graph, which fullgraph forbids; torch's own, in a population, is the function it calls."""
+    chosen = get(backend, optimizer=optimizer and custom(optimizer), compilation=FULL_GRAPH)
     with pytest.raises(Lacking, match="torch could not compile the training: dynamo cannot trace it"):
         train(SMALL, seeds=range(2), backend=chosen)
 
