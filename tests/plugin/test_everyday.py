@@ -30,7 +30,7 @@ def test_pytests_own_options_work(claims, pytester, options, outcomes):
     assert not any(word in said + result.stderr.str() for word in ("INTERNALERROR", "Traceback", "Warning"))
     if "failed" in outcomes:
         result.stdout.fnmatch_lines([
-            "claim negative failed on backend reference", "*says: *the loss is negative (there; *", "*theory: it is not",
+            "claim negative failed on backend numba", "*says: *the loss is negative (there; *", "*theory: it is not",
             "*seen: *seed *, epoch *", "*worst: *seed *; to replay it alone:", "*pytest --pyargs *--claims-seeds 1 *"])
 
 

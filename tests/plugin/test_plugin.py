@@ -16,7 +16,7 @@ def test_a_claim_is_judged_and_the_table_and_the_header_say_so(claims):
     result = claims("-k", "falls", "--claims-seeds", "32", "--claims-seed-base", "5")
     result.assert_outcomes(passed=1, deselected=1)
     result.stdout.fnmatch_lines([
-        "aeclaims *, torch *, numpy *, python *; backend reference, device cpu, float32; seeds: 32, from 5",
+        "aeclaims *, torch *, numpy *, python *; backend numba, device cpu, float32; seeds: 32, from 5",
         "*claim *says *measured *floor *verdict *seconds*",
         "*falls *the loss falls *share 1, 32 seeds *0 *held *",
         "1 held of 1 claims",
@@ -27,7 +27,7 @@ def test_a_failure_stands_alone_and_its_replay_command_fails_again(claims, pytes
     result = claims("-k", "negative", "--claims-seeds", "4")
     result.assert_outcomes(failed=1, deselected=1)
     result.stdout.fnmatch_lines([
-        "claim negative failed on backend reference", "*says: *the loss is negative (there; *", "*loss below -1",
+        "claim negative failed on backend numba", "*says: *the loss is negative (there; *", "*loss below -1",
         "*theory: it is not", "*seen: *seed *, epoch *", "*all: *min *median *max *", "*worst: *seed *", "*pytest --pyargs *",
     ])  # fmt: skip
     assert "Traceback" not in result.stdout.str()
