@@ -61,8 +61,8 @@ def test_the_json_holds_every_claim_also_when_one_fails(claims, pytester):
     result = claims("--claims-json", "out.json", "--claims-seeds", "26")
     result.assert_outcomes(passed=1, failed=1)
     found = read(pytester)
-    assert set(found) == {"aeclaims", "torch", "numpy", "python", "backend", "device", "optimizer", "dtype", "seeds", "seed_base",
-                          "alpha", "seconds", "claims"}
+    assert set(found) == {"aeclaims", "torch", "numpy", "python", "backend", "device", "optimizer", "compile", "dtype", "seeds",
+                          "seed_base", "alpha", "seconds", "claims"}
     assert (found["backend"], found["seeds"], found["seed_base"]) == ("numba", 26, 0)
     held, failed = found["claims"]
     fields = {"id", "where", "kind", "says", "verdict", "backend", "seeds", "floor", "measured", "because", "seconds", "replay",
@@ -129,7 +129,7 @@ WHO_TRAINED = """
     import os
     from aeclaims.backends.torch import population as torch_population
 
-    train = torch_population.train_by_default
+    train = torch_population.train
 
     def watched(start, **settings):
         experiment = start.experiment
@@ -139,7 +139,7 @@ WHO_TRAINED = """
             os._exit(9)
         return train(start, **settings)
 
-    torch_population.train_by_default = watched
+    torch_population.train = watched
 
     def pytest_sessionfinish():
         with open("pytests", "a") as file:
@@ -207,7 +207,7 @@ WRONG = [
     (("--claims-backend", "no.such:thing"), "No module named 'no'"),
     (("--claims-backend", "mine:absent"), "no attribute 'absent'"),
     (("--claims-device", "cuda:9", "--claims-backend", "torch"), "device 'cuda:9': torch cannot use it"),
-    (("--claims-device", "cuda"), "the reference runs on the CPU only"),
+    (("--claims-device", "cuda"), "numba runs on the CPU only"),
     (("--claims-dtype", "float8"), "'float8': give one of float64, float32, bfloat16, float16"),
     (("--claims-seeds", "0"), "'0': give a whole number of at least 1"),
     (("--claims-seeds", "many"), "'many': give a whole number of at least 1"),
