@@ -335,7 +335,9 @@ def test_the_header_says_on_cuda_whether_products_are_rounded():
     from aeclaims.session import Session, Settings
 
     def header(device):
-        return Session(Settings("torch", device, None, "float32", None, 1, 0, None, 1e-6, False, None, None)).header()
+        return Session(Settings(
+            backend="torch", device=device, optimizer=None, compile=None, dtype="float32", seeds=None, scale=1, seed_base=0,
+            processes=None, alpha=1e-6, bisect=False, xfails=None, json=None)).header()
 
     assert "device cuda:1, float32, TF32 off; " in header("cuda:1")
     assert "TF32" not in header("cpu")
@@ -358,7 +360,7 @@ def test_under_xdist_too_a_device_that_is_not_there_is_a_usage_error(pytester):
     pytest.importorskip("xdist")
     result = pytester.runpytest_subprocess("--pyargs", "aeclaims", "-m", "claims", "-n", "2", "--claims-device", "abacus")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --claims-backend, --claims-device, --claims-dtype: device 'abacus'*"])
+    result.stderr.fnmatch_lines(["ERROR: --claims-backend, --claims-device, --claims-dtype, --claims-compile: device 'abacus'*"])
     assert "INTERNALERROR" not in result.stdout.str()
 
 
