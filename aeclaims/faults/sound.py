@@ -154,7 +154,9 @@ def product(graph: Any, node: Node, left: Node, right: Node) -> Node:
 
 
 def tanh_by_exp(x: Any) -> Any:
-    return -torch.expm1(-2 * x.abs()) / (2 + torch.expm1(-2 * x.abs())) * torch.sign(x)
+    # Below 1e-9 tanh rounds to x. torch 2.13's compiled expm1 is 0 at 1e-20, where its own is 1e-20.
+    rest = torch.expm1(-2 * x.abs())
+    return torch.where(x.abs() < 1e-9, x, -rest / (2 + rest) * torch.sign(x))
 
 
 def sigmoid_by_exp(x: Any) -> Any:
