@@ -153,12 +153,6 @@ def product(graph: Any, node: Node, left: Node, right: Node) -> Node:
     return found
 
 
-def tanh_by_exp(x: Any) -> Any:
-    # Below 1e-9 tanh rounds to x. torch 2.13's compiled expm1 is 0 at 1e-20, where its own is 1e-20.
-    rest = torch.expm1(-2 * x.abs())
-    return torch.where(x.abs() < 1e-9, x, -rest / (2 + rest) * torch.sign(x))
-
-
 def sigmoid_by_exp(x: Any) -> Any:
     return torch.exp(x.clamp(max=0)) / (1 + torch.exp(-x.abs()))
 
@@ -273,7 +267,6 @@ CONTROLS = (
             results(in_two_sums, "mm", "addmm"), LAYER),
     control("mm_in_float64", "compiled products in float64, then rounded", decomposed(mm=mm_in_float64, addmm=addmm_in_float64),
             LAYER),
-    control("tanh_by_exp", "compiled tanh by expm1", decomposed(tanh=tanh_by_exp), TANH),
     control("tanh_by_sigmoid", "compiled tanh as 2 sigmoid(2 x) - 1", decomposed(
         tanh=lambda x: 2 * torch.sigmoid(2 * x) - 1), TANH, COMPILED),
     control("sigmoid_by_exp", "the compiled sigmoid by exp", decomposed(sigmoid=sigmoid_by_exp), compiled_function(
