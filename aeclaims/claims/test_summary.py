@@ -58,6 +58,7 @@ def test_binary_rows_bring_log_loss_to_zero(train: Train, reference: Train, judg
     # 1,024 of 1,024 seeds by epoch 32, half of them by 27.
     judge.share(first > 0, ALMOST_ALL, seeds=run.seeds, name="share_reached", what="log-loss below 1e-5 in 40 epochs",
                 because="binary targets have entropy 0, and each is a function of its own input with a steep sigmoid")
-    # torch in float32: 4.1 roundings over 5 seeds.
-    judge.agrees(run, reference(LOGITS_BERNOULLI), above=1e-2, roundings=1000,
-                 because="the loss contracts to zero, so that rounding errors do not grow into other paths")
+    # 1,024 seeds: at most 21 roundings on torch, 25 between the reference's float32 and float64. In the second epoch a saddle
+    # amplifies them, whatever trains: of 1,024 seeds in float64, two come to 1,796 and 2,415.
+    judge.agrees(run, reference(LOGITS_BERNOULLI), epochs=1, roundings=200,
+                 because="the same start takes the same path, until saddles amplify rounding errors")
