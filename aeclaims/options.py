@@ -117,7 +117,7 @@ OPTIONS = (
            "with which probability a sound stack may fail the suite by chance, all claims together: it is split over them"),
     Option("bisect", False, bool,
            "with -m conformance: find the first stage, from the plain loop to compiled populations, that deviates"),
-    Option("quick", False, bool, "with -m claims: only what finds most faults in half a minute; conformance checks among it"),
+    Option("quick", False, bool, "with -m claims: the claims and conformance checks that find most faults, in half a minute"),
     Option("selftest", False, bool, "judge the suite: which faults of aeclaims.faults it kills, by what, how soon; -k selects"),
     Option("xfails", None, _xfails, "known failures: a file with lines `id  # reason  expires=2027-01-01`; strict"),
     Option("false-alarms", None, lambda text: _whole(1, text),

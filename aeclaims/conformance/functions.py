@@ -20,7 +20,7 @@ WHY_SUM = "a sum of n products rounds 2 n times at most"
 
 
 class Case(NamedTuple):
-    """A function of tensors at some inputs, and what it should return.
+    """A function of tensors at some inputs, its value and its gradient there.
 
     inputs: numbers that the dtype holds.    value: the formula in float64.    slope: the gradient of its sum by the first input.
     allowed, allowed_slope: by how much both may be off.
@@ -144,7 +144,7 @@ def products(torch: Torch, rows: int = 8, inner: int = 5) -> list[Case]:
 def judge_cases(
     torch: Torch, judge: Judge, cases: list[Case], compiled: Callable[[Any], Any] = lambda function: function,
 ) -> None:
-    """Judge values and gradients of functions, all of them in one call of what `compiled` makes of that."""
+    """Judge values and gradients of functions; `compiled` compiles one call of all of them."""
     calls = [case.function for case in cases]
     inputs = [[torch.tensor(array) for array in case.inputs] for case in cases]
     for own in inputs:

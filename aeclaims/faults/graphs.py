@@ -17,7 +17,7 @@ from aeclaims.faults.record import Inject
 Node = Any  # torch.fx.Node
 # From a graph and one of its nodes to the node that takes its place; (graph, node) -> node.
 Rewrite = Callable[[Any, Node], Node]
-# From a program and what it was made of to a program; a program maps a list of tensors to a sequence of tensors.
+# From a program, its graph and settings to a program; a program maps a list of tensors to a sequence of tensors.
 Program = Callable[[list[Any]], Any]
 
 

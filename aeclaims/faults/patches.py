@@ -186,7 +186,7 @@ def stepping(change: Callable[[Any, Callable[[], Any]], Any]) -> Inject:
 
 
 def compiled_as(change: Callable[[Any, Callable[..., Any]], Callable[..., Any]]) -> Inject:
-    """What torch.compile returns to backends and checks is something else: change(the function, what it was compiled to)."""
+    """torch.compile returns something else to backends and checks: change(the function, its compiled form)."""
     return replaced(lambda stock: lambda self, function: change(function, stock(self, function)), COMPILE)
 
 

@@ -79,7 +79,7 @@ def nothing_compiled() -> Iterator[None]:
     from torch._functorch import config as gradients
 
     with quiet():
-        from torch._inductor import compile_fx, config  # noqa: F401
+        from torch._inductor import compile_fx, config  # noqa: F401  importing compile_fx warns, here unseen
     with config.patch(fx_graph_cache=False, fx_graph_remote_cache=False), gradients.patch(enable_autograd_cache=False):
         _forget_programs()
         try:

@@ -199,7 +199,7 @@ def control(name: str, does: str, change: Inject, shows: Probe, backend: str = "
 
 
 def stand_at(*places: str) -> Probe:
-    """What stands at places such as torch.Tensor.item, by its identity."""
+    """The objects at places such as torch.Tensor.item, by their identities."""
     return called(lambda: [id(pkgutil.resolve_name(place)) for place in places])
 
 

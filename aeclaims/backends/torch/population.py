@@ -1,8 +1,8 @@
 """The backends torch-eager and torch: all seeds of a start trained at once, by torch.func's vmap and a stock optimizer.
 
-`Population` runs each step as torch does without a compiler. `CompiledPopulation` calls torch.compile for the network, its loss
-and their gradient; torch checks its guards at every call. Its layers are multiplications and sums over a minibatch that lies
-last in memory, and the parameters of a replica are one row of one tensor: stock inductor then needs a fraction of the time.
+`Population` runs each step as torch does without a compiler. `CompiledPopulation` calls torch.compile for the whole step, or for
+the loss and its gradient; torch checks its guards at every call. Its layers are multiplications and sums over a minibatch that
+lies last in memory, and the parameters of a replica are one row of one tensor: inductor then needs a fraction of the time.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from aeclaims.start import Affine, Parameters, Start
 
 # A compilation takes 2 to 5 s, 0.5 s if torch finds it on disk; an eager step takes 1 to 3 ms more than a compiled one.
 COMPILING_PAYS_FROM_STEPS: Final = 900
-# Minibatches that are copied from the rows at once: a copy of 16 costs as many calls as a copy of one.
+# Minibatches that are copied from the rows at once, a multiple of two: a copy of 16 costs as many calls as a copy of one.
 COPIED_AT_ONCE: Final = 16
 # All minibatches that are compiled have one size.
 DEFAULT: Final = Compilation(dynamic=False, scope="step")
@@ -165,10 +165,10 @@ class Population:
 class CompiledPopulation(Population):
     """A population whose training steps, or whose loss and its gradient, are one function under torch.compile.
 
-    With scope "step", torch's optimizer is the function that its class calls, since dynamo does not follow the class without a
-    break; a long training takes two steps in a call. With scope "model" only the gradient is compiled, and the class takes
-    the step; so it does for a custom optimizer, under the compiler if the scope is "step". With a narrow network a minibatch is
-    (S, D, B), and a layer a multiplication and a sum; a wide one keeps nn.Linear, whose products are BLAS's.
+    Scope "step" compiles the function that the step of torch's optimizer calls, because dynamo breaks the graph at the step.
+    A long training takes two steps in a call. Scope "model" compiles the gradient alone, and the optimizer takes eager steps.
+    A custom optimizer always takes its own step; scope "step" compiles it. If the network is narrow, a minibatch is (S, D, B),
+    and a layer a multiplication and a sum; a wide network keeps nn.Linear, whose products are BLAS's.
     The short last minibatch of an epoch runs without the compiler, unless sizes are dynamic.
 
     Args:
@@ -202,8 +202,7 @@ class CompiledPopulation(Population):
 
     def epoch(self, order: torch.Tensor) -> torch.Tensor:
         """Train one epoch in that order, (N,) or (S, N); returns the mean of its minibatch losses, (S,), on the device."""
-        at_once = COPIED_AT_ONCE // self.steps_per_call * self.steps_per_call
-        losses = [self.steps(batches) for numbers in order.split(at_once * self.experiment.batch_size, dim=-1)
+        losses = [self.steps(batches) for numbers in order.split(COPIED_AT_ONCE * self.experiment.batch_size, dim=-1)
                   for batches in self.minibatches(numbers)]
         return torch.cat(losses).double().mean(dim=0)
 
