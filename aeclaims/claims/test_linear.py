@@ -1,5 +1,7 @@
 """The answer's section "Linear": affine layers and MSE bring the loss of uniform rows to zero."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from aeclaims import floors
@@ -24,9 +26,9 @@ def test_most_seeds_bring_mse_below_1e_5_in_fewer_than_450_epochs_and_some_do_no
     judge.share((first > 0) & (first < 450), MOST_NOT_ALL, seeds=run.seeds, name="share_reached",
                 what="MSE below 1e-5 in fewer than 450 epochs",
                 because="the answer reports one run that got there; 60.8 % of 2,048 seeds do on the reference")
-    # torch in float32: at most 420 roundings over 35 seeds, and no seed changes its epoch.
-    judge.agrees(run, reference(LINEAR_MSE), above=1e-5, roundings=4000,
-                 because="the loss contracts to zero, so that rounding errors do not grow into other paths")
+    # 4,096 seeds, the reference in float32 and float64: at most 109 roundings in 20 epochs; 4,346 in 100, by one seed of 512.
+    judge.agrees(run, reference(replace(LINEAR_MSE, epochs=20)), epochs=20, roundings=1000,
+                 because="the same start takes the same path, until saddles amplify rounding errors")
 
 
 @claim("linear-mse-deep", where="answer, section Linear: 'zero' is meant", kind="observation", shares=(ALMOST_ALL,),

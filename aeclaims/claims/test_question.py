@@ -37,8 +37,8 @@ def test_the_askers_network_is_far_from_the_entropy_after_20_epochs(train: Train
     # After 20 epochs 0.0862 and 0.0817 of the loss are not entropy.
     judge_stalled(QUESTION, train, judge, above=0.05)
     # Breaking symmetries it amplifies: a learning rate 1e-7 higher moves the first epoch by 150 roundings, 1e-5 by 3,400.
-    # torch in float32, 2 seeds: 0.03 roundings eagerly, 152 compiled.
-    judge.agrees(train(QUESTION), reference(replace(QUESTION, epochs=1)), epochs=1, roundings=1000,
+    # 256 seeds, the reference in float32 and float64: the median is 0.2 roundings, but one seed in 20 comes to 2,000 to 5,301.
+    judge.agrees(train(QUESTION), reference(replace(QUESTION, epochs=1)), epochs=1, roundings=40_000,
                  because="the same start takes the same path, until units flip on rounding errors")
 
 
