@@ -17,6 +17,7 @@ def lint(session: nox.Session) -> None:
     session.install("-c", "constraints.txt", "-e", ".[dev]")
     session.run("ruff", "check", ".")
     session.run("mypy")
+    session.run("lint-imports")
 
 
 @nox.session

@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aeclaims.anatomy.explaining import explain as explain
+    from aeclaims.anatomy.explain import explain as explain
     from aeclaims.backends import Backend as Backend
     from aeclaims.backends import Tolerance as Tolerance
     from aeclaims.backends import UnknownBackend as UnknownBackend
@@ -39,7 +39,7 @@ _HOMES = {
         "IDENTITY", "RELU", "SGD", "SIGMOID", "TANH", "Activation", "Adam", "Bernoulli", "Beta", "Experiment", "Given",
         "InvalidExperiment", "Model", "Redundant", "Uniform", "affine", "layers", "leaky_relu",
     ),
-    "aeclaims.anatomy.explaining": ("explain",),
+    "aeclaims.anatomy.explain": ("explain",),
     "aeclaims.run": ("InvalidRun", "Run"),
     "aeclaims.start": ("Affine", "Start"),
 }  # fmt: skip

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from aeclaims import processors
 from aeclaims.experiment import Activation, Experiment, Loss, Model
+from aeclaims.runtime import parallel
 from aeclaims.start import Affine, Array, Parameters, Start
 
 Double = npt.NDArray[np.float64]
@@ -81,7 +81,7 @@ class Run:
             model = self.experiment.model
             return mean_loss(self.experiment.loss, model.output, forward(model, own, targets)[0], targets)
 
-        return np.array(processors.each(of, range(len(self.seeds))))
+        return np.array(parallel.each(of, range(len(self.seeds))))
 
     def only(self, seeds: tuple[int, ...]) -> "Run":
         """The same run for some of its seeds, which do not depend on the others."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from aeclaims import processors
+from aeclaims.dtypes import FORMATS, REDUCED, Format
 from aeclaims.experiment import (
     Bernoulli,
     Beta,
@@ -22,7 +22,7 @@ from aeclaims.experiment import (
     Uniform,
     require,
 )
-from aeclaims.formats import FORMATS, REDUCED, Format
+from aeclaims.runtime import parallel
 
 Array = npt.NDArray[np.floating[Any]]
 
@@ -152,7 +152,7 @@ def _rows(spec: Rows, count: int, seeds: tuple[int, ...], dtype: np.dtype[Any]) 
         def draw(index: int) -> None:
             rows[index] = _draw(spec, _generator(seeds[index], ROWS), count)
 
-        processors.each(draw, range(len(seeds)))
+        parallel.each(draw, range(len(seeds)))
     rows.flags.writeable = False
     return rows
 

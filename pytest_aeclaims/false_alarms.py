@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import scipy
 
-from aeclaims.fixtures import RUNS, SESSION, claim_of, session_of
+from pytest_aeclaims.fixtures import RUNS, SESSION, claim_of, session_of
 
 CONFIDENCE = 0.95
 

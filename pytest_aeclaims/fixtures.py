@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aeclaims.options import OPTIONS
+from pytest_aeclaims.options import OPTIONS
 
 # Loading this module must cost nothing where no claim runs: everything heavier than pytest is imported where needed.
 if TYPE_CHECKING:
-    from aeclaims.claim import Claim
+    from aeclaims.conformance.stack import Stack
     from aeclaims.experiment import Experiment
-    from aeclaims.judge import Judge
+    from aeclaims.judging.claim import Claim
+    from aeclaims.judging.judge import Judge
     from aeclaims.run import Run
-    from aeclaims.session import Session
-    from aeclaims.stack import Stack
+    from pytest_aeclaims.run_state import Session
 
 SESSION = pytest.StashKey["Session"]()
 JUDGE = pytest.StashKey["Judge"]()
@@ -27,7 +27,7 @@ RUNS = pytest.StashKey[dict["Experiment", "Run"]]()
 def session_of(config: pytest.Config) -> "Session":
     """The state of this run, made from its options when it is first asked for."""
     if SESSION not in config.stash:
-        from aeclaims.session import Session, Settings
+        from pytest_aeclaims.run_state import Session, Settings
 
         values = {}
         for option in OPTIONS:
@@ -49,7 +49,7 @@ def claim_of(item: pytest.Item) -> "Claim | None":
 @pytest.fixture
 def judge(request: pytest.FixtureRequest) -> "Judge":
     """Judges the claim; keeps what it measured for the report."""
-    from aeclaims.judge import Judge
+    from aeclaims.judging.judge import Judge
 
     session, granted = session_of(request.config), 1.0
     if claim_of(request.node) is not None:
@@ -74,7 +74,7 @@ def reference(request: pytest.FixtureRequest) -> "Callable[[Experiment], Run]":
 @pytest.fixture
 def stack(request: pytest.FixtureRequest) -> "Stack":
     """The backend under test, for checks that train it from starts of their own."""
-    from aeclaims.stack import Stack
+    from aeclaims.conformance.stack import Stack
 
     session = session_of(request.config)
     claim = claim_of(request.node)
@@ -87,7 +87,7 @@ def stack(request: pytest.FixtureRequest) -> "Stack":
 
 def _not_a_claim(request: pytest.FixtureRequest, fixture: str) -> pytest.UsageError:
     return pytest.UsageError(f"{request.node.nodeid} uses the fixture {fixture!r}, which is for claims: "
-                             "mark the test with aeclaims.claim.claim(...)")
+                             "mark the test with aeclaims.judging.claim.claim(...)")
 
 
 def _trainer(request: pytest.FixtureRequest, which: str) -> "Callable[[Experiment], Run]":

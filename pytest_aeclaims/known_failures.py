@@ -71,20 +71,3 @@ def problems(listed: Iterable[Known], ids: Iterable[str], today: date) -> list[s
             if known.id not in there] + \
            [f"{known.place}: {known.id} expired on {known.expires}: mend the claim, or give it a new day" for known in listed
             if known.id in there and known.has_expired(today)]
-
-
-def shipped_ids() -> set[str]:
-    """The ids of all claims and conformance checks of the package."""
-    import importlib
-    import pkgutil
-
-    found = set()
-    for package in ("aeclaims.claims", "aeclaims.conformance"):
-        for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-            if module.name.startswith("test_"):
-                for test in vars(importlib.import_module(f"{package}.{module.name}")).values():
-                    marks = list(getattr(test, "pytestmark", ()))
-                    cases = [case for mark in marks if mark.name == "parametrize" for case in mark.args[1]]
-                    marks += [mark for case in cases for mark in getattr(case, "marks", ())]
-                    found |= {mark.args[0].id for mark in marks if mark.name in ("claims", "conformance")}
-    return found

@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from aeclaims.backends.torch.compile import Compilation
     from aeclaims.backends.torch.optimizers import CustomOptimizer
-    from aeclaims.xfails import Known
+    from pytest_aeclaims.known_failures import Known
 
 
 def _whole(least: int, text: str) -> int:
@@ -43,7 +43,7 @@ def _json_path(text: str) -> Path:
 
 
 def _dtype(text: str) -> str:
-    from aeclaims.formats import FORMATS
+    from aeclaims.dtypes import FORMATS
 
     if text not in FORMATS:
         raise argparse.ArgumentTypeError(f"{text!r}: give one of {', '.join(FORMATS)}")
@@ -81,7 +81,7 @@ def _compile(text: str) -> "Compilation":
 
 
 def _xfails(text: str) -> dict[str, "Known"]:
-    from aeclaims.xfails import InvalidList, read
+    from pytest_aeclaims.known_failures import InvalidList, read
 
     try:
         return read(Path(text))
@@ -118,7 +118,7 @@ OPTIONS = (
     Option("bisect", False, bool,
            "with -m conformance: find the first stage, from the plain loop to compiled populations, that deviates"),
     Option("quick", False, bool, "with -m claims: the claims and conformance checks that find most faults, in half a minute"),
-    Option("selftest", False, bool, "judge the suite: which faults of aeclaims.faults it kills, by what, how soon; -k selects"),
+    Option("selftest", False, bool, "judge the suite: which faults it kills, by which checks, how soon; -k selects"),
     Option("xfails", None, _xfails, "known failures: a file with lines `id  # reason  expires=2027-01-01`; strict"),
     Option("false-alarms", None, lambda text: _whole(1, text),
            "judge all that is selected on so many disjoint seed bases, and count what fails: on a sound stack nothing should"),

@@ -4,16 +4,17 @@ import json
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aeclaims.fixtures import JUDGE, RUNS, SESSION, claim_of, judge, reference, session_of, stack, train
-from aeclaims.options import declare
+from pytest_aeclaims.fixtures import JUDGE, RUNS, SESSION, claim_of, judge, reference, session_of, stack, train
+from pytest_aeclaims.options import declare
 
 if TYPE_CHECKING:
-    from aeclaims.claim import Claim
+    from aeclaims.judging.claim import Claim
 
 __all__ = ["judge", "reference", "stack", "train"]  # pytest finds fixtures where it finds hooks
 
@@ -22,7 +23,8 @@ MOST_TRAININGS = 20
 # Backends that train one seed at a time, and the steps that the quick profile takes on them, all seeds together: some 5 s.
 LOOPS = ("torch-loop", "torch-compile")
 QUICK_STEPS_OF_LOOPS = 10_000
-SELFTEST = Path(__file__).parent / "selftest"
+# To find the package does not import it.
+SELFTEST = Path(str(getattr(find_spec("aeclaims"), "origin", ""))).parent / "selftest"
 RESULTS = pytest.StashKey[list[dict[str, Any]]]()
 # What is wrong with the list of known failures; the ids that were collected, here and by pytest-xdist's workers.
 PROBLEMS = pytest.StashKey[list[str]]()
@@ -42,8 +44,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "claims(claim): judges a claim about training; see aeclaims.claim.claim")
-    config.addinivalue_line("markers", "conformance(claim): checks a training stack; see aeclaims.claim.conformance")
+    config.addinivalue_line("markers", "claims(claim): judges a claim about training; see aeclaims.judging.claim.claim")
+    config.addinivalue_line("markers", "conformance(claim): checks a training stack; see aeclaims.judging.claim.conformance")
     config.addinivalue_line("markers", "slow: takes hours on a CPU; runs only where -m names it")
     config.stash[RESULTS], config.stash[WORKERS_IDS] = [], set()
     config.addinivalue_line("markers", "selftest: judges the suite itself, with --claims-selftest")
@@ -53,11 +55,11 @@ def pytest_configure(config: pytest.Config) -> None:
         if config.getoption(f"claims_{mode}") and config.getoption("claims_optimizer") is not None:
             raise pytest.UsageError(f"--claims-{mode} walks the oracle's path, which is Adam's: leave --claims-optimizer out")
     if config.getoption("claims_selftest"):
-        from aeclaims.selftest.mode import SelfTest
+        from pytest_aeclaims.selftest_mode import SelfTest
 
         config.pluginmanager.register(SelfTest(config), "aeclaims-selftest")
     if config.getoption("claims_false_alarms"):
-        from aeclaims.alarms import FalseAlarms
+        from pytest_aeclaims.false_alarms import FalseAlarms
 
         if config.getoption("numprocesses", None):
             raise pytest.UsageError("--claims-false-alarms counts in one process: leave pytest-xdist's -n out")
@@ -179,7 +181,7 @@ def pytest_runtest_makereport(
     report = yield
     claim = claim_of(item)
     if claim is not None and (report.when == "call" or (report.when == "setup" and not report.passed)):
-        from aeclaims.report.result import node, properties, settle
+        from pytest_aeclaims.result import node, properties, settle
 
         # A plain dictionary on the report travels from pytest-xdist's workers as well.
         report.aeclaims = settle(  # type: ignore[attr-defined]
@@ -234,7 +236,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     path, page = session.config.getoption("claims_json"), session.config.getoption("claims_report")
     if not (path or page) or hasattr(session.config, "workerinput"):
         return
-    from aeclaims.session import write_whole
+    from aeclaims.report.files import write_whole
 
     document, plugins = session_of(session.config).document(results), session.config.pluginmanager
     for name in ("aeclaims-selftest", "aeclaims-alarms"):
@@ -243,7 +245,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if path:
         write_whole(path, json.dumps(document, indent=2) + "\n")
     if page:
-        from aeclaims.report.page import render
+        from aeclaims.report.html import render
 
         write_whole(page, render(document))
 
@@ -257,11 +259,12 @@ def _check_known_failures(session: pytest.Session, results: list[dict[str, Any]]
         own: set[str] = session.config.stash.get(IDS, set())
         session.config.workeroutput["aeclaims_ids"] = sorted(own)  # type: ignore[attr-defined]
         return
-    from aeclaims.xfails import problems, shipped_ids
+    from aeclaims.judging.registry import CHECKS, CLAIMS, entries
+    from pytest_aeclaims.known_failures import problems
 
     collected: set[str] = session.config.stash.get(IDS, set())
     workers: set[str] = session.config.stash[WORKERS_IDS]
-    ids = shipped_ids() | collected | workers | {result["id"] for result in results}
+    ids = set(entries(CLAIMS, CHECKS)) | collected | workers | {result["id"] for result in results}
     found = session.config.stash[PROBLEMS] = problems(listed.values(), ids, date.today())
     if found and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -21,10 +21,10 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from aeclaims import processors
 from aeclaims.experiment import Experiment
-from aeclaims.progress import progress, stopping
 from aeclaims.run import Run
+from aeclaims.runtime import parallel
+from aeclaims.runtime.progress import progress, stopping
 
 Train = Callable[[Experiment, range], Run]
 
@@ -55,7 +55,7 @@ class Ahead:
         self.workers: list[_Thread | _Process] = [_Thread(train, self.stop)]
         if copies:
             self.workers = [_Process(train) for _ in range(copies)]
-            processors.limit(1)  # they have them now
+            parallel.limit(1)  # they have them now
         self.idle = list(self.workers)
         self.pool = ThreadPoolExecutor(len(self.workers))
         self.planned: dict[Experiment, tuple[range, Future[Answer]]] = {
@@ -99,7 +99,7 @@ class Ahead:
         self.pool.shutdown(wait=False, cancel_futures=True)
         for worker in self.workers:
             worker.close()
-        processors.limit(None)
+        parallel.limit(None)
 
 
 class _Thread:
@@ -155,7 +155,7 @@ def _serve(train: Train, connection: Connection) -> None:
     """What a copy does: answer until nobody asks any more."""
     # Ctrl-C reaches all processes of a terminal; this one ends with the one that it serves.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    processors.limit(1)
+    parallel.limit(1)
     # A step makes and drops objects by the dozen: looking for cycles every 700 took 7 % of a training.
     gc.set_threshold(100_000, 50, 50)
     silent = threading.Event()

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from aeclaims.claim import Claim
-from aeclaims.judge import ClaimFailed, Judge, Verdict
-from aeclaims.session import Session
+from aeclaims.judging.claim import Claim
+from aeclaims.judging.judge import ClaimFailed, Judge, Verdict
+from pytest_aeclaims.run_state import Session
 
 
 def settle(

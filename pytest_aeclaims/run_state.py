@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -13,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aeclaims import backends, processors
-from aeclaims.ahead import Ahead, can_copy_processes
-from aeclaims.claim import Claim
+from aeclaims import backends
 from aeclaims.experiment import Experiment
-from aeclaims.judge import ALPHA, ClaimFailed
+from aeclaims.judging.claim import Claim
+from aeclaims.judging.judge import ALPHA, ClaimFailed
 from aeclaims.run import Run
+from aeclaims.runtime import parallel
 from aeclaims.start import Start
-from aeclaims.xfails import Known
+from pytest_aeclaims.known_failures import Known
+from pytest_aeclaims.prefetch import Ahead, can_copy_processes
 
 if TYPE_CHECKING:
     from aeclaims.backends.torch.compile import Compilation
@@ -147,7 +147,7 @@ class Session:
     def _processes(self) -> int:
         """How many processes train: this one alone where they would not be its like, or would be in each other's way."""
         settings, is_alone = self.settings, "PYTEST_XDIST_WORKER" not in os.environ
-        asked = processors.count() if settings.processes is None else settings.processes
+        asked = parallel.count() if settings.processes is None else settings.processes
         if settings.backend == "numba":
             return asked
         is_copied = settings.backend in backends.BACKENDS and settings.device == "cpu" and can_copy_processes()
@@ -239,21 +239,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the whole new one, also when this is interrupted."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, suffix=".part", delete=False,
-                                     encoding="utf-8") as part:
-        try:
-            part.write(text)
-            part.flush()
-            os.fsync(part.fileno())
-            # Temporary files are their owner's alone; this one is to be read as any other file.
-            mask = os.umask(0)
-            os.umask(mask)
-            Path(part.name).chmod(0o666 & ~mask)
-            Path(part.name).replace(path)
-        except BaseException:
-            Path(part.name).unlink(missing_ok=True)
-            raise

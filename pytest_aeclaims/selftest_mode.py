@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from aeclaims import processors
-from aeclaims.faults import CONTROLS, Fault
+from aeclaims.runtime import parallel
 from aeclaims.selftest import children
 from aeclaims.selftest.children import Children, Outcome
+from aeclaims.selftest.faults import CONTROLS, Fault
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(children.__file__).parent
 
 
 class SelfTest:
@@ -24,7 +24,7 @@ class SelfTest:
             raise pytest.UsageError("--claims-selftest judges several faults at a time itself: give --claims-processes, not -n")
         config.args[:] = [str(FOLDER)]
         config.option.markexpr = "selftest"
-        self.processes: int = config.getoption("claims_processes") or processors.count()
+        self.processes: int = config.getoption("claims_processes") or parallel.count()
         self.faults: list[dict[str, Any]] = []
         self.children: Children | None = None
         self.begun = time.monotonic()
@@ -58,7 +58,7 @@ class SelfTest:
 
     def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
         """The matrix."""
-        from aeclaims.report.kills import print_matrix
+        from aeclaims.selftest.kill_matrix import print_matrix
 
         if self.faults:
             print_matrix(terminalreporter, self.faults)

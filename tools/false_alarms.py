@@ -1,6 +1,6 @@
 """The page of false alarms: on how many seed bases a sound stack was judged, and what failed.
 
-`python -m aeclaims.report.alarms FOLDER DOCS` writes DOCS/false-alarms.md from what the page's commands wrote into FOLDER.
+`python -m tools.false_alarms FOLDER DOCS` writes DOCS/false-alarms.md from what the page's commands wrote into FOLDER.
 """
 
 import json
@@ -42,7 +42,7 @@ def page(documents: dict[str, dict[str, Any]], folder: str) -> str:
         "most 3/n, with 95 % confidence (the rule of three). Theory's bound is lower: by `--claims-alpha` chance fails a whole "
         "suite once in a million draws of the seeds. What is counted here is all else: bounds that are too narrow for some seed. "
         f"Generated (aeclaims {first['aeclaims']}, torch {first['torch']}, numpy {first['numpy']}, python {first['python']}).",
-        "\n".join(["```sh", *commands, f"python -m aeclaims.report.alarms {folder} {Path(folder).parent}", "```"]),
+        "\n".join(["```sh", *commands, f"python -m tools.false_alarms {folder} {Path(folder).parent}", "```"]),
         "\n".join(lines),
         "\n".join(failures) or "Nothing failed.", *missing,
     ]) + "\n"
@@ -62,9 +62,9 @@ def write(source: Path, folder: Path) -> None:
 
 def main(arguments: list[str]) -> int:
     """The command line; returns the exit code."""
-    from aeclaims.report.pages import command
+    from tools.claim_pages import command
 
-    return command(arguments, "aeclaims.report.alarms", write)
+    return command(arguments, "tools.false_alarms", write)
 
 
 if __name__ == "__main__":

@@ -1,110 +1,38 @@
-"""The kill matrix: which fault was killed by what, and how soon; on a terminal, and as a page of the docs.
+"""The page of the kill matrix: which check killed which fault first, and how soon.
 
-`python -m aeclaims.report.kills RUN.json FOLDER` writes FOLDER/kill-matrix.md from the JSON of `pytest --claims-selftest`.
+`python -m tools.kill_matrix RUN.json FOLDER` writes FOLDER/kill-matrix.md from the JSON of `pytest --claims-selftest`.
 """
 
 import json
-import statistics
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aeclaims.claim import Claim
-from aeclaims.conformance.paths import CROWD, LONG, SETUPS
-from aeclaims.experiment import Experiment
+from aeclaims.judging.claim import Claim
+from aeclaims.selftest.kill_matrix import LARGEST, SIZES, killer, of, summary
 
 if TYPE_CHECKING:
-    import pytest
+    pass
 
-Rows = list[dict[str, Any]]
-# The family of faults that no short training shows, by construction.
-LATE = "late"
-# What makes a training large, and how large those are that conformance compares with the oracle's.
-SIZES: dict[str, Callable[[Experiment], int]] = {
-    "{:,} steps": lambda experiment: experiment.epochs * experiment.steps_per_epoch,
-    "layers of {:,}": lambda experiment: max(experiment.model.widths),
-    "{:,} rows": lambda experiment: experiment.n_rows,
-}
-LARGEST = {what: max(map(size, (*SETUPS.values(), CROWD, *LONG.values()))) for what, size in SIZES.items()}
 COMMANDS = """```sh
 pytest --claims-selftest --claims-json docs/kill-matrix.json
-python -m aeclaims.report.kills docs/kill-matrix.json docs
+python -m tools.kill_matrix docs/kill-matrix.json docs
 ```"""
-
-
-def killer(row: dict[str, Any]) -> str:
-    """The check that killed it, or what else became of it."""
-    if row["killer"]:
-        return str(row["killer"]["id"])
-    return str(row["verdict"]) + ("" if row["is_complete"] else ", out of time")
-
-
-def of(rows: Rows, *verdicts: str) -> Rows:
-    """Those with one of the verdicts."""
-    return [row for row in rows if row["verdict"] in verdicts]
-
-
-def summary(rows: Rows) -> list[str]:
-    """The kill rates in words: of all, of the quick profile; the survivors; the controls."""
-    faults, controls = of(rows, "killed", "survived", "equivalent"), of(rows, "green", "false alarm")
-    killed = of(rows, "killed")
-    lines = []
-    if faults:
-        real = len(faults) - len(of(rows, "equivalent"))
-        lines.append(f"{len(killed)} of {len(faults)} faults killed" + (
-            f" ({100 * len(killed) / real:.1f} % of those that are not equivalent)" if real else ""))
-    if killed:
-        median = statistics.median(row["seconds"] for row in killed)
-        lines.append(f"{_quick(killed)}; half of all are dead after {median:.1f} s, imports apart")
-    for verdict, says in (("survived", "survivors"), ("equivalent", "equivalent"), ("false alarm", "false alarms")):
-        if found := of(rows, verdict):
-            lines.append(f"{says}: {', '.join(row['id'] for row in found)}")
-    if controls:
-        lines.append(f"{len(of(rows, 'green'))} of {len(controls)} controls green")
-    return lines
-
-
-def _quick(killed: Rows) -> str:
-    """How many the quick profile kills; where some are late, also of those alone that show in trainings like conformance's."""
-    def kills(rows: Rows) -> tuple[int, str]:
-        quick = sum(row["killer"]["is_quick"] for row in rows)
-        return quick, f"({100 * quick / len(rows):.1f} %)"
-
-    soon = [row for row in killed if row["layer"] != LATE]
-    of_all, rate = kills(killed)
-    if not soon or len(soon) == len(killed):
-        return f"the quick profile kills {of_all} of them {rate}"
-    of_soon, rate_of_soon = kills(soon)
-    steps = LARGEST["{:,} steps"]
-    return (f"of the {len(soon)} that show in trainings like conformance's, of at most {steps:,} steps, the quick profile kills "
-            f"{of_soon} {rate_of_soon}; of all {len(killed)}, {of_all} {rate}")
-
-
-def print_matrix(reporter: "pytest.TerminalReporter", rows: Rows) -> None:
-    """A line for each fault, and the rates."""
-    reporter.section("kill matrix", sep="=")
-    width = max(len(row["id"]) for row in rows)
-    for row in rows:
-        mark = "quick" if row["killer"] and row["killer"]["is_quick"] else ""
-        reporter.write_line(f"{row['id']:{width}}  {row['seconds']:6.1f} s  {mark:5}  {killer(row)}", red=row["verdict"] in (
-            "survived", "false alarm"))
-    for line in summary(rows):
-        reporter.write_line(line)
 
 
 def page(document: dict[str, Any]) -> str:
     """The page of the docs."""
-    from aeclaims.report.pages import cell, claims
+    from tools.claim_pages import cell, claims
 
     rows = document["faults"]
     first = Counter(row["killer"]["id"] for row in of(rows, "killed"))
     parts = [
         "# The kill matrix",
         "Each fault is put into a stack, and what a user's CI would run is run on it until something fails: the quick profile, "
-        "then the other conformance checks, then the claims, cheap ones first. `aeclaims/faults/` has the records. Generated "
-        f"from a run of {document['seconds']:.0f} s (aeclaims {document['aeclaims']}, torch {document['torch']}, "
+        "then the other conformance checks, then the claims, cheap ones first. `aeclaims/selftest/faults/` has the records. "
+        f"Generated from a run of {document['seconds']:.0f} s (aeclaims {document['aeclaims']}, torch {document['torch']}, "
         f"python {document['python']})." + (f" {document['note']}" if "note" in document else ""),
         COMMANDS,
         "\n".join(f"- {line}" for line in summary(rows)),
@@ -153,9 +81,9 @@ def write(source: Path, folder: Path) -> None:
 
 def main(arguments: list[str]) -> int:
     """The command line; returns the exit code."""
-    from aeclaims.report.pages import command
+    from tools.claim_pages import command
 
-    return command(arguments, "aeclaims.report.kills", write)
+    return command(arguments, "tools.kill_matrix", write)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 
-from aeclaims import floors
-from aeclaims.anatomy.levels import binary_entropy, some
-from aeclaims.anatomy.portrait import Portrait
-from aeclaims.anatomy.record import BOTTLENECK, CLASS, ENTROPY, MEAN, OUTPUT, Advice, Level, Question, at, figure, floor, value
+from aeclaims.anatomy.anatomy import BOTTLENECK, CLASS, ENTROPY, MEAN, OUTPUT, Advice, Level, Question, at, figure, floor, value
+from aeclaims.anatomy.column_statistics import Portrait
+from aeclaims.anatomy.scale import binary_entropy, some
 from aeclaims.anatomy.units import SLACK
+from aeclaims.theory import floors
 
 # Less than this share of what the mean costs is nothing that anybody would change a loss for.
 NEGLIGIBLE = 1e-3

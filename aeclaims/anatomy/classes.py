@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aeclaims import floors
-from aeclaims.anatomy.levels import placed
-from aeclaims.anatomy.portrait import MOST_NUMBERS, Double, InvalidRows, Numbers, chunks, sample
-from aeclaims.anatomy.record import ENTROPY, MEAN, OUTPUT, Advice, Level, Question, value
+from aeclaims.anatomy.anatomy import ENTROPY, MEAN, OUTPUT, Advice, Level, Question, value
+from aeclaims.anatomy.column_statistics import MOST_NUMBERS, Double, InvalidRows, Numbers, chunks, sample
+from aeclaims.anatomy.scale import placed
+from aeclaims.theory import floors
 
 # A row of float16 probabilities sums to 1 no better than that.
 SLACK = 2e-3

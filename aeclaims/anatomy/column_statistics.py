@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aeclaims import floors
+from aeclaims.theory import floors
 
 Double = npt.NDArray[np.float64]
 Numbers = npt.NDArray[Any]

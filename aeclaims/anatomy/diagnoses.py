@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 from aeclaims.anatomy import units
-from aeclaims.anatomy.levels import some
-from aeclaims.anatomy.portrait import Double, Portrait
-from aeclaims.anatomy.record import ENTROPY, FRACTION, MEAN, OUTPUT, Diagnosis, Level, Question, at, figure, floor, value
+from aeclaims.anatomy.anatomy import ENTROPY, FRACTION, MEAN, OUTPUT, Diagnosis, Level, Question, at, figure, floor, value
+from aeclaims.anatomy.column_statistics import Double, Portrait
+from aeclaims.anatomy.scale import some
 
 # An MSE of rounding that is more than this of what the mean costs is one that training meets.
 ROUNDED = 1e-6

@@ -7,9 +7,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from aeclaims.anatomy import advice, classes, diagnoses
-from aeclaims.anatomy.levels import levels
-from aeclaims.anatomy.portrait import MOST_NUMBERS, Numbers, as_rows, portrait, sample
-from aeclaims.anatomy.record import TRAINED, Anatomy, Level, Question
+from aeclaims.anatomy.anatomy import TRAINED, Anatomy, Level, Question
+from aeclaims.anatomy.column_statistics import MOST_NUMBERS, Numbers, as_rows, portrait, sample
+from aeclaims.anatomy.scale import levels
 from aeclaims.backends import train
 from aeclaims.experiment import Activation, Adam, Experiment, Given, Model, require
 from aeclaims.run import Run

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import scipy
 
-from aeclaims import floors, logistic
-from aeclaims.anatomy.portrait import Double, Portrait, chunks, sample
-from aeclaims.anatomy.record import BOTTLENECK, CLASS, ENTROPY, MEAN, OBSERVED, OUTPUT, Level, Question
+from aeclaims.anatomy.anatomy import BOTTLENECK, CLASS, ENTROPY, MEAN, OBSERVED, OUTPUT, Level, Question
+from aeclaims.anatomy.column_statistics import Double, Portrait, chunks, sample
+from aeclaims.theory import floors, logistic
 
 # What an output can predict; of losses that read it as a logit, on the scale of probabilities.
 RANGES = {"relu": (0.0, math.inf), "tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}

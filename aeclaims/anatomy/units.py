@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from aeclaims.anatomy.record import Question
+from aeclaims.anatomy.anatomy import Question
 
 # How far outside [floor, mean] a loss may lie and still be on the scale: rounded to three digits, or of another split.
 SLACK = 0.005

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from aeclaims.backends.record import (
+from aeclaims.backends.backend import (
     DTYPES,
     Backend,
     InvalidBackend,
@@ -21,8 +21,8 @@ from aeclaims.backends.record import (
     UnknownBackend,
     one_line,
 )
+from aeclaims.dtypes import REDUCED
 from aeclaims.experiment import Adam, Experiment
-from aeclaims.formats import REDUCED
 from aeclaims.run import InvalidRun, Run
 from aeclaims.start import Start, checked
 

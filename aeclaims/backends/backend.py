@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from aeclaims.dtypes import FORMATS, REDUCED
 from aeclaims.experiment import SGD, Experiment, Given
-from aeclaims.formats import FORMATS, REDUCED
 from aeclaims.run import Run
 from aeclaims.start import Start
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aeclaims.experiment import SGD, Adam, Experiment
-from aeclaims.progress import progress
 from aeclaims.run import Double, Run
+from aeclaims.runtime.progress import progress
 from aeclaims.start import Affine, Array, Parameters, Start
 
 

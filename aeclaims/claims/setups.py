@@ -6,7 +6,6 @@ Literal: 30,000 rows in minibatches of 128, PyTorch's default initialisation. An
 from dataclasses import replace
 from functools import lru_cache
 
-from aeclaims import floors
 from aeclaims.experiment import (
     IDENTITY,
     RELU,
@@ -25,6 +24,7 @@ from aeclaims.experiment import (
     leaky_relu,
 )
 from aeclaims.start import Start
+from aeclaims.theory import floors
 
 # Answer, "Linear": its bound is 1e-5 in fewer than 450 epochs. The others show where the loss goes after that.
 LINEAR_MSE = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(lr=1e-5), epochs=800)

@@ -1,6 +1,6 @@
 """The shares of seeds that claims state; each was measured on the reference with the seeds said beside it."""
 
-from aeclaims.judge import Share
+from aeclaims.judging.judge import Share
 
 # "Most, but not all": linear-mse under 450 epochs, 60.8 % of seeds 0..2047.
 MOST_NOT_ALL = Share(at_least=1 / 2, at_most=2 / 3)

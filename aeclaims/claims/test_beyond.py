@@ -5,13 +5,13 @@ import math
 import numpy as np
 import scipy
 
-from aeclaims import floors
-from aeclaims.claim import Train, claim
 from aeclaims.claims.setups import LISTING, LISTING_SGD, SIGMOID_UNIFORM, class_floor
 from aeclaims.claims.shares import ALMOST_ALL
 from aeclaims.experiment import IDENTITY, SIGMOID, Adam, Bernoulli, Beta, Experiment, Loss, Rows, Uniform, affine
-from aeclaims.judge import Judge
+from aeclaims.judging.claim import Train, claim
+from aeclaims.judging.judge import Judge
 from aeclaims.run import forward
+from aeclaims.theory import floors
 
 BCE_FORMS: tuple[Loss, ...] = ("bce", "bce_logits")
 

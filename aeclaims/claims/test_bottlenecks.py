@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import scipy
 
-from aeclaims import floors
-from aeclaims.claim import Train, claim
 from aeclaims.claims.setups import IID, LISTING_REDUNDANT, REDUNDANT
 from aeclaims.claims.shares import ALMOST_ALL
 from aeclaims.experiment import Adam, Bernoulli, Experiment, Redundant, Uniform, affine
-from aeclaims.judge import Judge
+from aeclaims.judging.claim import Train, claim
+from aeclaims.judging.judge import Judge
 from aeclaims.run import Double, Run
+from aeclaims.theory import floors
 
 PCA = "an affine code of size K keeps the K leading principal components and loses the rest (Eckart and Young)"
 

@@ -3,13 +3,13 @@
 import numpy as np
 import scipy
 
-from aeclaims import floors
-from aeclaims.claim import Train, claim
 from aeclaims.claims.setups import GRID_MODELS, grid
 from aeclaims.claims.shares import ALMOST_ALL, MORE_OFTEN, NOT_MOST
 from aeclaims.experiment import Bernoulli, Loss, Uniform
-from aeclaims.judge import Judge
+from aeclaims.judging.claim import Train, claim
+from aeclaims.judging.judge import Judge
 from aeclaims.run import Double, Run
+from aeclaims.theory import floors
 
 UNIFORM, BINARY = Uniform(features=4), Bernoulli(0.5, features=4)
 LOSSES: tuple[Loss, ...] = ("mse", "bce_logits")

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from aeclaims import floors
-from aeclaims.claim import Train, claim
 from aeclaims.claims import setups
 from aeclaims.claims.setups import BY_ROWS, LINEAR, LINEAR_MSE
 from aeclaims.claims.shares import ALMOST_ALL, MOST_NOT_ALL
-from aeclaims.judge import Judge
+from aeclaims.judging.claim import Train, claim
+from aeclaims.judging.judge import Judge
+from aeclaims.theory import floors
 
 
 @claim("linear-mse", where="answer, section Linear", kind="observation", shares=(MOST_NOT_ALL,), finding="holds for a share",

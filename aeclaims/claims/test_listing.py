@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import scipy
 
-from aeclaims import floors
-from aeclaims.claim import Train, claim
 from aeclaims.claims.setups import LINEAR_DECAY, LISTING, LISTING_AS_IT_READS, LISTING_DECAY, LISTING_SGD
 from aeclaims.claims.shares import ALMOST_ALL, NEXT_TO_NONE, SEVEN_EIGHTHS, THREE_QUARTERS
 from aeclaims.experiment import Adam, Experiment, Uniform, affine
-from aeclaims.judge import Judge
+from aeclaims.judging.claim import Train, claim
+from aeclaims.judging.judge import Judge
+from aeclaims.theory import floors
 
 
 @claim("listing-converges", where="listing below the answer", kind="observation", reference_seeds=16,

@@ -3,9 +3,9 @@
 import numpy as np
 import scipy
 
-from aeclaims.claim import Train, claim
 from aeclaims.experiment import IDENTITY, SGD, SIGMOID, Adam, Experiment, Given, Loss, Model, affine
-from aeclaims.judge import Judge
+from aeclaims.judging.claim import Train, claim
+from aeclaims.judging.judge import Judge
 from aeclaims.run import Double, Run, forward
 
 # Every target is 1, so that a logit z costs ln(1 + e^-z), whose derivative is -1 / (1 + e^z).

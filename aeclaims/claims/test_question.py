@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aeclaims import floors
-from aeclaims.claim import Train, claim
 from aeclaims.claims.setups import QUESTION, QUESTION_500, QUESTION_BERNOULLI, QUESTION_MSE
 from aeclaims.claims.shares import NONE_OF_FEW
 from aeclaims.experiment import Experiment
-from aeclaims.judge import Judge
+from aeclaims.judging.claim import Train, claim
+from aeclaims.judging.judge import Judge
+from aeclaims.theory import floors
 
 GIBBS = "Gibbs: BCE(x, p) = H(x) + KL(x || p) >= H(x)"
 

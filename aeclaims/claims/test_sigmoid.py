@@ -6,12 +6,12 @@ import numpy as np
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from aeclaims import floors
-from aeclaims.claim import Train, claim
 from aeclaims.claims.setups import SIGMOID_BERNOULLI, SIGMOID_UNIFORM, class_floor
 from aeclaims.claims.shares import ALMOST_ALL
 from aeclaims.experiment import IDENTITY, RELU, SIGMOID, TANH, Activation, Adam, Experiment, Loss, Uniform, layers, leaky_relu
-from aeclaims.judge import Judge
+from aeclaims.judging.claim import Train, claim
+from aeclaims.judging.judge import Judge
+from aeclaims.theory import floors
 
 
 @claim("sigmoid-bce-uniform-plateau", where="answer, section Sigmoid, uniform rows", kind="theorem", is_quick=True,

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from aeclaims import floors
-from aeclaims.claim import Train, claim
 from aeclaims.claims.setups import LINEAR, LINEAR_MSE, LOGITS_BERNOULLI, LOGITS_UNIFORM, SIGMOID_UNIFORM
 from aeclaims.claims.shares import ALMOST_ALL
-from aeclaims.judge import Judge
+from aeclaims.judging.claim import Train, claim
+from aeclaims.judging.judge import Judge
+from aeclaims.theory import floors
 
 
 @claim("loss-data-mismatch", where="answer, summary", kind="theorem", shares=(ALMOST_ALL,),

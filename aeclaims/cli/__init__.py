@@ -48,10 +48,10 @@ def explain(
     """Take the loss on your rows apart: entropy, bottleneck, class, and what is left for training to win."""
     from dataclasses import replace
 
-    from aeclaims.anatomy import explaining
-    from aeclaims.anatomy.portrait import InvalidRows
-    from aeclaims.anatomy.record import Question
-    from aeclaims.data import InvalidData, read
+    from aeclaims.anatomy import explain as explaining
+    from aeclaims.anatomy.anatomy import Question
+    from aeclaims.anatomy.column_statistics import InvalidRows
+    from aeclaims.anatomy.files import InvalidData, read
     from aeclaims.experiment import InvalidExperiment
     from aeclaims.report.anatomy import show, show_path
 
@@ -96,7 +96,7 @@ def list_claims() -> None:
     from rich import box
     from rich.table import Table
 
-    from aeclaims.catalogue import entries
+    from aeclaims.judging.registry import entries
 
     table = Table(box=box.SIMPLE, header_style="bold", pad_edge=False)
     for name in ("claim", "kind", "finding"):
@@ -120,7 +120,7 @@ def run(
     plot: Annotated[Path | None, typer.Option(help="draw the curves of the seeds: FILE.png or FILE.svg")] = None,
 ) -> None:
     """Judge one claim, on all its seeds or on one. Exit codes: 0 it held, 1 it failed or could not fail, 2 wrong usage."""
-    from aeclaims.catalogue import entries
+    from aeclaims.judging.registry import entries
 
     known = entries()
     if claim not in known:
@@ -130,7 +130,7 @@ def run(
         stop(f"run: no claim is called {claim!r}: " + (f"{', '.join(near)}? " if near else "") + "aeclaims list shows all")
     if plot is not None:
         _check_plot(plot)
-    from aeclaims import replay
+    from aeclaims.cli import replay
 
     options = [f"--claims-seed-base={seed_base}", f"--claims-backend={backend}", f"--claims-device={device}",
                f"--claims-dtype={dtype}", *([f"--claims-seeds={seeds}"] if seeds is not None else [])]
@@ -158,7 +158,7 @@ def _show_curve(result: dict[str, Any]) -> None:
     drawable = [training for training in result["trainings"] if len(training["epochs"]) > 1]
     if not (sys.stdout.isatty() and drawable):
         return
-    from aeclaims.report.terminal import curve
+    from aeclaims.report.braille import curve
 
     first = drawable[0]
     floor = next(iter(first["floors"].values()), None)
@@ -174,9 +174,9 @@ def report(
     """Show a run: as a table, or as one HTML file that needs no network."""
     import json
 
-    from aeclaims.report.page import NoRun, render
+    from aeclaims.report.files import write_whole
+    from aeclaims.report.html import NoRun, render
     from aeclaims.report.table import counts, table
-    from aeclaims.session import write_whole
 
     try:
         document = json.loads(source.read_text(encoding="utf-8"))

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 import aeclaims
-from aeclaims.catalogue import Entry
-from aeclaims.progress import drawing
-from aeclaims.report.pages import draw, has_picture
-from aeclaims.report.terminal import growing
+from aeclaims.judging.registry import Entry
+from aeclaims.report.braille import growing
+from aeclaims.report.pictures import draw, has_picture
+from aeclaims.runtime.progress import drawing
 
 # What pytest's exit codes are for somebody who replays a claim: it held; it failed, or was not exercised; wrong usage.
 CODES = {pytest.ExitCode.OK: 0, pytest.ExitCode.USAGE_ERROR: 2, pytest.ExitCode.INTERRUPTED: 130}

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aeclaims.backends import Lacking
-from aeclaims.formats import FORMATS
-from aeclaims.judge import P_VALUES, Judge
-from aeclaims.stack import Stack
+from aeclaims.conformance.stack import Stack
+from aeclaims.dtypes import FORMATS
+from aeclaims.judging.judge import P_VALUES, Judge
 
 WHY_P = f"sound random numbers are rejected with one part in {P_VALUES:,} of the suite's error rate"
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import scipy
 
 from aeclaims.conformance.direct import Torch, close, host
-from aeclaims.judge import Judge
+from aeclaims.judging.judge import Judge
 
 Array = npt.NDArray[np.float64]
 LOGITS = np.array([-110, -88, -60, -17, -5, -1, -1e-3, -1e-4, 0, 1e-4, 1e-3, 1, 5, 17, 60, 88, 110], np.float64)

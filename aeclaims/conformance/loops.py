@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aeclaims.backends import oracle
+from aeclaims.conformance.stack import ROUNDINGS, SINGLE, Stack, relative
 from aeclaims.experiment import Adam, Experiment
-from aeclaims.judge import Judge
+from aeclaims.judging.judge import Judge
 from aeclaims.run import Double
-from aeclaims.stack import ROUNDINGS, SINGLE, Stack, relative
 from aeclaims.start import checked
 
 if TYPE_CHECKING:

@@ -68,7 +68,7 @@ SETUPS = {
     "given rows": _with(rows=_GIVEN, n_rows=70, batch_size=32, epochs=67),
 }
 
-# Those that `--claims-quick` walks, beside the gradients of all: of 134 faults of aeclaims/faults these kill as many as all do,
+# Those that `--claims-quick` walks, beside the gradients of all: of 134 faults these kill as many as all do,
 # in a third of the time. One with kinks, one of each loss and optimizer, and all that have more than one minibatch.
 QUICK = ("affine layers, MSE, Adam", "ReLU", "tanh", "BCE of probabilities", "BCE on logits", "SGD with momentum and decay",
          "Adam with decay", "gradients that add up", "a short last minibatch", "given rows")

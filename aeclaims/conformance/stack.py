@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from aeclaims import backends
 from aeclaims.backends import oracle
+from aeclaims.dtypes import FORMATS, REDUCED
 from aeclaims.experiment import Adam, Experiment, Model
-from aeclaims.formats import FORMATS, REDUCED
 from aeclaims.run import Double, Run, activate
 from aeclaims.start import Array, Parameters, Start, checked
 

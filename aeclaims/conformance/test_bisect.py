@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from aeclaims.claim import conformance
 from aeclaims.conformance.loops import judge_loop
 from aeclaims.conformance.paths import SETUPS
+from aeclaims.conformance.stack import Stack
 from aeclaims.conformance.stages import STAGES
 from aeclaims.conformance.test_path import judge_gradients, judge_path
-from aeclaims.judge import ClaimFailed, Judge
-from aeclaims.stack import Stack
+from aeclaims.judging.claim import conformance
+from aeclaims.judging.judge import ClaimFailed, Judge
 
 # A program takes seconds to compile: one set-up for each activation, loss and optimizer.
 NAMES = ("every activation, widths 3 to 7", "a wide layer", "BCE of probabilities", "BCE on logits",

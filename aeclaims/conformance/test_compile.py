@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from aeclaims.backends import Lacking
-from aeclaims.claim import conformance
 from aeclaims.conformance import functions
 from aeclaims.conformance.direct import Torch, close, host, under_test
 from aeclaims.conformance.loops import counts_in_python, judge_loop
+from aeclaims.conformance.stack import Stack
 from aeclaims.experiment import SGD, Adam, Experiment, Uniform, affine
-from aeclaims.judge import Judge
-from aeclaims.stack import Stack
+from aeclaims.judging.claim import conformance
+from aeclaims.judging.judge import Judge
 
 FEW_STEPS = Experiment(rows=Uniform(features=3), model=affine(3, 3), loss="mse", optimizer=Adam(), epochs=6, n_rows=8,
                        batch_size=8)

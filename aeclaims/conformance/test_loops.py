@@ -9,13 +9,13 @@ import dataclasses
 import pytest
 
 from aeclaims.backends import Lacking
-from aeclaims.claim import conformance
 from aeclaims.conformance.direct import under_test
 from aeclaims.conformance.loops import counts_in_python, judge_loop
 from aeclaims.conformance.paths import SETUPS
+from aeclaims.conformance.stack import Stack
 from aeclaims.experiment import IDENTITY, RELU, SIGMOID, TANH, Adam, Experiment, Model, Uniform, leaky_relu
-from aeclaims.judge import Judge
-from aeclaims.stack import Stack
+from aeclaims.judging.claim import conformance
+from aeclaims.judging.judge import Judge
 
 # Every activation, log-loss, decay and a short last minibatch, so that one program shows most that a compiler can do wrong.
 ALL_AT_ONCE = Experiment(

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from aeclaims.claim import conformance
 from aeclaims.conformance.direct import Torch, close, host, number, seeded, under_test
-from aeclaims.judge import Judge
-from aeclaims.stack import Stack
+from aeclaims.conformance.stack import Stack
+from aeclaims.judging.claim import conformance
+from aeclaims.judging.judge import Judge
 
 STEPS = 1000
 SHAPES = ((3, 2), (3,), (2, 3), (2,))

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from aeclaims.backends import Lacking
-from aeclaims.claim import ALL, conformance
 from aeclaims.conformance.paths import CROWD, LONG, QUICK, SETUPS
+from aeclaims.conformance.stack import Stack, deviations, relative
 from aeclaims.experiment import SGD, Adam, Experiment
-from aeclaims.judge import ClaimFailed, Judge
+from aeclaims.judging.claim import ALL, conformance
+from aeclaims.judging.judge import ClaimFailed, Judge
 from aeclaims.run import Double
-from aeclaims.stack import Stack, deviations, relative
 
 # Epochs after which parameters are judged, beside the last one.
 AFTER = (1, 10)

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from aeclaims.claim import ALL, conformance
 from aeclaims.conformance.paths import SETUPS
+from aeclaims.conformance.stack import Stack, deviations, relative
 from aeclaims.experiment import Experiment
-from aeclaims.judge import Judge
+from aeclaims.judging.claim import ALL, conformance
+from aeclaims.judging.judge import Judge
 from aeclaims.run import Run
-from aeclaims.stack import Stack, deviations, relative
 from aeclaims.start import Affine, Array, Parameters, Start
 
 CROWDS = {name: SETUPS[name] for name in ("tanh and sigmoid, widths 3 to 7", "a short last minibatch", "given rows",

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import scipy
 
-from aeclaims.claim import conformance
 from aeclaims.conformance.direct import WHY_P, Torch, host, number, seeded, under_test
-from aeclaims.judge import Judge
-from aeclaims.stack import Stack
+from aeclaims.conformance.stack import Stack
+from aeclaims.judging.claim import conformance
+from aeclaims.judging.judge import Judge
 
 COUNT = 2**20
 # torch.rand draws as many bits as the significand has.

@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from aeclaims import floors
-from aeclaims.claim import conformance
 from aeclaims.conformance.direct import number
 from aeclaims.experiment import Adam, Experiment, Uniform, affine
-from aeclaims.judge import SIDES, ClaimFailed, Judge, Share
+from aeclaims.judging.claim import conformance
+from aeclaims.judging.judge import SIDES, ClaimFailed, Judge, Share
 from aeclaims.run import Run
 from aeclaims.start import Start
+from aeclaims.theory import floors
 
 EXPERIMENT = Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="bce_logits", optimizer=Adam(), epochs=4, n_rows=3,
                         batch_size=2)

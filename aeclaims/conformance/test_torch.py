@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from aeclaims.claim import ALL, conformance
 from aeclaims.conformance import functions
 from aeclaims.conformance.direct import Torch, close, host, number, seeded, under_test
-from aeclaims.judge import Judge
-from aeclaims.stack import Stack
+from aeclaims.conformance.stack import Stack
+from aeclaims.judging.claim import ALL, conformance
+from aeclaims.judging.judge import Judge
 
 
 @conformance("BCEWithLogitsLoss", says="value and gradient at extreme logits and targets", where="torch", seeds=1, is_quick=True)

@@ -6,9 +6,9 @@ from typing import Literal
 
 import pytest
 
+from aeclaims.dtypes import FORMATS
 from aeclaims.experiment import Experiment
-from aeclaims.formats import FORMATS
-from aeclaims.judge import ALPHA, Share
+from aeclaims.judging.judge import ALPHA, Share
 from aeclaims.run import Run
 
 Kind = Literal["theorem", "observation"]

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from aeclaims.dtypes import clock_error
 from aeclaims.experiment import Adam
-from aeclaims.formats import clock_error
 from aeclaims.run import Double, Run
 
 # --claims-alpha: a suite whose every claim is true to the letter fails with at most this probability over the draw of the

@@ -8,8 +8,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from aeclaims.anatomy.record import OBSERVED, TRAINED, Anatomy, Level, figure
-from aeclaims.report.terminal import curve
+from aeclaims.anatomy.anatomy import OBSERVED, TRAINED, Anatomy, Level, figure
+from aeclaims.report.braille import curve
 from aeclaims.run import Run
 
 # The bar of the largest level, in cells.

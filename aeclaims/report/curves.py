@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aeclaims import floors
 from aeclaims.experiment import Adam, Experiment, Optimizer
 from aeclaims.run import Double, Run
+from aeclaims.theory import floors
 
 # A picture is no wider than that, and the JSON of a thousand seeds stays small.
 MOST_EPOCHS = 60

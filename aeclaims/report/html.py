@@ -8,7 +8,7 @@ import jinja2
 import numpy as np
 import numpy.typing as npt
 
-from aeclaims.judge import Verdict
+from aeclaims.judging.judge import Verdict
 from aeclaims.report.table import number
 
 MARKS = {Verdict.HELD: "✓", Verdict.FAILED: "✗", Verdict.EXPECTED_FAILURE: "≈", Verdict.NOT_EXERCISED: "○"}

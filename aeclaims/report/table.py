@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from aeclaims.judge import Verdict
+from aeclaims.judging.judge import Verdict
 
 COLOURS = {Verdict.HELD: "green", Verdict.FAILED: "bold red", Verdict.EXPECTED_FAILURE: "yellow",
            Verdict.NOT_EXERCISED: "yellow"}

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from aeclaims.claim import Claim
+from aeclaims.judging.claim import Claim
 
 # Of a processor. What has survived so much is given up: sound stacks take as long, and all is to be done in 20 minutes.
 SECONDS = 60.0
@@ -100,7 +100,7 @@ def _context() -> BaseContext:
     modules = [f"{package}.{module.name}" for package in PACKAGES
                for module in pkgutil.iter_modules(import_module(package).__path__)]
     # Of torch too, and of its compiler: each child would take 3 s for them.
-    context.set_forkserver_preload(["aeclaims.faults", *modules, "torch._inductor.compile_fx"])
+    context.set_forkserver_preload(["aeclaims.selftest.faults", *modules, "torch._inductor.compile_fx"])
     return context
 
 
@@ -129,13 +129,13 @@ def _watched(connection: Connection, child: Any, seconds: float) -> Outcome:
 
 def _serve(id: str, connection: Connection, seconds: float) -> None:
     """What a child does: run pytest, as CI would, on a stack with the fault, and tell of each check."""
-    from aeclaims import processors
-    from aeclaims.faults import CONTROLS, FAULTS
+    from aeclaims.runtime import parallel
+    from aeclaims.selftest.faults import CONTROLS, FAULTS
 
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    processors.limit(1)  # the others have theirs
+    parallel.limit(1)  # the others have theirs
     if hasattr(signal, "SIGPROF"):
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_PROF, seconds)

@@ -1,19 +1,20 @@
 """The suite kills each fault, and none of the sound stacks: what `pytest --claims-selftest` collects."""
 
+from typing import Any
+
 import pytest
 
-from aeclaims.faults import CONTROLS, FAULTS, Fault
 from aeclaims.selftest.children import Outcome
-from aeclaims.selftest.mode import SelfTest
+from aeclaims.selftest.faults import CONTROLS, FAULTS, Fault
 
 pytestmark = pytest.mark.selftest
 
 
 @pytest.fixture
 def outcome(fault: Fault, pytestconfig: pytest.Config) -> Outcome:
-    mode = pytestconfig.pluginmanager.get_plugin("aeclaims-selftest")
-    assert isinstance(mode, SelfTest)
-    return mode.outcome(fault)
+    mode: Any = pytestconfig.pluginmanager.get_plugin("aeclaims-selftest")
+    found: Outcome = mode.outcome(fault)
+    return found
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)

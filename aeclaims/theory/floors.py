@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from aeclaims import logistic, processors
+from aeclaims.dtypes import Format
 from aeclaims.experiment import Bernoulli, Beta, Loss, Uniform
-from aeclaims.formats import Format
 from aeclaims.run import Run, activate
+from aeclaims.runtime import parallel
 from aeclaims.start import Array, Start
+from aeclaims.theory import logistic
 
 Double = npt.NDArray[np.float64]
 
@@ -23,7 +24,7 @@ class OutOfRange(ValueError):
 
 def _of_each_seed(function: Callable[[Double], Any], rows: Array) -> list[Any]:
     """function(rows of one seed) in float64, so that a population is never held in double precision at once."""
-    return processors.each(lambda own: function(own.astype(np.float64)), rows)
+    return parallel.each(lambda own: function(own.astype(np.float64)), rows)
 
 
 def _check_range(rows: Array) -> None:

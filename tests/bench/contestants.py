@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from aeclaims import SIGMOID, Adam, Experiment, Start, Uniform, affine, processors
+from aeclaims import SIGMOID, Adam, Experiment, Start, Uniform, affine
 from aeclaims.backends import get
 from aeclaims.claims.setups import QUESTION, listing_network
+from aeclaims.runtime import parallel
 from tests.bench.turns import Contestant
 
 DEVICE = os.environ.get("AECLAIMS_BENCH_DEVICE", "cpu")
@@ -68,7 +69,7 @@ def reference_population(experiment: Experiment, start: Start) -> Contestant:
 
     population = Population(dataclasses.replace(experiment, epochs=EPOCHS_DRAWN), start)
     orders = np.stack([start.order(epoch) for epoch in range(EPOCHS_DRAWN)])
-    pool = ThreadPoolExecutor(processors.count())
+    pool = ThreadPoolExecutor(parallel.count())
 
     def train(epochs: int) -> None:
         for begun in range(0, epochs, EPOCHS_DRAWN):

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from aeclaims.report.pages import between_marks, command
 from tests.bench.contestants import NETWORKS
 from tests.bench.figures import Timing, comparisons, load, number
+from tools.claim_pages import between_marks, command
 
 MARKS = ("<!-- times: generated -->", "<!-- end of times -->")
 BACKENDS = ("plain loop", "torch-eager", "torch", "torch-cudagraph", "numba", "jax")

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from aeclaims import processors
+from aeclaims.runtime import parallel
 from tests.bench.turns import CLOCK, by_turns
 
 SIZE = 1024
@@ -21,7 +21,7 @@ def multiply(times):
 
 def copying():
     """Reads BYTES from memory and writes as many, by all processors, over and over: the memory has been handed out by then."""
-    count = processors.count()
+    count = parallel.count()
     parts = [(np.ones(BYTES // count, np.uint8), np.ones(BYTES // count, np.uint8)) for _ in range(count)]
     pool = ThreadPoolExecutor(count)
     return lambda times: [list(pool.map(lambda part: np.copyto(part[1], part[0]), parts)) for _ in range(times)]

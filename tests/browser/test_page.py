@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from aeclaims.report.page import render
+from aeclaims.report.html import render
 from tests.unit.test_page import RUN, hostile
 
 

@@ -14,8 +14,8 @@ from aeclaims import Backend, Given
 from aeclaims.backends import get
 from aeclaims.conformance import test_path, test_population
 from aeclaims.conformance.paths import CROWD, SETUPS
-from aeclaims.judge import ClaimFailed, Judge
-from aeclaims.stack import Stack
+from aeclaims.conformance.stack import Stack
+from aeclaims.judging.judge import ClaimFailed, Judge
 
 PAGE = Path(__file__).parents[2] / "docs" / "write-a-backend.md"
 (SOURCE,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)

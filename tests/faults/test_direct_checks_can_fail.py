@@ -5,9 +5,9 @@ import pytest
 from aeclaims import Backend
 from aeclaims.backends import Lacking, get
 from aeclaims.conformance import test_optimizers, test_random, test_suite, test_torch
-from aeclaims.faults import FAULTS
-from aeclaims.judge import ALPHA, P_VALUES, ClaimFailed, Judge
-from aeclaims.stack import Stack
+from aeclaims.conformance.stack import Stack
+from aeclaims.judging.judge import ALPHA, P_VALUES, ClaimFailed, Judge
+from aeclaims.selftest.faults import FAULTS
 
 ON_TORCH = [value for module in (test_random, test_torch, test_optimizers) for name, value in vars(module).items()
             if name.startswith("test_")]  # fmt: skip

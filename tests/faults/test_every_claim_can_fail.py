@@ -11,7 +11,6 @@ import pytest
 
 import aeclaims.claims
 from aeclaims import SIGMOID, Adam, Affine, Beta, Experiment, Model, Redundant, Run, Start, train
-from aeclaims.claim import Claim
 from aeclaims.claims import (
     setups,
     test_beyond,
@@ -25,7 +24,8 @@ from aeclaims.claims import (
     test_sigmoid,
     test_summary,
 )
-from aeclaims.judge import ClaimFailed, Judge
+from aeclaims.judging.claim import Claim
+from aeclaims.judging.judge import ClaimFailed, Judge
 
 # The fewest seeds with which the most demanding claim can fail.
 SEEDS = range(45)

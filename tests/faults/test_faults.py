@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from aeclaims import faults
-from aeclaims.faults import CONTROLS, FAULTS
-from aeclaims.faults.record import KEPT
+from aeclaims.selftest import faults
+from aeclaims.selftest.faults import CONTROLS, FAULTS
+from aeclaims.selftest.faults.fault import KEPT
 
 # Sound stacks that do just the same are no less sound: here they may be equal to the last bit.
 SAME = {f"control.{name}" for name in ("adam_on_lists", "squares_of_differences", "other_seeds", "stock_loop", "stock_compiled",

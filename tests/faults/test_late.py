@@ -5,8 +5,8 @@ import pytest
 
 from aeclaims import backends
 from aeclaims.conformance.paths import CROWD, LONG, SETUPS
-from aeclaims.faults import late
-from aeclaims.faults.late_stack import STACK
+from aeclaims.selftest.faults import long_run
+from aeclaims.selftest.faults.long_run_stack import STACK
 
 CONFORMANCE = [*SETUPS.values(), CROWD, *LONG.values()]
 
@@ -28,7 +28,7 @@ def test_without_a_fault_the_stack_is_the_reference(sound):
             np.testing.assert_array_equal(ours.weight, theirs.weight)
 
 
-@pytest.mark.parametrize("fault", late.FAULTS, ids=lambda fault: fault.id)
+@pytest.mark.parametrize("fault", long_run.FAULTS, ids=lambda fault: fault.id)
 def test_no_training_of_conformance_shows_it(fault, sound):
     with fault.inject():
         for experiment, run in sound.items():

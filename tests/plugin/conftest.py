@@ -3,9 +3,9 @@
 import pytest
 
 CLAIM = """
-    from aeclaims.claim import claim
+    from aeclaims.judging.claim import claim
     from aeclaims.experiment import Adam, Experiment, Uniform, affine
-    from aeclaims.judge import Share
+    from aeclaims.judging.judge import Share
 
     EXPERIMENT = Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(lr=0.01), epochs=3,
                             n_rows=90)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aeclaims.catalogue import entries
+from aeclaims.judging.registry import entries
 from tests.terminals import shown_on_a_terminal
 from tests.unit.test_page import Page
 

@@ -10,9 +10,9 @@ import pytest
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
 CLAIMS = """
-    from aeclaims.claim import claim
+    from aeclaims.judging.claim import claim
     from aeclaims.experiment import SGD, Adam, Experiment, Uniform, affine
-    from aeclaims.judge import Share
+    from aeclaims.judging.judge import Share
 
     ADAM = Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(lr=0.01), epochs=3, n_rows=90)
     PLAIN = Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=SGD(lr=0.1), epochs=3, n_rows=90)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from aeclaims import options
-from aeclaims.judge import ALPHA, P_VALUES, SIDES
+from aeclaims.judging.judge import ALPHA, P_VALUES, SIDES
+from pytest_aeclaims import options
 from tests.plugin.conftest import CLAIM
 
 
@@ -105,7 +105,7 @@ def test_a_training_that_several_claims_look_at_is_done_once(claims):
 
 
 PLANNED = """
-    from aeclaims.claim import claim
+    from aeclaims.judging.claim import claim
     from aeclaims.experiment import Adam, Experiment, Uniform, affine
 
     EXPERIMENTS = [Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=epochs,
@@ -230,7 +230,7 @@ def test_a_wrong_value_is_a_usage_error_that_lists_the_right_ones(claims, option
 
 def test_a_claim_that_judges_nothing_is_not_held(claims, pytester):
     pytester.makepyfile(test_claims="""
-        from aeclaims.claim import claim
+        from aeclaims.judging.claim import claim
 
         @claim("idle", where="", says="", kind="theorem")
         def test_idle(judge):
@@ -310,7 +310,7 @@ def test_scale_multiplies_the_default_seeds(claims, pytester):
 def test_a_slow_claim_runs_only_where_it_is_named(claims, pytester):
     pytester.makepyfile(test_slow="""
         import pytest
-        from aeclaims.claim import claim
+        from aeclaims.judging.claim import claim
 
         @pytest.mark.slow
         @claim("patient", where="here", says="patience helps", kind="theorem")
@@ -323,7 +323,7 @@ def test_a_slow_claim_runs_only_where_it_is_named(claims, pytester):
 
 
 def test_a_finding_needs_its_nuance():
-    from aeclaims.claim import claim
+    from aeclaims.judging.claim import claim
 
     with pytest.raises(ValueError, match="claim x: finding 'does not hold' with nuance ''"):
         claim("x", where="here", says="so", kind="theorem", finding="does not hold")
@@ -332,7 +332,7 @@ def test_a_finding_needs_its_nuance():
 def test_the_header_says_on_cuda_whether_products_are_rounded():
     import torch
 
-    from aeclaims.session import Session, Settings
+    from pytest_aeclaims.run_state import Session, Settings
 
     def header(device):
         return Session(Settings(
@@ -367,7 +367,7 @@ def test_under_xdist_too_a_device_that_is_not_there_is_a_usage_error(pytester):
 def test_a_failure_shows_no_log_of_level_debug_unless_it_is_asked_for(pytester):
     pytester.makepyfile("""
         import logging
-        from aeclaims.claim import claim
+        from aeclaims.judging.claim import claim
 
         @claim("logs", where="here", says="it logs", kind="theorem")
         def test_logs(judge):

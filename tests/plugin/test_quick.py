@@ -55,8 +55,8 @@ CHECKS = """
     import multiprocessing
     import time
     from aeclaims import Adam, Experiment, Uniform, affine
-    from aeclaims.claim import claim, conformance
-    from aeclaims.judge import Share
+    from aeclaims.judging.claim import claim, conformance
+    from aeclaims.judging.judge import Share
 
     EXPERIMENT = Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=2, n_rows=9)
 

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from aeclaims.faults import CONTROLS, FAULTS
-from aeclaims.report import kills
+from aeclaims.selftest import kill_matrix
 from aeclaims.selftest.children import Check, ChildFailed, Children, Outcome, _watched
-from aeclaims.selftest.mode import row
+from aeclaims.selftest.faults import CONTROLS, FAULTS
+from pytest_aeclaims.selftest_mode import row
+from tools import kill_matrix as page
 
 ROOT = Path(__file__).parents[2]
 KILLER = Check("torch.rand", "failed", "the support is [0, 1)", True, 1.5)
@@ -101,33 +102,33 @@ def rows():
 
 def test_rates_survivors_and_false_alarms_are_named():
     assert [found["verdict"] for found in rows()] == ["killed", "survived", "green", "false alarm"]
-    assert kills.summary(rows()) == [
+    assert kill_matrix.summary(rows()) == [
         "1 of 2 faults killed (50.0 % of those that are not equivalent)",
         "the quick profile kills 1 of them (100.0 %); half of all are dead after 1.5 s, imports apart",
         "survivors: H01", "false alarms: control.other_seeds", "1 of 2 controls green",
     ]  # fmt: skip
-    assert kills.killer(rows()[1]) == "survived, out of time"
+    assert kill_matrix.killer(rows()[1]) == "survived, out of time"
 
 
 def test_faults_that_show_late_are_counted_apart_and_together():
     late = row(FAULTS["late.rate_tenth"], Outcome(KILLER._replace(is_quick=False), 80, 9.0, is_complete=True))
-    assert kills.summary([*rows()[:1], late])[1].startswith(
+    assert kill_matrix.summary([*rows()[:1], late])[1].startswith(
         "of the 1 that show in trainings like conformance's, of at most 2,230 steps, the quick profile kills 1 (100.0 %); "
         "of all 2, 1 (50.0 %); half")
 
 
 def test_a_claim_that_is_first_to_kill_nothing_is_argued_for():
     named = {"seconds": 1.0, "aeclaims": "0", "torch": "0", "python": "0"}
-    idle = kills.page({**named, "faults": rows()})
+    idle = page.page({**named, "faults": rows()})
     assert "| `rows-do-not-matter` | beyond the answer | 4,700 steps, 300,000 rows |" in idle
     assert "| `question-network-stalls` | question | 4,700 steps, layers of 100, 30,000 rows |" in idle
     by_claim = row(FAULTS["late.rate_tenth"], Outcome(KILLER._replace(id="rows-do-not-matter"), 80, 9.0, is_complete=True))
-    assert "| `rows-do-not-matter` | beyond" not in kills.page({**named, "faults": [by_claim]})
+    assert "| `rows-do-not-matter` | beyond" not in page.page({**named, "faults": [by_claim]})
 
 
 def test_the_committed_page_is_as_generated():
     document = json.loads((ROOT / "docs" / "kill-matrix.json").read_text())
-    assert (ROOT / "docs" / "kill-matrix.md").read_text() == kills.page(document), "generate it again, by the commands on it"
+    assert (ROOT / "docs" / "kill-matrix.md").read_text() == page.page(document), "generate it again, by the commands on it"
     assert {fault["id"] for fault in document["faults"]} == set(FAULTS) | set(CONTROLS)
     assert {fault["verdict"] for fault in document["faults"]} <= {"killed", "equivalent", "green"}
     assert len(FAULTS) >= 85

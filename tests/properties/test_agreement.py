@@ -19,10 +19,10 @@ from aeclaims import (
     Model,
     Redundant,
     Uniform,
-    floors,
     leaky_relu,
     train,
 )
+from aeclaims.theory import floors
 
 ACTIVATIONS = st.sampled_from([IDENTITY, RELU, TANH, SIGMOID, leaky_relu(0.1), leaky_relu(0.5)])
 

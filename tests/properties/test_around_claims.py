@@ -21,12 +21,12 @@ from aeclaims import (
     Start,
     Uniform,
     affine,
-    floors,
     layers,
     leaky_relu,
     train,
 )
 from aeclaims.backends import get
+from aeclaims.theory import floors
 
 SEEDS = range(4)
 SIZES = {"n_rows": st.integers(1, 300), "batch_size": st.integers(1, 200)}

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from aeclaims import floors
+from aeclaims.theory import floors
 
 UNIT = st.floats(0, 1, allow_subnormal=False)
 ROWS = st.tuples(st.integers(1, 12), st.integers(1, 4)).flatmap(lambda shape: arrays(np.float64, (1, *shape), elements=UNIT))

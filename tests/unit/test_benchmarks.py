@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from aeclaims import processors
-from aeclaims.report.pages import between_marks
+from aeclaims.runtime import parallel
 from tests.bench import machine, performance, turns
 from tests.bench.contestants import MSE, NETWORKS, Drawn, contestant, operations
 from tests.bench.figures import Timing, comparisons, load
+from tools.claim_pages import between_marks
 
 ROOT = Path(__file__).parents[2]
 RUN = ROOT / "docs" / "performance.json"
@@ -107,7 +107,7 @@ def test_a_comparison_across_machines_is_refused_and_names_what_differs(pytester
     other = pytester.runpytest_subprocess("--benchmark-compare=other.json", "-p", "no:cacheprovider")
     assert other.ret == pytest.ExitCode.USAGE_ERROR
     refused = other.stderr.str()
-    assert f"another machine (processors 99, now {processors.count()}; gpu 'a card', now None)" in refused
+    assert f"another machine (processors 99, now {parallel.count()}; gpu 'a card', now None)" in refused
     assert "Traceback" not in refused
 
 

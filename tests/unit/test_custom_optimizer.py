@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from aeclaims import SGD, Adam, Experiment, Uniform, affine, train
-from aeclaims.backends import get, record
-from aeclaims.backends.record import InvalidOptimizer
+from aeclaims.backends import Backend, get
+from aeclaims.backends.backend import InvalidOptimizer
 from aeclaims.backends.torch.compile import Compilation
 from aeclaims.backends.torch.optimizers import parse, try_out
 
@@ -325,7 +325,7 @@ def test_only_what_says_that_it_is_capturable_is_captured():
     eager, note = _with_optimizer("torch-cudagraph", capture, "cpu", parse("own_of_a_user:Plain"))
     captured, silent = _with_optimizer("torch-cudagraph", capture, "cpu", parse("own_of_a_user:Capturable"))
     assert "is trained by torch-eager: nothing says that its steps can be captured" in note
-    assert train(SMALL, seeds=[1], backend=record.Backend("torch-cudagraph", eager)).seeds == (1,)
+    assert train(SMALL, seeds=[1], backend=Backend("torch-cudagraph", eager)).seeds == (1,)
     assert silent == ""
     assert captured.func is capture
 
@@ -338,7 +338,7 @@ def test_a_backend_without_torch_takes_none(name):
 
 def test_the_record_names_it():
     backend = get("torch", "cpu", parse("torch.optim:NAdam,lr=0.5"))
-    assert isinstance(backend, record.Backend)
+    assert isinstance(backend, Backend)
     assert (backend.optimizer, backend.note) == ("torch.optim:NAdam,lr=0.5", "")
     assert get("torch", "cpu").optimizer == ""
 

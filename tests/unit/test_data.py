@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from aeclaims.anatomy.files import READERS, InvalidData, read
 from aeclaims.cli import app
-from aeclaims.data import READERS, InvalidData, read
 
 ROWS = np.random.default_rng(0).random((40, 3))
 
@@ -246,7 +246,7 @@ def test_csv_of_many_lines_names_the_line_that_is_wrong(tmp_path):
 def test_what_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
     np.savez(tmp_path / "a.npz", x=ROWS)
     np.savetxt(tmp_path / "a.csv", ROWS, delimiter=",")
-    monkeypatch.setattr("aeclaims.data.MOST_BYTES", 500)
+    monkeypatch.setattr("aeclaims.anatomy.files.MOST_BYTES", 500)
     for name in ("a.npz", "a.csv"):
         with pytest.raises(InvalidData, match="save the rows as .npy, which is mapped"):
             read(str(tmp_path / name))

@@ -8,12 +8,13 @@ import pytest
 import scipy
 from typer.testing import CliRunner
 
-from aeclaims import Beta, Start, Uniform, explain, floors
-from aeclaims.anatomy.explaining import Question, answer, trained
-from aeclaims.anatomy.portrait import portrait
-from aeclaims.anatomy.record import figure
+from aeclaims import Beta, Start, Uniform, explain
+from aeclaims.anatomy.anatomy import figure
+from aeclaims.anatomy.column_statistics import portrait
+from aeclaims.anatomy.explain import Question, answer, trained
 from aeclaims.claims.setups import QUESTION
 from aeclaims.cli import app
+from aeclaims.theory import floors
 
 GENERATOR = np.random.default_rng(7)
 
@@ -232,7 +233,7 @@ def test_binary_rows_under_mse_and_few_rows_are_told():
 def test_many_rows_are_sampled_and_the_error_is_stated(monkeypatch):
     rows = Start(QUESTION, (2,)).rows()[0]
     exact = float(floors.entropy(rows[None])[0])
-    monkeypatch.setattr("aeclaims.anatomy.portrait.MOST_NUMBERS", 100 * 3000)
+    monkeypatch.setattr("aeclaims.anatomy.column_statistics.MOST_NUMBERS", 100 * 3000)
     anatomy = explain(rows, loss="bce")
     level = next(level for level in anatomy.levels if level.name == "entropy of the targets")
     assert 0 < level.error < 1e-3

@@ -7,10 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 from aeclaims import InvalidExperiment, explain
-from aeclaims.anatomy.portrait import InvalidRows
+from aeclaims.anatomy.column_statistics import InvalidRows
 from aeclaims.cli import app
 from aeclaims.report.anatomy import bar
-from aeclaims.report.terminal import curve
+from aeclaims.report.braille import curve
 
 UNIT = np.random.default_rng(8).random((2000, 20))
 

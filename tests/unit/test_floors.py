@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import scipy
 
-from aeclaims import TANH, Adam, Bernoulli, Beta, Experiment, Given, Run, Start, Uniform, affine, floors, layers
-from aeclaims.formats import FORMATS
+from aeclaims import TANH, Adam, Bernoulli, Beta, Experiment, Given, Run, Start, Uniform, affine, layers
+from aeclaims.dtypes import FORMATS
+from aeclaims.theory import floors
 
 
 def rows_of(spec, seeds=(0, 1, 2), n_rows=2000):

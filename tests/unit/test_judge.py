@@ -9,8 +9,8 @@ import pytest
 import scipy
 
 from aeclaims import SGD, Adam, Experiment, Uniform, affine, train
-from aeclaims.formats import clock_error
-from aeclaims.judge import ALPHA, SIDES, ClaimFailed, Judge, Share
+from aeclaims.dtypes import clock_error
+from aeclaims.judging.judge import ALPHA, SIDES, ClaimFailed, Judge, Share
 from aeclaims.run import Run
 
 SEEDS = tuple(range(100, 140))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy
 
-from aeclaims.judge import ClaimFailed, Judge, Share
+from aeclaims.judging.judge import ClaimFailed, Judge, Share
 
 SEEDS = tuple(range(100, 140))
 WORDS = {"what": "loss above the floor", "because": "theory says so", "seeds": SEEDS}

@@ -13,24 +13,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from aeclaims import (
-    IDENTITY,
-    SGD,
-    TANH,
-    Adam,
-    Experiment,
-    Given,
-    Model,
-    Start,
-    Uniform,
-    affine,
-    layers,
-    leaky_relu,
-    processors,
-    train,
-)
+from aeclaims import IDENTITY, SGD, TANH, Adam, Experiment, Given, Model, Start, Uniform, affine, layers, leaky_relu, train
 from aeclaims.backends.numba import kernel
 from aeclaims.backends.numba import population as numba_population
+from aeclaims.runtime import parallel
 
 DOUBLE = np.dtype(np.float64)
 # Odd widths, a short last minibatch, and a number of its own for each setting.
@@ -158,7 +144,7 @@ def test_where_one_crew_fails_those_that_wait_are_not_trained(monkeypatch):
         time.sleep(0.05)
         raise MemoryError
 
-    monkeypatch.setattr(processors, "threads", lambda seconds: ThreadPoolExecutor(1))
+    monkeypatch.setattr(parallel, "threads", lambda seconds: ThreadPoolExecutor(1))
     monkeypatch.setattr(numba_population.Crew, "train", fails)
     with pytest.raises(MemoryError):
         numba_population.train(Start(SHARED, tuple(range(30))))
@@ -167,7 +153,7 @@ def test_where_one_crew_fails_those_that_wait_are_not_trained(monkeypatch):
 
 def test_threads_are_asked_for_by_how_long_the_training_takes(monkeypatch):
     asked = []
-    monkeypatch.setattr(processors, "threads", lambda seconds: asked.append(seconds) or ThreadPoolExecutor(1))
+    monkeypatch.setattr(parallel, "threads", lambda seconds: asked.append(seconds) or ThreadPoolExecutor(1))
     numba_population.train(Start(SHARED, (1, 2, 3), DOUBLE))
     # Visits of 23 rows in 5 epochs, by 3 crews, of 56 numbers: layers of 4 to 6, 6 to 2 and 2 to 4, which are even widths.
     assert asked == [pytest.approx(23 * 5 * 3 * 56 * 0.5e-9)]
@@ -223,7 +209,7 @@ def copies(monkeypatch):
         made.append(Copy(**given))
         return made[-1]
 
-    monkeypatch.setattr(processors, "count", lambda: 2)
+    monkeypatch.setattr(parallel, "count", lambda: 2)
     monkeypatch.setattr(numba_population, "COMPILING", {})
     monkeypatch.setattr(multiprocessing, "get_context", {"fork": SimpleNamespace(Process=copied)}.__getitem__)
     return made
@@ -250,10 +236,10 @@ def test_nothing_is_compiled_ahead_on_one_processor_nor_twice_nor_where_one_kind
     numba_population.compile_ahead([(ADAM, range(8)), (MOMENTUM, range(8))], "float64")
     assert copies == []
     both = [(WIDE, range(2)), (ADAM, range(8))]
-    monkeypatch.setattr(processors, "count", lambda: 1)
+    monkeypatch.setattr(parallel, "count", lambda: 1)
     numba_population.compile_ahead(both, "float64")
     assert copies == []
-    monkeypatch.setattr(processors, "count", lambda: 2)
+    monkeypatch.setattr(parallel, "count", lambda: 2)
     numba_population.compile_ahead(both, "float64")
     numba_population.compile_ahead(both, "float64")
     assert list(numba_population.COMPILING) == [True]

@@ -28,7 +28,7 @@ from aeclaims import (
 )
 from aeclaims.backends import oracle
 from aeclaims.conformance.paths import SETUPS
-from aeclaims.stack import least_margins
+from aeclaims.conformance.stack import least_margins
 from aeclaims.start import Affine
 
 DOUBLE, SINGLE = np.dtype("float64"), np.dtype("float32")
@@ -216,5 +216,5 @@ def test_the_oracle_fits_on_a_page_and_shares_no_arithmetic_with_other_backends(
     assert len(SOURCE.splitlines()) <= 120
     imported = {node.module for node in ast.walk(ast.parse(SOURCE)) if isinstance(node, ast.ImportFrom)}
     assert {module for module in imported if module.startswith("aeclaims")} == {
-        "aeclaims.experiment", "aeclaims.progress", "aeclaims.run", "aeclaims.start"}
+        "aeclaims.experiment", "aeclaims.runtime.progress", "aeclaims.run", "aeclaims.start"}
     assert [node.names[0].name for node in ast.walk(ast.parse(SOURCE)) if isinstance(node, ast.Import)] == ["numpy"]

@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from aeclaims.cli import app
-from aeclaims.judge import Verdict
-from aeclaims.report.page import NoRun, _packed, render
+from aeclaims.judging.judge import Verdict
+from aeclaims.report.html import NoRun, _packed, render
 
 RUN = Path(__file__).parents[2] / "docs" / "claims" / "run.json"
 HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>\" onmouseover=\"window.hacked=1"

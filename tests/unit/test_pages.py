@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aeclaims.report import pages
+from tools import claim_pages as pages
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "claims"

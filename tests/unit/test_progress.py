@@ -6,14 +6,14 @@ import sys
 import numpy as np
 import pytest
 
-from aeclaims.report.terminal import growing
+from aeclaims.report.braille import growing
 from tests.terminals import shown_on_a_terminal
 
 SCRIPT = """
 import sys
 from aeclaims import *
-from aeclaims.progress import drawing
-from aeclaims.report.terminal import growing
+from aeclaims.runtime.progress import drawing
+from aeclaims.report.braille import growing
 if sys.argv[2:]:
     drawing.set(growing)
 run = train(Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), n_rows=3_000, epochs=40),

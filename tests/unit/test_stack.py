@@ -10,8 +10,8 @@ from aeclaims import RELU, TANH, Backend, Model, Start, layers
 from aeclaims.backends import Lacking, get, oracle
 from aeclaims.conformance import test_path
 from aeclaims.conformance.paths import SETUPS
-from aeclaims.judge import Judge
-from aeclaims.stack import OraclePath, Stack, least_margins
+from aeclaims.conformance.stack import OraclePath, Stack, least_margins
+from aeclaims.judging.judge import Judge
 from aeclaims.start import Affine
 
 SEEDS = (4, 1)

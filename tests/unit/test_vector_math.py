@@ -15,7 +15,7 @@ def over_arrays(name):
     import numba
 
     from aeclaims.backends.numba.kernel import vector_math
-    from aeclaims.backends.numba.kernel.lanes import lanes_of, load, numbers, store
+    from aeclaims.backends.numba.kernel.simd import lanes_of, load, numbers, store
 
     function = getattr(vector_math, name)
 

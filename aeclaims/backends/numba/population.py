@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aeclaims import processors
 from aeclaims.backends.numba import kernel
 from aeclaims.experiment import Adam, Experiment, Model
-from aeclaims.progress import progress
 from aeclaims.run import Double, Run
+from aeclaims.runtime import parallel
+from aeclaims.runtime.progress import progress
 from aeclaims.start import Affine, Array, Parameters, Start
 
 ACTIVATIONS = {"identity": kernel.IDENTITY, "relu": kernel.RELU, "leaky_relu": kernel.LEAKY_RELU,
@@ -48,7 +48,7 @@ def compile_ahead(trainings: Iterable[tuple[Experiment, Sequence[int]]], dtype: 
 
     Compiled for rows and for seeds in lanes the loop takes 3 s each, on one processor; Numba's cache hands over the code.
     """
-    if processors.count() < 2 or COMPILING:
+    if parallel.count() < 2 or COMPILING:
         return
     kinds: dict[bool, tuple[Experiment, Start]] = {}
     for experiment, seeds in trainings:
@@ -83,7 +83,7 @@ def train(start: Start) -> Run:
         return np.stack([start.order(epoch) for epoch in range(epochs.start, epochs.stop)])
 
     visits = experiment.n_rows * experiment.epochs * len(population.crews) * population.packed.shape[1]
-    pool = processors.threads(visits * SECONDS_PER_VISIT)
+    pool = parallel.threads(visits * SECONDS_PER_VISIT)
     try:
         with progress("numba", experiment.epochs, losses=population.epoch_loss) as advance:
             orders = pool.submit(draw, entries[0])

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-from aeclaims.backends.record import UnknownBackend, one_line
+from aeclaims.backends.backend import UnknownBackend, one_line
 
 Scope = Literal["model", "step"]
 Mode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]

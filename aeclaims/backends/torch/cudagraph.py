@@ -16,8 +16,8 @@ import torch
 from aeclaims.backends.torch import parts
 from aeclaims.backends.torch.population import Population
 from aeclaims.experiment import Adam, Experiment
-from aeclaims.progress import progress
 from aeclaims.run import Run
+from aeclaims.runtime.progress import progress
 from aeclaims.start import Start
 
 

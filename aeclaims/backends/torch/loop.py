@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from aeclaims.backends.record import Lacking
+from aeclaims.backends.backend import Lacking
 from aeclaims.backends.torch import parts
 from aeclaims.backends.torch.compile import Compilation, begin_anew, quiet, unsupported_reason
 from aeclaims.experiment import Adam
-from aeclaims.progress import progress
 from aeclaims.run import Run
+from aeclaims.runtime.progress import progress
 from aeclaims.start import Start
 
 

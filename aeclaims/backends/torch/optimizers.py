@@ -18,7 +18,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from aeclaims.backends.record import InvalidOptimizer, one_line
+from aeclaims.backends.backend import InvalidOptimizer, one_line
 from aeclaims.backends.torch import parts
 
 Tensors = list[Tensor]

@@ -18,12 +18,12 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from aeclaims.backends.record import Lacking
+from aeclaims.backends.backend import Lacking
 from aeclaims.backends.torch import parts
 from aeclaims.backends.torch.compile import Compilation, begin_anew, quiet, unsupported_reason
 from aeclaims.experiment import Adam, Experiment
-from aeclaims.progress import progress
 from aeclaims.run import Double, Run
+from aeclaims.runtime.progress import progress
 from aeclaims.start import Affine, Parameters, Start
 
 # A compilation takes 2 to 5 s, 0.5 s if torch finds it on disk; an eager step takes 1 to 3 ms more than a compiled one.

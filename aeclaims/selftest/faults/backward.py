@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from aeclaims.experiment import SIGMOID, leaky_relu
-from aeclaims.faults.lazily import torch
-from aeclaims.faults.patches import ADAM, LINEAR, SGD, counted, forwarded, replaced, sloped, with_gradients
-from aeclaims.faults.probes import hidden, short, trained, with_slope
-from aeclaims.faults.record import Fault
+from aeclaims.selftest.faults.fault import Fault
+from aeclaims.selftest.faults.lazy_imports import torch
+from aeclaims.selftest.faults.patches import ADAM, LINEAR, SGD, counted, forwarded, replaced, sloped, with_gradients
+from aeclaims.selftest.faults.probes import hidden, short, trained, with_slope
 
 BOTH = (ADAM, SGD)
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from aeclaims.backends.torch.compile import quiet
 from aeclaims.experiment import SIGMOID, Adam, affine
-from aeclaims.faults import graphs, programs
-from aeclaims.faults.graphs import Node, call, decomposed, inputs, lowered, packet, results, scaled, times
-from aeclaims.faults.lazily import torch
-from aeclaims.faults.probes import Probe, called, compiled_function, compiled_step
-from aeclaims.faults.record import Fault, Inject
+from aeclaims.selftest.faults import graphs, programs
+from aeclaims.selftest.faults.fault import Fault, Inject
+from aeclaims.selftest.faults.graphs import Node, call, decomposed, inputs, lowered, packet, results, scaled, times
+from aeclaims.selftest.faults.lazy_imports import torch
+from aeclaims.selftest.faults.probes import Probe, called, compiled_function, compiled_step
 
 LAYER = ((8, 3), (4, 3), (4,))
 PAIR = ((8, 3), (8, 3))

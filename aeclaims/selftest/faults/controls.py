@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from aeclaims.experiment import Uniform
-from aeclaims.faults.lazily import torch
-from aeclaims.faults.optimizer import by_hand
-from aeclaims.faults.patches import ADAM, LINEAR, both, passing, replaced, returning
-from aeclaims.faults.probes import called, trained
-from aeclaims.faults.record import Fault
+from aeclaims.selftest.faults.fault import Fault
+from aeclaims.selftest.faults.lazy_imports import torch
+from aeclaims.selftest.faults.optimizer import by_hand
+from aeclaims.selftest.faults.patches import ADAM, LINEAR, both, passing, replaced, returning
+from aeclaims.selftest.faults.probes import called, trained
 
 SOUND = "reasoning: rounding apart it is the same"
 

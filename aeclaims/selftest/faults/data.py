@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from aeclaims.experiment import Bernoulli
-from aeclaims.faults.lazily import data, torch
-from aeclaims.faults.patches import POPULATION, given, replaced, returning
-from aeclaims.faults.probes import called, short, trained
-from aeclaims.faults.record import Fault
+from aeclaims.selftest.faults.fault import Fault
+from aeclaims.selftest.faults.lazy_imports import data, torch
+from aeclaims.selftest.faults.patches import POPULATION, given, replaced, returning
+from aeclaims.selftest.faults.probes import called, short, trained
 
 RAND, RANDN, BERNOULLI = "torch.rand", "torch.randn", "torch.bernoulli"
 drawn = called(lambda: torch.rand(64))

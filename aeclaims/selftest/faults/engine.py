@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from aeclaims.faults.lazily import torch
-from aeclaims.faults.patches import POPULATION, given, parameters, replaced, stepping
-from aeclaims.faults.probes import called, trained
-from aeclaims.faults.record import Fault
+from aeclaims.selftest.faults.fault import Fault
+from aeclaims.selftest.faults.lazy_imports import torch
+from aeclaims.selftest.faults.patches import POPULATION, given, parameters, replaced, stepping
+from aeclaims.selftest.faults.probes import called, trained
 from aeclaims.start import Affine, Array, Parameters, Start
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aeclaims import floors, stack, start
+from aeclaims import start
 from aeclaims.backends.torch.compile import quiet
 from aeclaims.claims import setups
-from aeclaims.conformance import loops
-from aeclaims.faults.lazily import torch
-from aeclaims.faults.probes import Probe
+from aeclaims.conformance import loops, stack
+from aeclaims.selftest.faults.lazy_imports import torch
+from aeclaims.selftest.faults.probes import Probe
+from aeclaims.theory import floors
 
 Inject = Callable[[], AbstractContextManager[None]]
 # What is kept of earlier trainings, and computed by parts that a fault may change.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from aeclaims.experiment import RELU, SIGMOID, affine, leaky_relu
-from aeclaims.faults.lazily import functional
-from aeclaims.faults.patches import LINEAR, every, given, populations, replaced, returning
-from aeclaims.faults.probes import hidden, short, trained, with_slope
-from aeclaims.faults.record import Fault
+from aeclaims.selftest.faults.fault import Fault
+from aeclaims.selftest.faults.lazy_imports import functional
+from aeclaims.selftest.faults.patches import LINEAR, every, given, populations, replaced, returning
+from aeclaims.selftest.faults.probes import hidden, short, trained, with_slope
 
 LEAKY, TANH, SIG = "torch.nn.functional.leaky_relu", "torch.tanh", "torch.sigmoid"
 logits = trained(short(loss="bce_logits"))

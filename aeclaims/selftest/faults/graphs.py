@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
-from aeclaims.faults.lazily import torch
-from aeclaims.faults.patches import replaced
-from aeclaims.faults.record import Inject
+from aeclaims.selftest.faults.fault import Inject
+from aeclaims.selftest.faults.lazy_imports import torch
+from aeclaims.selftest.faults.patches import replaced
 
 Node = Any  # torch.fx.Node
 # From a graph and one of its nodes to the node that takes its place; (graph, node) -> node.

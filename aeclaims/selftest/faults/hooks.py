@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from aeclaims.faults.lazily import torch
-from aeclaims.faults.patches import counted, parameters, replaced
-from aeclaims.faults.record import Inject
+from aeclaims.selftest.faults.fault import Inject
+from aeclaims.selftest.faults.lazy_imports import torch
+from aeclaims.selftest.faults.patches import counted, parameters, replaced
 
 OPTIMIZER, MODULE = "torch.optim.optimizer.register_optimizer_step", "torch.nn.modules.module.register_module_forward"
 LINEAR = "torch.nn.Linear.__init__"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from aeclaims.faults.lazily import nn, torch
-from aeclaims.faults.patches import POPULATION, Change, every, replaced
-from aeclaims.faults.probes import called, trained
-from aeclaims.faults.record import Fault
+from aeclaims.selftest.faults.fault import Fault
+from aeclaims.selftest.faults.lazy_imports import nn, torch
+from aeclaims.selftest.faults.patches import POPULATION, Change, every, replaced
+from aeclaims.selftest.faults.probes import called, trained
 
 RESET = "torch.nn.Linear.reset_parameters"
 layers = called(lambda: [values for _ in range(2) for values in nn.Linear(3, 4).parameters()])

@@ -14,11 +14,11 @@ import numpy as np
 
 from aeclaims import backends
 from aeclaims.experiment import SGD, SIGMOID, Adam, Bernoulli, Experiment, Given, Uniform, affine, layers, leaky_relu
-from aeclaims.faults.late_stack import EPOCH, NAME, TRAIN, Condition, after, handed_back, logged, setting, steps
-from aeclaims.faults.patches import Change, replaced
-from aeclaims.faults.probes import Probe, short, trained
-from aeclaims.faults.record import Fault, Inject
 from aeclaims.run import Run
+from aeclaims.selftest.faults.fault import Fault, Inject
+from aeclaims.selftest.faults.long_run_stack import EPOCH, NAME, TRAIN, Condition, after, handed_back, logged, setting, steps
+from aeclaims.selftest.faults.patches import Change, replaced
+from aeclaims.selftest.faults.probes import Probe, short, trained
 from aeclaims.start import Start
 
 if TYPE_CHECKING:

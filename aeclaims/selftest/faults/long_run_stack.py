@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aeclaims.backends.record import Backend
+from aeclaims.backends.backend import Backend
 from aeclaims.experiment import Experiment
-from aeclaims.faults.lazily import kernel, numba_population
-from aeclaims.faults.patches import replaced
-from aeclaims.faults.record import Inject
 from aeclaims.run import Run
+from aeclaims.selftest.faults.fault import Inject
+from aeclaims.selftest.faults.lazy_imports import kernel, numba_population
+from aeclaims.selftest.faults.patches import replaced
 from aeclaims.start import Start
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from aeclaims.experiment import Given
-from aeclaims.faults.lazily import data, torch
-from aeclaims.faults.patches import ADAM, POPULATION, SGD, every, parameters, passing, replaced, stepped
-from aeclaims.faults.probes import called, short, trained
-from aeclaims.faults.record import Fault
+from aeclaims.selftest.faults.fault import Fault
+from aeclaims.selftest.faults.lazy_imports import data, torch
+from aeclaims.selftest.faults.patches import ADAM, POPULATION, SGD, every, parameters, passing, replaced, stepped
+from aeclaims.selftest.faults.probes import called, short, trained
 
 PERMUTE, LOAD, CLEAR = "torch.randperm", "torch.utils.data.DataLoader.__init__", "torch.optim.Optimizer.zero_grad"
 permuted = called(lambda: (torch.randperm(64), torch.randperm(64)))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from aeclaims.experiment import SIGMOID, affine
-from aeclaims.faults.lazily import nn, torch
-from aeclaims.faults.patches import both, forwarded, given, replaced, returning
-from aeclaims.faults.probes import called, short, trained, with_slope
-from aeclaims.faults.record import Fault
+from aeclaims.selftest.faults.fault import Fault
+from aeclaims.selftest.faults.lazy_imports import nn, torch
+from aeclaims.selftest.faults.patches import both, forwarded, given, replaced, returning
+from aeclaims.selftest.faults.probes import called, short, trained, with_slope
 
 MSE, BCE, ON_LOGITS = (f"torch.nn.functional.{name}" for name in
                        ("mse_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits"))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from aeclaims.faults.lazily import torch
-from aeclaims.faults.patches import both, replaced, returning
-from aeclaims.faults.probes import called, short, trained
-from aeclaims.faults.record import Fault
+from aeclaims.selftest.faults.fault import Fault
+from aeclaims.selftest.faults.lazy_imports import torch
+from aeclaims.selftest.faults.patches import both, replaced, returning
+from aeclaims.selftest.faults.probes import called, short, trained
 
 ITEM = "torch.Tensor.item"
 bad = called(lambda: [check(torch.tensor([0.5, float("nan"), float("inf")])) for check in (torch.isnan, torch.isfinite)])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from aeclaims.experiment import RELU, leaky_relu
-from aeclaims.faults.lazily import torch
-from aeclaims.faults.patches import LINEAR, forwarded, replaced, returning
-from aeclaims.faults.probes import called, hidden, trained
-from aeclaims.faults.record import Fault
+from aeclaims.selftest.faults.fault import Fault
+from aeclaims.selftest.faults.lazy_imports import torch
+from aeclaims.selftest.faults.patches import LINEAR, forwarded, replaced, returning
+from aeclaims.selftest.faults.probes import called, hidden, trained
 
 MATMUL, BMM = "torch.Tensor.__matmul__", "torch.bmm"
 

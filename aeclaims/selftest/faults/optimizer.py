@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from aeclaims import experiment
-from aeclaims.faults.lazily import torch
-from aeclaims.faults.patches import ADAM, SGD, counted, frozen, parameters, passing, replaced, stepped, with_settings
-from aeclaims.faults.probes import called, short, trained
-from aeclaims.faults.record import Fault
+from aeclaims.selftest.faults.fault import Fault
+from aeclaims.selftest.faults.lazy_imports import torch
+from aeclaims.selftest.faults.patches import ADAM, SGD, counted, frozen, parameters, passing, replaced, stepped, with_settings
+from aeclaims.selftest.faults.probes import called, short, trained
 
 momentum = trained(short(optimizer=experiment.SGD(lr=0.1, momentum=0.9, weight_decay=0.01)))
 decay = trained(short(optimizer=experiment.Adam(lr=3e-3, weight_decay=0.01)))

@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
-from aeclaims.faults.lazily import torch
-from aeclaims.faults.record import Inject
+from aeclaims.selftest.faults.fault import Inject
+from aeclaims.selftest.faults.lazy_imports import torch
 
 # From what stands there to what is to stand there. What it counts or keeps begins anew whenever the fault is put in.
 Change = Callable[[Any], Any]

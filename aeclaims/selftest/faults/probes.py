@@ -12,7 +12,7 @@ import numpy as np
 from aeclaims import backends
 from aeclaims.backends.torch.compile import Compilation, quiet
 from aeclaims.experiment import SGD, TANH, Adam, Experiment, Uniform, affine, layers
-from aeclaims.faults.lazily import torch
+from aeclaims.selftest.faults.lazy_imports import torch
 
 # From the name of a backend to numbers.
 Probe = Callable[[str], Iterable[Any]]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from aeclaims.faults.graphs import Node, Program, call, operator, packet
-from aeclaims.faults.lazily import torch
+from aeclaims.selftest.faults.graphs import Node, Program, call, operator, packet
+from aeclaims.selftest.faults.lazy_imports import torch
 
 
 def copies(tensors: Any) -> list[Any]:

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from aeclaims.faults import hooks
-from aeclaims.faults.hooks import LATE, LINEAR, MODULE, OPTIMIZER, late, late_hook, late_pre_hook, on_each, registered
-from aeclaims.faults.lazily import torch
-from aeclaims.faults.optimizer import by_hand
-from aeclaims.faults.patches import ADAM, counted, forwarded, parameters, replaced, stepped
-from aeclaims.faults.probes import Probe, looped, short, trained
-from aeclaims.faults.record import Fault, Inject
+from aeclaims.selftest.faults import hooks
+from aeclaims.selftest.faults.fault import Fault, Inject
+from aeclaims.selftest.faults.hooks import LATE, LINEAR, MODULE, OPTIMIZER, late, late_hook, late_pre_hook, on_each, registered
+from aeclaims.selftest.faults.lazy_imports import torch
+from aeclaims.selftest.faults.optimizer import by_hand
+from aeclaims.selftest.faults.patches import ADAM, counted, forwarded, parameters, replaced, stepped
+from aeclaims.selftest.faults.probes import Probe, looped, short, trained
 
 # ------------------------------------------------------------------ optimizers, losses, loaders in Python
 

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from aeclaims.faults.graphs import Node, call, decomposed, operator, results
-from aeclaims.faults.hooks import LINEAR, MODULE, OPTIMIZER, on_each, registered
-from aeclaims.faults.lazily import torch
-from aeclaims.faults.patches import ADAM, Change, both, replaced, stepped
-from aeclaims.faults.probes import Probe, called, compiled_function, trained
-from aeclaims.faults.python_state import instead_of_adam
-from aeclaims.faults.record import Fault, Inject
+from aeclaims.selftest.faults.fault import Fault, Inject
+from aeclaims.selftest.faults.graphs import Node, call, decomposed, operator, results
+from aeclaims.selftest.faults.hooks import LINEAR, MODULE, OPTIMIZER, on_each, registered
+from aeclaims.selftest.faults.lazy_imports import torch
+from aeclaims.selftest.faults.patches import ADAM, Change, both, replaced, stepped
+from aeclaims.selftest.faults.probes import Probe, called, compiled_function, trained
+from aeclaims.selftest.faults.python_state import instead_of_adam
 
 THREADS = "aeclaims.backends.torch.parts.threads"
 SOUND = "reasoning: rounding apart it is the same"

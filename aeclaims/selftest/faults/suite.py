@@ -12,15 +12,15 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from aeclaims import floors
 from aeclaims.experiment import Adam
-from aeclaims.faults.lazily import torch
-from aeclaims.faults.patches import POPULATION, both, compiled_as, optimizer_of, replaced, returning
-from aeclaims.faults.probes import called, compiled, short, trained
-from aeclaims.faults.record import Fault, Inject
-from aeclaims.judge import ClaimFailed, Judge, Share
+from aeclaims.judging.judge import ClaimFailed, Judge, Share
 from aeclaims.run import Run
+from aeclaims.selftest.faults.fault import Fault, Inject
+from aeclaims.selftest.faults.lazy_imports import torch
+from aeclaims.selftest.faults.patches import POPULATION, both, compiled_as, optimizer_of, replaced, returning
+from aeclaims.selftest.faults.probes import called, compiled, short, trained
 from aeclaims.start import Start
+from aeclaims.theory import floors
 
 REACHED = "aeclaims.run.Run.reached"
 START = Start(short(), (0, 1, 2))
@@ -152,7 +152,7 @@ def count_of_second(function: Any, compiled: Any) -> Any:
     return stuck
 
 
-OTHERS = "aeclaims.floors.row_entropy"
+OTHERS = "aeclaims.theory.floors.row_entropy"
 FAULTS = (
     Fault("H01", "epochs to a bound, at which a training could end, are one too many", "suites like this one",
           "times one epoch longer", replaced(reached(lambda loss, bound: loss < bound, late=1), REACHED), epochs_to(0.3)),
@@ -170,13 +170,13 @@ FAULTS = (
           "none, but for losses that end exactly on a bound",
           replaced(reached(lambda loss, bound: loss <= bound), REACHED), epochs_to(0.25)),
     Fault("H06-share", "a share's judge counts one hit too few", "P(X < k) for P(X <= k)",
-          "alarms a little more often than stated", replaced(inclusive, "aeclaims.judge.Judge.share"), rejected(
+          "alarms a little more often than stated", replaced(inclusive, "aeclaims.judging.judge.Judge.share"), rejected(
               lambda judge: judge.share([True], Share(at_most=1e-9), what="hits", because="", seeds=(0,)))),
     Fault("H07", "a replica that is NaN counts as having got there", "not (loss >= bound) for loss < bound",
           "replicas that diverge pass", replaced(reached(lambda loss, bound: ~(loss >= bound)), REACHED), epochs_to(0.3)),
     Fault("H07-judge", "NaN lies within a judge's bounds", "not (value > bound) for value <= bound", "replicas that diverge pass",
           replaced(lambda stock: lambda self, values, **kwargs: stock(self, np.nan_to_num(values), **kwargs),
-                   "aeclaims.judge.Judge.every"),
+                   "aeclaims.judging.judge.Judge.every"),
           rejected(lambda judge: judge.every([np.nan], at_most=1.0, what="loss", because="", seeds=(0,)))),
     Fault("H08", "compiled functions see their first minibatch for ever", "a captured graph without new inputs",
           "a few rows learnt by heart", compiled_as(first_minibatch_only), compiled(), backend="torch"),

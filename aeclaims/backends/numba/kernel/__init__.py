@@ -8,7 +8,7 @@ All arithmetic is on lanes (lanes.py), and a lane is one of two things:
   gathered number by number and nothing is summed across lanes, which makes up half of a step of two features; but all
   parameters take 16 times as much room in the cache.
 
-The code is the same, compiled for each: what differs stands in dealing.py. So are the sums, to the last bit: a block of
+The code is the same, compiled for each: what differs stands in layouts.py. So are the sums, to the last bit: a block of
 rows is dealt out to as many parts as there are lanes, like cards; a part is what one lane of rows adds up, and parts are
 added as `totals` adds lanes, halves first.
 
@@ -30,7 +30,6 @@ from typing import Any
 import numba
 import numpy as np
 
-from aeclaims.backends.numba.kernel.lanes import BITS
 from aeclaims.backends.numba.kernel.network import (
     ADAM,
     BCE,
@@ -43,6 +42,7 @@ from aeclaims.backends.numba.kernel.network import (
     SIGMOID,
     TANH,
 )
+from aeclaims.backends.numba.kernel.simd import BITS
 from aeclaims.backends.numba.kernel.training import on_lines, train, workspace
 
 __all__ = ["ADAM", "BCE", "BCE_LOGITS", "IDENTITY", "LEAKY_RELU", "MSE", "RELU", "SGD", "SIGMOID", "TANH", "lanes",

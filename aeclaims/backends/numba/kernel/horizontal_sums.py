@@ -4,7 +4,7 @@
 from llvmlite import ir
 from numba import types
 
-from aeclaims.backends.numba.kernel.lanes import intrinsic
+from aeclaims.backends.numba.kernel.simd import intrinsic
 
 
 def _halve(builder, left, right, runs):

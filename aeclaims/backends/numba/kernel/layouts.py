@@ -10,7 +10,8 @@ import numba
 import numpy as np
 from numba.extending import overload
 
-from aeclaims.backends.numba.kernel.lanes import (
+from aeclaims.backends.numba.kernel.horizontal_sums import add_totals, totals
+from aeclaims.backends.numba.kernel.simd import (
     Lanes,
     behind,
     get,
@@ -23,7 +24,6 @@ from aeclaims.backends.numba.kernel.lanes import (
     store,
     vectors,
 )
-from aeclaims.backends.numba.kernel.totals import add_totals, totals
 
 inlined = numba.njit(error_model="numpy", nogil=True, forceinline=True)
 

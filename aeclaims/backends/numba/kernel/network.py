@@ -4,8 +4,8 @@
 import numba
 import numpy as np
 
-from aeclaims.backends.numba.kernel.dealing import dealt, put_eight, put_four, put_two, weight
-from aeclaims.backends.numba.kernel.lanes import (
+from aeclaims.backends.numba.kernel.layouts import dealt, put_eight, put_four, put_two, weight
+from aeclaims.backends.numba.kernel.simd import (
     behind,
     fma,
     get,

@@ -6,8 +6,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from aeclaims.backends.numba.kernel.dealing import add_loss, dealt, elements, gather, merge
-from aeclaims.backends.numba.kernel.lanes import BITS, behind, lanes_of, numbers, store, zeros
+from aeclaims.backends.numba.kernel.layouts import add_loss, dealt, elements, gather, merge
 from aeclaims.backends.numba.kernel.network import (
     ADAM,
     IDENTITY,
@@ -19,6 +18,7 @@ from aeclaims.backends.numba.kernel.network import (
     sum_losses,
     through_activation,
 )
+from aeclaims.backends.numba.kernel.simd import BITS, behind, lanes_of, numbers, store, zeros
 from aeclaims.start import Array
 
 # Rows of a minibatch are trained in blocks of this many: what lies in between stays in the cache, and float32 sums of a

@@ -13,7 +13,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from aeclaims.backends.numba.kernel.lanes import bits, fma, from_bits, to_floats, where
+from aeclaims.backends.numba.kernel.simd import bits, fma, from_bits, to_floats, where
 
 
 def _functions(floating: Any, integer: Any, exp_degree: int, log_degree: int, ln2_high: float) -> tuple[Callable[..., Any], ...]:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from aeclaims.alarms import bound
-from aeclaims.report.alarms import page, read
+from pytest_aeclaims.false_alarms import bound
+from tools.false_alarms import page, read
 
 ROOT = Path(__file__).parents[2]
 
 CHECKS = """
     from aeclaims import Adam, Experiment, Uniform, affine
-    from aeclaims.claim import claim
+    from aeclaims.judging.claim import claim
 
     EXPERIMENT = Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=2, n_rows=40)
 

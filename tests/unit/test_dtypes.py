@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aeclaims import Backend, Experiment, InvalidExperiment, Start, Uniform, UnknownBackend, affine, floors, train
+from aeclaims import Backend, Experiment, InvalidExperiment, Start, Uniform, UnknownBackend, affine, train
 from aeclaims.backends import InvalidBackend, get
 from aeclaims.claims.test_formats import test_mse_ends_where_the_unit_round_off_says as judge_rounding_floor
+from aeclaims.conformance.stack import Stack, relative
+from aeclaims.dtypes import FORMATS, REDUCED
 from aeclaims.experiment import SGD, Adam
-from aeclaims.formats import FORMATS, REDUCED
-from aeclaims.judge import ClaimFailed, Judge
+from aeclaims.judging.judge import ClaimFailed, Judge
 from aeclaims.run import Run
-from aeclaims.stack import Stack, relative
 from aeclaims.start import checked
+from aeclaims.theory import floors
 
 SEEDS = range(8)
 ONCE = Experiment(rows=Uniform(features=3), model=affine(3, 4, 3), loss="mse", optimizer=SGD(lr=1.0), epochs=1, n_rows=48,
@@ -152,7 +153,7 @@ def test_the_claims_of_a_reduced_format_are_those_with_bounds_of_their_own(pytes
 
 def test_rounded_betas_put_a_run_ahead_by_its_clock():
     """Of two stacks one rounds beta2 as float32 does: its second moment is off by 1.29e-5, a step by half of it."""
-    from aeclaims.formats import clock_error
+    from aeclaims.dtypes import clock_error
 
     losses = np.exp(-0.3 * np.arange(1.0, 101.0))[:, None]
     allowed = clock_error(Adam(), np.dtype(np.float32), losses)

@@ -9,9 +9,10 @@ import warnings
 import numpy as np
 import pytest
 
-from aeclaims import Adam, Experiment, Run, Uniform, affine, processors, train
-from aeclaims.ahead import Ahead, ProcessEnded
-from aeclaims.progress import Stopped, progress
+from aeclaims import Adam, Experiment, Run, Uniform, affine, train
+from aeclaims.runtime import parallel
+from aeclaims.runtime.progress import Stopped, progress
+from pytest_aeclaims.prefetch import Ahead, ProcessEnded
 
 SEEDS = range(2)
 EXPERIMENTS = [Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=epochs, n_rows=9)
@@ -61,17 +62,17 @@ def test_copies_train_and_hand_back_runs_and_warnings(ahead):
 
 def test_a_copy_leaves_the_processors_to_the_others(ahead):
     def counting(experiment, seeds):
-        warnings.warn(WhereItTrained(processors.count()), stacklevel=1)
+        warnings.warn(WhereItTrained(parallel.count()), stacklevel=1)
         return train(experiment, seeds=seeds, backend="numba")
 
     assert process_of(ahead(counting, copies=2), FIRST) == 1
-    assert processors.count() == 1
+    assert parallel.count() == 1
 
 
 def test_closing_gives_the_processors_back(ahead):
-    before = processors.count()
+    before = parallel.count()
     ahead(quick, copies=2).close()
-    assert processors.count() == before
+    assert parallel.count() == before
 
 
 def test_only_what_was_planned_is_handed_out(ahead):
@@ -159,10 +160,11 @@ def test_a_thread_of_this_process_trains_where_there_is_one_only(ahead):
 def test_the_reference_compiles_for_rows_and_for_seeds_in_lanes_side_by_side(tmp_path):
     """In a process of its own: this one has long compiled both."""
     program = """
-from aeclaims import Adam, Experiment, Uniform, affine, processors, train
+from aeclaims import Adam, Experiment, Uniform, affine, train
+from aeclaims.runtime import parallel
 from aeclaims.backends.numba import kernel
 from aeclaims.backends.numba import population as numba_population
-processors.limit(2)
+parallel.limit(2)
 narrow, wide = (Experiment(rows=Uniform(features=d), model=affine(d, d), loss="mse", optimizer=Adam(), epochs=1, n_rows=9)
                 for d in (2, 20))
 numba_population.compile_ahead([(narrow, range(16)), (wide, range(2))], "float32")

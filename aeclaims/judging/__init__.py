@@ -1,0 +1,1 @@
+"""Judging: the record of a claim, and the judge of its numbers."""

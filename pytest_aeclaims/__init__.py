@@ -1,0 +1,1 @@
+"""The pytest plugin: options, fixtures, hooks, known failures. Outside `aeclaims`: pytest need not import it."""
