@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aeclaims.experiment import Bernoulli as Bernoulli
     from aeclaims.experiment import Beta as Beta
     from aeclaims.experiment import Experiment as Experiment
-    from aeclaims.experiment import Given as Given
+    from aeclaims.experiment import FixedRows as FixedRows
     from aeclaims.experiment import InvalidExperiment as InvalidExperiment
     from aeclaims.experiment import Model as Model
     from aeclaims.experiment import Redundant as Redundant
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     from aeclaims.experiment import leaky_relu as leaky_relu
     from aeclaims.run import InvalidRun as InvalidRun
     from aeclaims.run import Run as Run
-    from aeclaims.start import Affine as Affine
+    from aeclaims.start import LayerParameters as LayerParameters
     from aeclaims.start import Start as Start
 
 # Names are imported when they are first used: pytest loads this package wherever it is installed, for its plugin.
 _HOMES = {
     "aeclaims.backends": ("Backend", "Tolerance", "UnknownBackend", "train"),
     "aeclaims.experiment": (
-        "IDENTITY", "RELU", "SGD", "SIGMOID", "TANH", "Activation", "Adam", "Bernoulli", "Beta", "Experiment", "Given",
+        "IDENTITY", "RELU", "SGD", "SIGMOID", "TANH", "Activation", "Adam", "Bernoulli", "Beta", "Experiment", "FixedRows",
         "InvalidExperiment", "Model", "Redundant", "Uniform", "affine", "layers", "leaky_relu",
     ),
     "aeclaims.anatomy.explain": ("explain",),
     "aeclaims.run": ("InvalidRun", "Run"),
-    "aeclaims.start": ("Affine", "Start"),
+    "aeclaims.start": ("LayerParameters", "Start"),
 }  # fmt: skip
 
 __all__ = [name for names in _HOMES.values() for name in names]  # pyright: ignore

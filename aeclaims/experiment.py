@@ -88,7 +88,7 @@ class Redundant:
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class FixedRows:
     """Rows of the user's own, (N, D); every seed trains on the same ones, in an order of its own."""
 
     array: npt.NDArray[np.floating[Any]]
@@ -97,12 +97,12 @@ class Given:
         try:
             array = np.array(self.array, dtype=None if np.asarray(self.array).dtype == np.float32 else np.float64)
         except (TypeError, ValueError) as error:
-            raise InvalidExperiment(f"Given.array: not numbers ({error}); give an array (N, D) of numbers") from None
-        require(array.ndim == 2, "Given.array.shape", array.shape, "give two axes, (N, D): rows, then features")
-        require(min(array.shape) >= 1, "Given.array.shape", array.shape, "give at least one row and one feature")
+            raise InvalidExperiment(f"FixedRows.array: not numbers ({error}); give an array (N, D) of numbers") from None
+        require(array.ndim == 2, "FixedRows.array.shape", array.shape, "give two axes, (N, D): rows, then features")
+        require(min(array.shape) >= 1, "FixedRows.array.shape", array.shape, "give at least one row and one feature")
         if not np.isfinite(array).all():
             row, column = (int(i) for i in np.argwhere(~np.isfinite(array))[0])
-            require(False, f"Given.array[{row}, {column}]", float(array[row, column]),
+            require(False, f"FixedRows.array[{row}, {column}]", float(array[row, column]),
                     "drop or fill the rows that are not finite numbers")
         array.flags.writeable = False
         object.__setattr__(self, "array", array)
@@ -117,13 +117,13 @@ class Given:
         return str(self.array.dtype), self.array.shape, self.array.tobytes()
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Given) and self._identity == other._identity
+        return isinstance(other, FixedRows) and self._identity == other._identity
 
     def __hash__(self) -> int:
         return hash(self._identity)
 
 
-Rows = Uniform | Bernoulli | Beta | Redundant | Given
+Rows = Uniform | Bernoulli | Beta | Redundant | FixedRows
 
 # --------------------------------------------------------------------------------------------- model
 
@@ -264,7 +264,7 @@ class Experiment:
     """One training set-up: everything about a training but its seeds, backend, device and dtype.
 
     `n_rows` defaults to the answer's 30,000, or to the number of rows given. The last minibatch of an epoch holds
-    what is left over. `clear_gradients=False` lets gradients add up over all steps, as the answer's listing reads.
+    what is left over. `zero_grad=False` lets gradients add up over all steps, as the answer's listing reads.
     Raises InvalidExperiment, which names the field, the value and the way out.
     """
 
@@ -276,16 +276,16 @@ class Experiment:
     n_rows: int = None  # type: ignore[assignment]  # resolved below, so that it always reads as a number
     batch_size: int = 128
     initialisation: Initialisation = "pytorch"
-    clear_gradients: bool = True
+    zero_grad: bool = True
 
     def __post_init__(self) -> None:
         self._check_parts()
         if self.n_rows is None:
-            object.__setattr__(self, "n_rows", len(self.rows.array) if isinstance(self.rows, Given) else 30_000)
+            object.__setattr__(self, "n_rows", len(self.rows.array) if isinstance(self.rows, FixedRows) else 30_000)
         _require_count("Experiment.epochs", self.epochs)
         _require_count("Experiment.n_rows", self.n_rows)
         _require_count("Experiment.batch_size", self.batch_size)
-        if isinstance(self.rows, Given):
+        if isinstance(self.rows, FixedRows):
             require(self.n_rows == len(self.rows.array), "Experiment.n_rows", self.n_rows,
                     f"{len(self.rows.array)} rows are given: leave n_rows out, or give part of them")
         require(self.model.features == self.rows.features, "Experiment.model.widths", self.model.widths,
@@ -300,7 +300,7 @@ class Experiment:
         require(self.loss in get_args(Loss), "Experiment.loss", self.loss, f"give one of {', '.join(get_args(Loss))}")
         require(self.initialisation in get_args(Initialisation), "Experiment.initialisation", self.initialisation,
                 f"give one of {', '.join(get_args(Initialisation))}")
-        require(isinstance(self.clear_gradients, bool), "Experiment.clear_gradients", self.clear_gradients,
+        require(isinstance(self.zero_grad, bool), "Experiment.zero_grad", self.zero_grad,
                 "give True or False")
 
     def _check_loss(self) -> None:
@@ -308,9 +308,9 @@ class Experiment:
             return
         require(not isinstance(self.rows, Redundant), "Experiment.loss", self.loss,
                 "Redundant rows are normal numbers, and BCE needs targets in [0, 1]: use loss='mse', or rows in [0, 1]")
-        if isinstance(self.rows, Given):
+        if isinstance(self.rows, FixedRows):
             low, high = float(self.rows.array.min()), float(self.rows.array.max())
-            require(low >= 0 and high <= 1, "Experiment.rows", f"Given from {low:g} to {high:g}",
+            require(low >= 0 and high <= 1, "Experiment.rows", f"FixedRows from {low:g} to {high:g}",
                     "BCE needs targets in [0, 1]: rescale the rows, or use loss='mse'")
         is_sigmoid = self.model.output == SIGMOID
         if self.loss == "bce":

@@ -10,7 +10,7 @@ import scipy
 
 from aeclaims.experiment import Activation, Experiment, Loss, Model
 from aeclaims.runtime import parallel
-from aeclaims.start import Affine, Array, Parameters, Start
+from aeclaims.start import Array, LayerParameters, Parameters, Start
 
 Double = npt.NDArray[np.float64]
 
@@ -38,7 +38,7 @@ class Run:
         if epoch_loss.shape != expected:
             raise InvalidRun(f"epoch_loss has shape {epoch_loss.shape}; (epochs, seeds) is {expected}")
         widths = self.experiment.model.widths
-        parameters = tuple(Affine(np.asarray(w), np.asarray(b)) for w, b in self.parameters)
+        parameters = tuple(LayerParameters(np.asarray(w), np.asarray(b)) for w, b in self.parameters)
         shapes = [(layer.weight.shape, layer.bias.shape) for layer in parameters]
         wanted = [((len(self.seeds), o, i), (len(self.seeds), o)) for i, o in pairwise(widths)]
         if shapes != wanted:
@@ -56,7 +56,7 @@ class Run:
         """The seeds, in the order of the axis S."""
         return self.start.seeds
 
-    def reached(self, bound: float) -> npt.NDArray[np.int64]:
+    def first_epoch_below(self, bound: float) -> npt.NDArray[np.int64]:
         """(S,): the first epoch, from 1, whose loss is below `bound`; 0 where none is. NaN is never below."""
         below = self.epoch_loss < bound
         return np.where(below.any(axis=0), below.argmax(axis=0) + 1, 0)
@@ -76,18 +76,18 @@ class Run:
         rows = self.start.rows()
 
         def of(seed: int) -> float:
-            own = tuple(Affine(weight[seed : seed + 1], bias[seed : seed + 1]) for weight, bias in self.parameters)
+            own = tuple(LayerParameters(weight[seed : seed + 1], bias[seed : seed + 1]) for weight, bias in self.parameters)
             targets = rows[seed if len(rows) > 1 else 0].astype(np.float64)
             model = self.experiment.model
             return mean_loss(self.experiment.loss, model.output, forward(model, own, targets)[0], targets)
 
         return np.array(parallel.each(of, range(len(self.seeds))))
 
-    def only(self, seeds: tuple[int, ...]) -> "Run":
+    def select(self, seeds: tuple[int, ...]) -> "Run":
         """The same run for some of its seeds, which do not depend on the others."""
         at = [self.seeds.index(seed) for seed in seeds]
         return Run(replace(self.start, seeds=seeds), self.epoch_loss[:, at],
-                   tuple(Affine(w[at], b[at]) for w, b in self.parameters))
+                   tuple(LayerParameters(w[at], b[at]) for w, b in self.parameters))
 
 
 def forward(model: Model, parameters: Parameters, rows: Double) -> Double:

@@ -15,7 +15,7 @@ from aeclaims.experiment import (
     Bernoulli,
     Beta,
     Experiment,
-    Given,
+    FixedRows,
     Initialisation,
     Redundant,
     Rows,
@@ -30,7 +30,7 @@ Array = npt.NDArray[np.floating[Any]]
 ROWS, PARAMETERS, ORDER = range(3)
 
 
-class Affine(NamedTuple):
+class LayerParameters(NamedTuple):
     """One affine layer of every replica: x -> x weight^T + bias."""
 
     weight: Array
@@ -39,7 +39,7 @@ class Affine(NamedTuple):
     """(S, outputs)"""
 
 
-Parameters = tuple[Affine, ...]
+Parameters = tuple[LayerParameters, ...]
 
 SINGLE = np.dtype(np.float32)
 
@@ -107,7 +107,7 @@ class Start:
     @property
     def has_shared_rows(self) -> bool:
         """Whether all seeds train on the same (given) rows."""
-        return isinstance(self.experiment.rows, Given)
+        return isinstance(self.experiment.rows, FixedRows)
 
     def rows(self) -> Array:
         """The training rows, read-only: (S, N, D), or (1, N, D) where all seeds share the given ones."""
@@ -120,7 +120,7 @@ class Start:
         glorot: weights U(-sqrt(6/(inputs + outputs)), ...), biases zero (Glorot and Bengio 2010; Keras' default).
         """
         drawn = _parameters(self.experiment.model.widths, self.experiment.initialisation, self.seeds, self.dtype)
-        return tuple(Affine(weight.copy(), bias.copy()) for weight, bias in drawn)
+        return tuple(LayerParameters(weight.copy(), bias.copy()) for weight, bias in drawn)
 
     def order(self, epoch: int) -> npt.NDArray[np.uint32]:
         """The order in which an epoch (from 0) visits the rows: (N,) for all seeds, or (S, N) where they share rows.
@@ -144,7 +144,7 @@ def _generator(seed: int, *stream: int) -> np.random.Generator:
 # A floor is computed on the rows that a training has just used: the last drawn population is kept for it.
 @lru_cache(maxsize=1)
 def _rows(spec: Rows, count: int, seeds: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    if isinstance(spec, Given):
+    if isinstance(spec, FixedRows):
         rows = spec.array[None].astype(dtype)
     else:
         rows = np.empty((len(seeds), count, spec.features), dtype)
@@ -177,7 +177,7 @@ def _parameters(
         values: Array = ((2 * next(parts) - 1) * np.float32(bound)).astype(dtype)
         return values.reshape(len(seeds), *shape) if values.size else np.zeros((len(seeds), *shape), dtype)
 
-    return tuple(Affine(scaled(bound, shape), scaled(bound, shape[:1])) for bound, shape in zip(bounds, shapes, strict=True))
+    return tuple(LayerParameters(scaled(bound, shape), scaled(bound, shape[:1])) for bound, shape in zip(bounds, shapes, strict=True))
 
 
 def _draw(spec: Uniform | Bernoulli | Beta | Redundant, generator: np.random.Generator, count: int) -> Array:

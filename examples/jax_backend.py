@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from aeclaims import Adam, Affine, Backend, Experiment, Run, Start, Tolerance
+from aeclaims import Adam, Backend, Experiment, LayerParameters, Run, Start, Tolerance
 
 LOG_LEAST, LEAST_SPREAD = -100.0, 1e-12  # where torch.nn.BCELoss holds its logarithms, and its gradient's denominator
 ACTIVATIONS = {
@@ -29,12 +29,12 @@ def train(start: Start) -> Run:
         for epoch in range(experiment.epochs):
             population, losses = train_epoch(recipe, population, rows, start.order(epoch).astype(np.int32))
             epoch_loss[epoch] = np.asarray(losses, np.float64).mean(axis=0)
-    return Run(start, epoch_loss, tuple(Affine(np.array(weight), np.array(bias)) for weight, bias in population[0]))
+    return Run(start, epoch_loss, tuple(LayerParameters(np.array(weight), np.array(bias)) for weight, bias in population[0]))
 
 
 def begin(experiment: Experiment, start: Start) -> tuple[Any, Any, Any]:
     """What shapes the program, without the rows, so that trainings that share it are compiled once; population; rows."""
-    recipe = experiment.model, experiment.loss, experiment.optimizer, experiment.clear_gradients, experiment.batch_size
+    recipe = experiment.model, experiment.loss, experiment.optimizer, experiment.zero_grad, experiment.batch_size
     parameters = [tuple(map(jnp.asarray, layer)) for layer in start.parameters()]
     states = jax.vmap(optimizer(experiment.optimizer).init)(parameters)
     return recipe, (parameters, states, jax.tree.map(jnp.zeros_like, parameters)), jnp.asarray(start.rows())

@@ -59,7 +59,7 @@ class FalseAlarms:
         del report.aeclaims
         self.verdicts.setdefault(result["id"], Counter())[result["verdict"]] += 1
         if result["verdict"] == "failed":
-            self.failures.append({"seed_base": self.base} | {key: result[key] for key in ("id", "because", "replay")})
+            self.failures.append({"seed_base": self.base} | {key: result[key] for key in ("id", "reason", "replay")})
 
     def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
         """The count, the bound that it puts on the rate, and what failed."""
@@ -92,7 +92,7 @@ def print_alarms(reporter: "pytest.TerminalReporter", found: dict[str, Any]) -> 
     """The count, the bound that it puts on the rate, and what failed."""
     reporter.section("false alarms", sep="=")
     for failure in found["failures"]:
-        reporter.write_line(f"{failure['id']}, seeds from {failure['seed_base']}: {failure['because']}", red=True)
+        reporter.write_line(f"{failure['id']}, seeds from {failure['seed_base']}: {failure['reason']}", red=True)
     unseen = sorted(name for name, verdicts in found["verdicts"].items() if not verdicts["failed"] and not verdicts["held"])
     if unseen:
         reporter.write_line(f"never exercised: {', '.join(unseen)}")

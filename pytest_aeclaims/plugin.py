@@ -164,13 +164,13 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     claim = claim_of(pyfuncitem)
     if claim is None:
         return (yield)
-    from aeclaims.backends import Lacking
+    from aeclaims.backends import NotSupported
 
     if reason := session_of(pyfuncitem.config).why_not(claim):
         pytest.skip(reason)
     try:
         return (yield)
-    except Lacking as error:
+    except NotSupported as error:
         pytest.skip(str(error))
 
 

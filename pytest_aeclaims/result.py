@@ -16,43 +16,43 @@ def settle(
     """The result of a claim's test; also turns pytest's report into the verdict: outcome, and a text that stands alone."""
     judge = judge or Judge()
     seeds = session.seeds(claim)
-    because = list(judge.because)
+    reason = list(judge.reason)
     replay = session.settings.command(claim, node, len(seeds), seeds[0])
     has_held_unexpectedly = report.failed and error is None
     if has_held_unexpectedly and judge.judged and not judge.not_exercised:
         verdict = Verdict.FAILED
-        because.append(f"it held, though it is listed as a known failure: take it off the list. {report.longrepr}")
-        report.longrepr = f"claim {claim.id}: {because[-1]}"
+        reason.append(f"it held, though it is listed as a known failure: take it off the list. {report.longrepr}")
+        report.longrepr = f"claim {claim.id}: {reason[-1]}"
     elif hasattr(report, "wasxfail"):
         verdict = Verdict.EXPECTED_FAILURE if report.outcome == "skipped" else Verdict.FAILED
-        because.append(f"expected failure: {report.wasxfail}")
+        reason.append(f"expected failure: {report.wasxfail}")
     elif report.failed and not has_held_unexpectedly:
         verdict = Verdict.FAILED
         if isinstance(error, ClaimFailed):
             replay = session.settings.command(claim, node, 1, error.seed)
-            because = [error.because]
+            reason = [error.reason]
             report.longrepr = (f"claim {claim.id} failed on backend {session.settings.backend}\n"
-                               f"  says:   {claim.says} ({claim.where}; {claim.source})\n"
-                               f"  found:  {claim.finding}{f' ({claim.nuance})' if claim.nuance else ''}\n"
+                               f"  says:   {claim.statement} ({claim.source}; {claim.origin})\n"
+                               f"  found:  {claim.finding}{f' ({claim.caveat})' if claim.caveat else ''}\n"
                                f"  {error}\n  worst:  seed {error.seed}; to replay it alone:\n    {replay}")
         else:
-            because.append(f"{type(error).__name__}: {error}")
+            reason.append(f"{type(error).__name__}: {error}")
     elif report.skipped or judge.not_exercised or not judge.judged:  # also where it was expected to fail
         verdict = Verdict.NOT_EXERCISED
-        because += judge.not_exercised or judge.left_out or [str(error) if error else "the claim judged nothing"]
+        reason += judge.not_exercised or judge.left_out or [str(error) if error else "the claim judged nothing"]
         report.outcome = "skipped"
-        report.longrepr = (str(report.fspath), report.location[1] or 0, f"not exercised: {'; '.join(because)}")
+        report.longrepr = (str(report.fspath), report.location[1] or 0, f"not exercised: {'; '.join(reason)}")
     else:
         verdict = Verdict.HELD
     return {
-        "id": claim.id, "where": claim.where, "kind": claim.kind, "says": claim.says,
-        "finding": claim.finding, "nuance": claim.nuance, "verdict": str(verdict),
+        "id": claim.id, "source": claim.source, "kind": claim.kind, "statement": claim.statement,
+        "finding": claim.finding, "caveat": claim.caveat, "verdict": str(verdict),
         "backend": session.settings.backend, "seeds": len(seeds), "alpha": judge.spent,
         "floor": _finite(judge.floor),
         "measured": {name: _finite(value) for name, value in judge.measured.items()},
         "intervals": judge.intervals,
         "statements": [vars(statement) for statement in judge.statements], "trainings": trainings,
-        "left_out": judge.left_out, "note": session.note, "because": "; ".join(because),
+        "left_out": judge.left_out, "note": session.note, "reason": "; ".join(reason),
         "seconds": round(report.duration, 3), "replay": replay,
     }  # fmt: skip
 

@@ -51,7 +51,7 @@ class Settings:
 
     def command(self, claim: Claim, node: str, seeds: int, seed_base: int) -> str:
         """The command that judges one claim, or check, again, on these seeds."""
-        kind = "conformance" if claim.source == "conformance" else "claims"
+        kind = "conformance" if claim.origin == "conformance" else "claims"
         trains = "--claims-bisect" if claim.is_stage else f"--claims-backend {self.backend}"
         parts = [f"pytest --pyargs {shlex.quote(node)} -m {kind} {trains}", f"--claims-dtype {self.dtype}",
                  f"--claims-seeds {seeds}", f"--claims-seed-base {seed_base}"]
@@ -188,7 +188,7 @@ class Session:
         if known.seeds == tuple(seeds):
             return known
         # The same part is the same object: the reference is then seen to be compared with itself.
-        return self.parts.setdefault((backend.name, experiment, seeds), known.only(tuple(seeds)))
+        return self.parts.setdefault((backend.name, experiment, seeds), known.select(tuple(seeds)))
 
     def document(self, claims: list[dict[str, Any]]) -> dict[str, Any]:
         """What --claims-json writes."""
@@ -229,7 +229,7 @@ def _check_trained(name: str, run: Run) -> None:
     is_untouched = all(np.array_equal(now, before) for layer, initial in zip(run.parameters, start, strict=True)
                        for now, before in zip(layer, initial, strict=True))
     if is_untouched:
-        raise ClaimFailed(what=f"backend {name} trained nothing", because="training changes parameters",
+        raise ClaimFailed(what=f"backend {name} trained nothing", reason="training changes parameters",
                           evidence="the parameters it handed back are the start's, bit for bit",
                           spread=f"all {len(run.seeds)} seeds", seed=run.seeds[0])
 

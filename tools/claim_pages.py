@@ -12,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-from aeclaims.judging.claim import SOURCE, Claim
+from aeclaims.judging.claim import ORIGIN, Claim
 from aeclaims.judging.registry import entries
 from aeclaims.report.pictures import draw, has_picture
 from aeclaims.report.table import number
@@ -37,7 +37,7 @@ def check(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
             if id != "question-network-500-epochs":
                 raise PagesDisagree(f"claim {id} is not in the run: run it again")
             continue
-        for field in ("where", "kind", "says", "finding", "nuance"):
+        for field in ("source", "kind", "statement", "finding", "caveat"):
             if results[id][field] != getattr(claim, field):
                 raise PagesDisagree(f"claim {id}: the run has {field} {results[id][field]!r}, the claim's record "
                                     f"{getattr(claim, field)!r}: run it again")
@@ -54,14 +54,14 @@ def pages(document: dict[str, Any]) -> dict[str, str]:
     environment.filters |= {"number": number, "share": share, "cell": cell, "shown": shown, "has_picture": has_picture,
                             "capitalize_first": lambda text: text[:1].upper() + text[1:]}
     page = environment.get_template("page.md.jinja")
-    texts = {f"{id}.md": page.render(result=result, run=document, source=SOURCE) for id, result in results.items()}
+    texts = {f"{id}.md": page.render(result=result, run=document, source=ORIGIN) for id, result in results.items()}
     return {"README.md": environment.get_template("index.md.jinja").render(run=document, table=table(results.values())), **texts}
 
 
 def table(results: Iterable[dict[str, Any]], folder: str = "") -> str:
     """The findings as a Markdown table, each linked to its page in that folder."""
     lines = ["| claim | the sentence, in our words | finding |", "|---|---|---|"]
-    lines += [f"| [`{r['id']}`]({folder}{r['id']}.md) | {cell(r['says'])} | {cell(shown(r))} |" for r in results]
+    lines += [f"| [`{r['id']}`]({folder}{r['id']}.md) | {cell(r['statement'])} | {cell(shown(r))} |" for r in results]
     return "\n".join(lines)
 
 
@@ -76,7 +76,7 @@ def shown(result: dict[str, Any]) -> str:
     if result["finding"] == "holds for a share" and result["intervals"]:
         name = next(iter(result["intervals"]))
         text += f": {share(result, name)} of {result['seeds']:,} seeds"
-    return text + (f": {result['nuance']}" if result["nuance"] else "")
+    return text + (f": {result['caveat']}" if result["caveat"] else "")
 
 
 def share(result: dict[str, Any], name: str) -> str:

@@ -52,7 +52,7 @@ class WrongDocument(ValueError):
 def strip(document: Mapping[str, Any]) -> dict[str, Any]:
     """What the page needs of a document of --claims-json: versions, counts of verdicts, and reasons."""
     claims = document["claims"]
-    reasons = {verdict: {claim["id"]: claim["because"] for claim in claims if claim["verdict"] == verdict}
+    reasons = {verdict: {claim["id"]: claim["reason"] for claim in claims if claim["verdict"] == verdict}
                for verdict in ("failed", "not exercised")}
     return {**{name: document[name] for name in KEPT}, "verdicts": Counter(claim["verdict"] for claim in claims), **reasons}
 

@@ -31,7 +31,7 @@ def page(documents: dict[str, dict[str, Any]], folder: str) -> str:
                   for verdicts in found["verdicts"].values()]
         lines.append(f"| {name} | {found['bases']:,} | {np.count_nonzero(judged)} | {sum(judged):,} | "
                      f"{found['bases_with_a_failure']} | {found['rate_at_most']:.2g} | {document['seconds']:,.0f} |")
-        failures += [f"- {name}, seeds from {failure['seed_base']}: `{failure['id']}`: {failure['because']}"
+        failures += [f"- {name}, seeds from {failure['seed_base']}: `{failure['id']}`: {failure['reason']}"
                      for failure in found["failures"]]
     first = next(iter(documents.values()))
     missing = [f"Not run: {name}." for name in RUNS if name not in documents]

@@ -54,7 +54,7 @@ def _worth(idle: list[Claim], cell: Any) -> list[str]:
     for claim in idle:
         beyond = [what.format(largest) for what, size in SIZES.items()
                   if (largest := max(map(size, claim.trains), default=0)) > LARGEST[what]]
-        lines.append(f"| `{claim.id}` | {cell(claim.where)} | {', '.join(beyond) or 'nothing larger'} |")
+        lines.append(f"| `{claim.id}` | {cell(claim.source)} | {', '.join(beyond) or 'nothing larger'} |")
     return [
         "Claims that were not the first to kill any of these faults, since a cheaper check had. What they are there for: "
         "a sentence of its own each, and most of them trainings larger than those of conformance, which end at "

@@ -102,7 +102,7 @@ class Diagnosis:
     """Something found in the rows, or in where the observed loss lies."""
 
     id: str
-    says: str
+    statement: str
 
 
 @dataclass(frozen=True)

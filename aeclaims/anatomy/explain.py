@@ -11,7 +11,7 @@ from aeclaims.anatomy.anatomy import TRAINED, Anatomy, Level, Question
 from aeclaims.anatomy.column_statistics import MOST_NUMBERS, Numbers, as_rows, portrait, sample
 from aeclaims.anatomy.scale import levels
 from aeclaims.backends import train
-from aeclaims.experiment import Activation, Adam, Experiment, Given, Model, require
+from aeclaims.experiment import Activation, Adam, Experiment, FixedRows, Model, require
 from aeclaims.run import Run
 
 
@@ -84,7 +84,7 @@ def trained(
     features, inner = given.shape[1], tuple(hidden) or (question.code or given.shape[1],)
     activations = (_activation(question.activation or "identity"),) * len(inner) + (_activation(question.output or "identity"),)
     experiment = Experiment(
-        rows=Given(sample(given, max(2, MOST_NUMBERS // features))), model=Model((features, *inner, features), activations),
+        rows=FixedRows(sample(given, max(2, MOST_NUMBERS // features))), model=Model((features, *inner, features), activations),
         loss="bce" if question.loss == "vae_bce" else question.loss,  # type: ignore[arg-type]  # Question has checked it
         optimizer=Adam(lr=lr), epochs=epochs, batch_size=question.batch_size)
     return train(experiment, seeds=seeds, backend="numba", dtype="float64" if question.dtype == "float64" else "float32")

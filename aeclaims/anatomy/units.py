@@ -13,7 +13,7 @@ SLACK = 0.005
 class Reading(NamedTuple):
     """A way in which a loss may have been computed. convert: from that loss to the project's unit."""
 
-    says: str
+    statement: str
     convert: Callable[[float], float]
 
 
@@ -39,6 +39,6 @@ def fitting(question: Question, features: int, rows: int, floor: float, mean_cos
     """The readings under which the observed loss lies between the floor and what predicting the mean costs."""
     assert question.observed is not None
     low, high = floor * (1 - SLACK), mean_cost * (1 + SLACK)
-    found = [(reading.says, reading.convert(question.observed)) for reading in readings(question, features, rows)]
+    found = [(reading.statement, reading.convert(question.observed)) for reading in readings(question, features, rows)]
     return [f"{says}: then it is {value:.4g}" for says, value in found
             if low <= value <= high and value != question.observed]

@@ -15,7 +15,7 @@ from aeclaims.backends.backend import (
     Backend,
     InvalidBackend,
     InvalidOptimizer,
-    Lacking,
+    NotSupported,
     Tolerance,
     Train,
     UnknownBackend,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from aeclaims.backends.torch.compile import Compilation
     from aeclaims.backends.torch.optimizers import CustomOptimizer
 
-__all__ = ["BACKENDS", "DTYPES", "GROUP", "Backend", "InvalidBackend", "InvalidOptimizer", "Lacking", "Tolerance", "Train",
+__all__ = ["BACKENDS", "DTYPES", "GROUP", "Backend", "InvalidBackend", "InvalidOptimizer", "NotSupported", "Tolerance", "Train",
            "UnknownBackend", "check_name", "get", "one_line", "train", "train_from"]
 
 # The entry points by which other packages offer backends under a name of their own.
@@ -74,14 +74,14 @@ def _torch(
     if compilation is not None:
         compilation.check()
     # Apple's GPUs have no double precision.
-    lacks = {"float64": "Apple's GPUs have no double precision"} if torch.device(device).type == "mps" else {}
+    unsupported = {"float64": "Apple's GPUs have no double precision"} if torch.device(device).type == "mps" else {}
     reduced = tuple(format for format in REDUCED if _can_round_products(device, format))
     stock = _torch_trainer(name, device, compilation)
     counts = name == "torch-cudagraph" or (compilation is not None and compilation.scope == "step")
     if optimizer is None:
-        return Backend(name, stock, device, lacks, is_torch=True, reduced=reduced, counts_on_device=counts)
+        return Backend(name, stock, device, unsupported, is_torch=True, reduced=reduced, counts_on_device=counts)
     trainer, note = _with_optimizer(name, stock, device, optimizer, compilation)
-    return Backend(name, trainer, device, lacks, is_torch=True, reduced=reduced, optimizer=str(optimizer), note=note)
+    return Backend(name, trainer, device, unsupported, is_torch=True, reduced=reduced, optimizer=str(optimizer), note=note)
 
 
 def _torch_trainer(name: str, device: str, compilation: "Compilation | None") -> Callable[..., Run]:
@@ -245,7 +245,7 @@ def train(
 
     backend: torch, torch-eager, torch-loop, numba, oracle, package.module:name, or a Backend.    dtype: float32 or float64, or
     bfloat16 or float16, which products are then rounded to.
-    Returns a Run.    Raises InvalidExperiment (seeds, dtype), UnknownBackend, Lacking, and InvalidRun where the backend hands
+    Returns a Run.    Raises InvalidExperiment (seeds, dtype), UnknownBackend, NotSupported, and InvalidRun where the backend hands
     back something else than a run of this start.
     """
     return train_from(checked(experiment, seeds, dtype), backend if isinstance(backend, Backend) else get(backend, device))

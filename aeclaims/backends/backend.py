@@ -7,14 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from aeclaims.dtypes import FORMATS, REDUCED
-from aeclaims.experiment import SGD, Experiment, Given
+from aeclaims.experiment import SGD, Experiment, FixedRows
 from aeclaims.run import Run
 from aeclaims.start import Start
 
 Train = Callable[[Start], Run]
 DTYPES = ("float32", "float64")
 # What a backend may lack. Affine layers, and minibatches of which the last is short, it cannot.
-LACKABLE = (*DTYPES, "mse", "bce", "bce_logits", "relu", "leaky_relu", "tanh", "sigmoid", "adam", "sgd", "momentum",
+SUPPORTABLE = (*DTYPES, "mse", "bce", "bce_logits", "relu", "leaky_relu", "tanh", "sigmoid", "adam", "sgd", "momentum",
             "weight decay", "given rows", "gradients that add up")
 
 
@@ -30,7 +30,7 @@ class InvalidOptimizer(ValueError):
     """A custom optimizer that cannot train; the message names it, the reason, and the way out."""
 
 
-class Lacking(ValueError):
+class NotSupported(ValueError):
     """A training that needs what the backend lacks; the message says what, and why it is lacking."""
 
 
@@ -54,7 +54,7 @@ class Backend:
 
     train: train(start) -> Run; the start holds its experiment.
     device: for messages, and for the checks of torch itself.
-    lacks: what it cannot train, and why, such as {"float64": "this device has no double precision"}; names of LACKABLE.
+    lacks: what it cannot train, and why, such as {"float64": "this device has no double precision"}; names of SUPPORTABLE.
     tolerances: by dtype, where conformance needs more than rounding errors of that dtype explain.
     is_deterministic: whether two trainings from one start are equal to the last bit.
     is_torch: whether torch trains on that device: then torch itself is checked there, too.
@@ -69,7 +69,7 @@ class Backend:
     name: str
     train: Train
     device: str = "cpu"
-    lacks: Mapping[str, str] = field(default_factory=dict)
+    unsupported: Mapping[str, str] = field(default_factory=dict)
     tolerances: Mapping[str, Tolerance] = field(default_factory=dict)
     is_deterministic: bool = True
     is_torch: bool = False
@@ -86,11 +86,11 @@ class Backend:
             _require(isinstance(getattr(self, flag), bool), f"Backend.{flag}", getattr(self, flag), "give True or False")
         _require(isinstance(self.reduced, tuple) and set(self.reduced) <= set(REDUCED), "Backend.reduced", self.reduced,
                  f"give a tuple of some of {', '.join(REDUCED)}")
-        for where, value in (("lacks", self.lacks), ("tolerances", self.tolerances)):
+        for where, value in (("unsupported", self.unsupported), ("tolerances", self.tolerances)):
             _require(isinstance(value, Mapping), f"Backend.{where}", value, "give a dictionary")
-        for what, reason in self.lacks.items():
-            _require(what in LACKABLE, "Backend.lacks", what, f"give names of {', '.join(LACKABLE)}")
-            _require(isinstance(reason, str) and bool(reason.strip()), f"Backend.lacks[{what!r}]", reason, "give the reason")
+        for what, reason in self.unsupported.items():
+            _require(what in SUPPORTABLE, "Backend.unsupported", what, f"give names of {', '.join(SUPPORTABLE)}")
+            _require(isinstance(reason, str) and bool(reason.strip()), f"Backend.unsupported[{what!r}]", reason, "give the reason")
         for dtype, tolerance in self.tolerances.items():
             _require(dtype in FORMATS, "Backend.tolerances", dtype, f"give one of {', '.join(FORMATS)}")
             _require(isinstance(tolerance, Tolerance), f"Backend.tolerances[{dtype!r}]", tolerance, "give a Tolerance")
@@ -98,7 +98,7 @@ class Backend:
     @property
     def dtypes(self) -> tuple[str, ...]:
         """Those that it has."""
-        return (*(dtype for dtype in DTYPES if dtype not in self.lacks), *self.reduced)
+        return (*(dtype for dtype in DTYPES if dtype not in self.unsupported), *self.reduced)
 
     def granted(self, dtype: str) -> float:
         """How many times the usual rounding errors of that dtype are granted."""
@@ -106,22 +106,22 @@ class Backend:
         return tolerance.times if tolerance else 1.0
 
     def check(self, experiment: Experiment, dtype: npt.DTypeLike) -> None:
-        """Raise Lacking where the training needs what is lacking."""
-        lacking = [f"{what} ({self.lacks[what]})" for what in needs(experiment, dtype) if what in self.lacks]
+        """Raise NotSupported where the training needs what is lacking."""
+        lacking = [f"{what} ({self.unsupported[what]})" for what in needs(experiment, dtype) if what in self.unsupported]
         if lacking:
-            raise Lacking(f"backend {self.name} lacks {' and '.join(lacking)}")
+            raise NotSupported(f"backend {self.name} lacks {' and '.join(lacking)}")
 
 
 def needs(experiment: Experiment, dtype: npt.DTypeLike) -> list[str]:
-    """What of LACKABLE a training needs."""
+    """What of SUPPORTABLE a training needs."""
     kinds = [activation.kind for activation in experiment.model.activations]
     optimizer = experiment.optimizer
     is_needed = {
         np.dtype(dtype).name: True, experiment.loss: True, type(optimizer).__name__.lower(): True,
         "momentum": isinstance(optimizer, SGD) and optimizer.momentum > 0, "weight decay": optimizer.weight_decay > 0,
-        "given rows": isinstance(experiment.rows, Given), "gradients that add up": not experiment.clear_gradients,
+        "given rows": isinstance(experiment.rows, FixedRows), "gradients that add up": not experiment.zero_grad,
     }  # fmt: skip
-    return [what for what in LACKABLE if is_needed.get(what) or what in kinds]
+    return [what for what in SUPPORTABLE if is_needed.get(what) or what in kinds]
 
 
 def _require(is_valid: bool, where: str, value: object, way_out: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from aeclaims.experiment import SGD, Adam, Experiment
 from aeclaims.run import Double, Run
 from aeclaims.runtime.progress import progress
-from aeclaims.start import Affine, Array, Parameters, Start
+from aeclaims.start import Array, LayerParameters, Parameters, Start
 
 
 def sigmoid(z: Array) -> Array:
@@ -96,10 +96,10 @@ def steps(start: Start, count_type: Callable[[int], Any] = int) -> Iterator[Step
             t += 1
             with np.errstate(all="ignore"):  # a replica that diverges shows it in its losses
                 loss, new = differentiate(experiment, parameters, batch)
-                gradients = new if experiment.clear_gradients else [a + b for a, b in zip(gradients, new, strict=True)]
+                gradients = new if experiment.zero_grad else [a + b for a, b in zip(gradients, new, strict=True)]
                 updated = [update(experiment.optimizer, count_type(t), *one) for one in zip(theta, gradients, m, v, strict=True)]
             theta, m, v = (list(arrays) for arrays in zip(*updated, strict=True))
-            before, parameters = parameters, tuple(map(Affine, theta[::2], theta[1::2]))
+            before, parameters = parameters, tuple(map(LayerParameters, theta[::2], theta[1::2]))
             yield Step(batch, loss, before, parameters, gradients, m, v)
 
 

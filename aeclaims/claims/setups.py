@@ -57,13 +57,13 @@ _LEAKY = leaky_relu(0.1)
 
 
 def listing_network(features: int, code: int) -> Model:
-    """Affine, leaky ReLU, affine to the code; the same back."""
+    """LayerParameters, leaky ReLU, affine to the code; the same back."""
     return Model((features, features, code, features, features), (_LEAKY, IDENTITY, _LEAKY, IDENTITY))
 
 
 LISTING = {lr: Experiment(rows=Uniform(features=10), model=listing_network(10, 10), loss="mse", optimizer=Adam(lr=lr), epochs=310)
            for lr in (1e-3, 1e-4)}
-LISTING_AS_IT_READS = replace(LISTING[1e-3], clear_gradients=False)
+LISTING_AS_IT_READS = replace(LISTING[1e-3], zero_grad=False)
 # Its commented-out optimizers.
 LISTING_SGD = replace(LISTING[1e-3], optimizer=SGD(lr=1e-3, momentum=0.9))
 LISTING_DECAY = replace(LISTING[1e-3], optimizer=Adam(lr=1e-3, weight_decay=1e-6))

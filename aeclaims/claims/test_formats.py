@@ -4,18 +4,18 @@ import numpy as np
 
 from aeclaims.claims.setups import ROUNDED, ROUNDED_LOGITS
 from aeclaims.judging.claim import ALL, Train, claim
-from aeclaims.judging.judge import Judge, Share
+from aeclaims.judging.judge import Judge, Proportion
 from aeclaims.theory import floors
 
 # Of 128 seeds 0.36 to 2.8 times on torch-eager in bfloat16 and float16, 0.5 to 11 in float32 and float64, also on the reference.
 # The formats are 64 and more apart.
-NEARLY_ALL = Share(at_least=0.9)
+NEARLY_ALL = Proportion(at_least=0.9)
 FACTOR = 16
 
 
-@claim("rounding-floor", where="beyond the answer", kind="observation", shares=(NEARLY_ALL,), trains=[ROUNDED],
+@claim("rounding-floor", source="beyond the answer", kind="observation", proportions=(NEARLY_ALL,), trains=[ROUNDED],
        reference_seeds=64, formats=ALL,
-       says="zero is what the format makes of it: MSE ends within a factor of 16 of what the round-off of its numbers comes to")
+       statement="zero is what the format makes of it: MSE ends within a factor of 16 of what the round-off of its numbers comes to")
 def test_mse_ends_where_the_unit_round_off_says(train: Train, judge: Judge) -> None:
     run = train(ROUNDED)
     predicted, floor = floors.rounding_mse(run), floors.format_floor(run.start.rows(), "mse", run.start.format)
@@ -23,15 +23,15 @@ def test_mse_ends_where_the_unit_round_off_says(train: Train, judge: Judge) -> N
     judge.measure(floor=floor.mean(), median_predicted=np.median(predicted), median_last_loss=np.median(run.epoch_loss[-1]),
                   least_times=np.min(times), most_times=np.max(times))
     # Losses are summed in float32, or float64, whatever the products are rounded to.
-    judge.every(run.epoch_loss, at_least=floor - floors.rounding(run.start.dtype, floor), seeds=run.seeds,
+    judge.all_within(run.epoch_loss, at_least=floor - floors.rounding(run.start.dtype, floor), seeds=run.seeds,
                 what="MSE above the square distance of the rows to the numbers next to them",
-                because="an output is a number of the format; the nearest one costs the least")
-    judge.share((times > 1 / FACTOR) & (times < FACTOR), NEARLY_ALL, seeds=run.seeds,
+                reason="an output is a number of the format; the nearest one costs the least")
+    judge.proportion((times > 1 / FACTOR) & (times < FACTOR), NEARLY_ALL, seeds=run.seeds,
                 what=f"last MSE within a factor of {FACTOR} of what roundings in {run.start.format.name} come to",
-                because="roundings are independent and uniform between the numbers of a format (Wilkinson); SGD ends where they, "
+                reason="roundings are independent and uniform between the numbers of a format (Wilkinson); SGD ends where they, "
                         "and steps that they swallow, are left")
     logits = train(ROUNDED_LOGITS)
     least = floors.format_floor(logits.start.rows(), "bce_logits", logits.start.format)
-    judge.every(logits.epoch_loss, at_least=least - floors.rounding(logits.start.dtype, least), seeds=logits.seeds,
+    judge.all_within(logits.epoch_loss, at_least=least - floors.rounding(logits.start.dtype, least), seeds=logits.seeds,
                 what="BCE above that of the best logits of the format",
-                because="a logit is a number of the format; BCE is convex in it, and least at one next to logit(x)")
+                reason="a logit is a number of the format; BCE is convex in it, and least at one next to logit(x)")

@@ -3,13 +3,13 @@
 import numpy as np
 import scipy
 
-from aeclaims.experiment import IDENTITY, SGD, SIGMOID, Adam, Experiment, Given, Loss, Model, affine
+from aeclaims.experiment import IDENTITY, SGD, SIGMOID, Adam, Experiment, FixedRows, Loss, Model, affine
 from aeclaims.judging.claim import Train, claim
 from aeclaims.judging.judge import Judge
 from aeclaims.run import Double, Run, forward
 
 # Every target is 1, so that a logit z costs ln(1 + e^-z), whose derivative is -1 / (1 + e^z).
-ONE, MANY = Given(np.ones((1, 1))), Given(np.ones((64, 1)))
+ONE, MANY = FixedRows(np.ones((1, 1))), FixedRows(np.ones((64, 1)))
 LOSSES: tuple[Loss, Loss] = ("bce", "bce_logits")
 STEPS = (2.0, 10.0, 18.0, 25.0, 30.0, 40.0, 60.0, 90.0, 115.0)
 
@@ -43,11 +43,11 @@ def ends(loss: Loss, train: Train) -> Double:
     return np.log1p(np.exp(-logits(train(EVER_ON[loss]))))
 
 
-@claim("logit-scale", where="answer, section Sigmoid, note on small losses", kind="theorem", is_quick=True, finding="holds where",
-       nuance="log-loss of probabilities is blind above the logit where they round to 1 (17 in float32), value and gradient. "
+@claim("logit-scale", source="answer, section Sigmoid, note on small losses", kind="theorem", is_quick=True, finding="holds where",
+       caveat="log-loss of probabilities is blind above the logit where they round to 1 (17 in float32), value and gradient. "
               "On logits plain torch reports the value right, but its gradient, sigmoid minus target, dies at the same logit; "
               "under vmap the gradient lives and the value rounds off. The reference keeps both",
-       trains=EVER_ON.values(), says="extremely small losses need the loss computed on the logit scale")
+       trains=EVER_ON.values(), statement="extremely small losses need the loss computed on the logit scale")
 def test_probabilities_round_to_one_and_logits_do_not(train: Train, judge: Judge) -> None:
     eps = float(np.finfo(train(Experiment(rows=ONE, model=model_of("bce"), loss="bce", optimizer=SGD(lr=1.0), epochs=1,
                                           n_rows=1)).start.dtype).eps)
@@ -57,24 +57,24 @@ def test_probabilities_round_to_one_and_logits_do_not(train: Train, judge: Judge
         z, value, after = reported("bce", lr, train)
         true = scipy.special.log1p(np.exp(-z))
         is_blind = z > blind_from
-        judge.every(np.where(is_blind, np.abs(value), 0.0), at_most=0.0, seeds=range(len(z)),
-                    what="log-loss of a probability that rounds to 1", because="1 - p = e^-z is below half the spacing under 1")
-        judge.every(np.where(is_blind, np.abs(after - z), 0.0), at_most=0.0, seeds=range(len(z)),
-                    what="step of a probability that rounds to 1", because="its gradient has the factor p (1 - p) = 0")
+        judge.all_within(np.where(is_blind, np.abs(value), 0.0), at_most=0.0, seeds=range(len(z)),
+                    what="log-loss of a probability that rounds to 1", reason="1 - p = e^-z is below half the spacing under 1")
+        judge.all_within(np.where(is_blind, np.abs(after - z), 0.0), at_most=0.0, seeds=range(len(z)),
+                    what="step of a probability that rounds to 1", reason="its gradient has the factor p (1 - p) = 0")
         slack = 2 * eps * (2 + np.abs(z))
-        judge.every(value - true, at_least=-slack, at_most=slack, seeds=range(len(z)), what="log-loss of probabilities",
-                    because="a probability near 1 is known to eps / 2, its logit to eps |z|, and so is its logarithm")
+        judge.all_within(value - true, at_least=-slack, at_most=slack, seeds=range(len(z)), what="log-loss of probabilities",
+                    reason="a probability near 1 is known to eps / 2, its logit to eps |z|, and so is its logarithm")
         lost += int(is_blind.sum())
         z, value, _ = reported("bce_logits", lr, train)
         true = scipy.special.log1p(np.exp(-z))
         slack = 2 * eps * (2 + np.abs(z))
-        judge.every(value - true, at_least=-slack, at_most=slack, seeds=range(len(z)), what="log-loss of logits",
-                    because="at worst ln(1 + e^-z) is taken of a sum that rounds as numbers near 1 do")
+        judge.all_within(value - true, at_least=-slack, at_most=slack, seeds=range(len(z)), what="log-loss of logits",
+                    reason="at worst ln(1 + e^-z) is taken of a sum that rounds as numbers near 1 do")
         # Below the least normal number, 1.2e-38 in float32, nothing is known relative to itself.
         is_normal = true > 100 * np.finfo(np.float32 if eps > 1e-10 else np.float64).tiny
         # The logit's own sum is rounded: an error of eps z in the exponent.
         worst = max(worst, float(np.max(np.where(is_normal, np.abs(value - true) / true / (eps * (8 + z)), 0.0))))
-    judge.every([lost], at_least=1, seeds=[0], what="probabilities that round to 1 were tried", because="logits go up to 60")
+    judge.all_within([lost], at_least=1, seeds=[0], what="probabilities that round to 1 were tried", reason="logits go up to 60")
     judge.measure(floor=0.0, blind_above_logit=blind_from, logit_value_error=worst)
     if not judge.is_adams("where training ends whose steps do not shrink with the gradient, as Adam's do not"):
         return
@@ -82,8 +82,8 @@ def test_probabilities_round_to_one_and_logits_do_not(train: Train, judge: Judge
     judge.measure(loss_by_probability=by_probability.mean(), loss_by_logit=by_logit.mean())
     seeds = range(len(by_logit))
     # Momentum carries the logit on by up to 1 after the gradient has died.
-    judge.every(by_probability, at_least=eps / 4 * np.exp(-2), seeds=seeds, what="loss that training on probabilities ends with",
-                because="where the probability rounds to 1 the gradient is 0 and training stops")
+    judge.all_within(by_probability, at_least=eps / 4 * np.exp(-2), seeds=seeds, what="loss that training on probabilities ends with",
+                reason="where the probability rounds to 1 the gradient is 0 and training stops")
     keeps = (by_logit < eps / 100) | (worst <= 1)
-    judge.every(keeps, at_least=1, seeds=seeds, what="on logits the value (relative error) or the gradient (training below "
-                "eps / 100) lives on", because="e^-z is a float32 down to z = 87: nothing need round off")
+    judge.all_within(keeps, at_least=1, seeds=seeds, what="on logits the value (relative error) or the gradient (training below "
+                "eps / 100) lives on", reason="e^-z is a float32 down to z = 87: nothing need round off")

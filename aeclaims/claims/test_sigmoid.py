@@ -6,35 +6,35 @@ import numpy as np
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from aeclaims.claims.proportions import ALMOST_ALL
 from aeclaims.claims.setups import SIGMOID_BERNOULLI, SIGMOID_UNIFORM, class_floor
-from aeclaims.claims.shares import ALMOST_ALL
 from aeclaims.experiment import IDENTITY, RELU, SIGMOID, TANH, Activation, Adam, Experiment, Loss, Uniform, layers, leaky_relu
 from aeclaims.judging.claim import Train, claim
 from aeclaims.judging.judge import Judge
 from aeclaims.theory import floors
 
 
-@claim("sigmoid-bce-uniform-plateau", where="answer, section Sigmoid, uniform rows", kind="theorem", is_quick=True,
+@claim("sigmoid-bce-uniform-plateau", source="answer, section Sigmoid, uniform rows", kind="theorem", is_quick=True,
        trains=[SIGMOID_UNIFORM],
-       says="with a sigmoid and log-loss, uniform rows do not get below about 0.5: not below the class floor of those very rows")
+       statement="with a sigmoid and log-loss, uniform rows do not get below about 0.5: not below the class floor of those very rows")
 def test_no_seed_gets_below_the_floor_of_its_rows(train: Train, reference: Train, judge: Judge) -> None:
     run = train(SIGMOID_UNIFORM)
     floor = class_floor(run.start)
     entropy = floors.epoch_entropy(run.start)
     judge.measure(floor=floor.mean(), worst_excess=(run.final_loss - floor).max(),
                   least_excess=(run.final_loss - floor).min(), entropy=entropy.mean())
-    judge.every(run.epoch_loss, at_least=entropy - floors.rounding(run.start.dtype, entropy), seeds=run.seeds,
-                what="epoch loss above the entropy of its rows", because="Gibbs: BCE(x, p) = H(x) + KL(x || p) >= H(x)")
-    judge.every(run.final_loss, at_least=floor - floors.rounding(np.float64), seeds=run.seeds,
-                what="final loss above the class floor", because="logistic regression is convex: Newton finds its minimum")
+    judge.all_within(run.epoch_loss, at_least=entropy - floors.rounding(run.start.dtype, entropy), seeds=run.seeds,
+                what="epoch loss above the entropy of its rows", reason="Gibbs: BCE(x, p) = H(x) + KL(x || p) >= H(x)")
+    judge.all_within(run.final_loss, at_least=floor - floors.rounding(np.float64), seeds=run.seeds,
+                what="final loss above the class floor", reason="logistic regression is convex: Newton finds its minimum")
     # 4,096 seeds, the reference in float32 and float64: at most 10 roundings in 20 epochs, 200 in 50.
     judge.agrees(run, reference(replace(SIGMOID_UNIFORM, epochs=20)), epochs=20, roundings=200,
-                 because="the same start takes the same path, until saddles amplify rounding errors")
+                 reason="the same start takes the same path, until saddles amplify rounding errors")
 
 
-@claim("sigmoid-bce-uniform-any", where="answer, section Sigmoid, uniform rows", kind="theorem", reference_seeds=16,
+@claim("sigmoid-bce-uniform-any", source="answer, section Sigmoid, uniform rows", kind="theorem", reference_seeds=16,
        configurations=100, is_quick=True,
-       says="nor with other learning rates and more complex models: never below the entropy of the rows")
+       statement="nor with other learning rates and more complex models: never below the entropy of the rows")
 # Not at random: what passes once passes always, in CI as well.
 @settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
@@ -54,24 +54,24 @@ def test_no_model_and_no_learning_rate_gets_below_the_entropy(
     least = (run.epoch_loss - floor).min()
     judge.measure(least_excess=min(least, judge.measured.get("least_excess", np.inf)),
                   configurations=judge.measured.get("configurations", 0) + 1, floor=0.5)
-    judge.every(run.epoch_loss, at_least=floor - floors.rounding(run.start.dtype, np.fmax(floor, run.epoch_loss)),
+    judge.all_within(run.epoch_loss, at_least=floor - floors.rounding(run.start.dtype, np.fmax(floor, run.epoch_loss)),
                 seeds=run.seeds, what="epoch loss above the entropy of its rows",
-                because="Gibbs: BCE(x, p) = H(x) + KL(x || p) >= H(x), whatever p is")
+                reason="Gibbs: BCE(x, p) = H(x) + KL(x || p) >= H(x), whatever p is")
 
 
-@claim("sigmoid-bce-bernoulli", where="answer, section Sigmoid, Bernoulli rows", kind="observation", shares=(ALMOST_ALL,),
+@claim("sigmoid-bce-bernoulli", source="answer, section Sigmoid, Bernoulli rows", kind="observation", proportions=(ALMOST_ALL,),
        is_quick=True, trains=[SIGMOID_BERNOULLI], needs_adam="200 epochs are those of Adam at 1e-4",
-       says="on Bernoulli(1/2) rows the same model and loss converge, to a low loss very quickly: below 1e-3 in 200 epochs")
+       statement="on Bernoulli(1/2) rows the same model and loss converge, to a low loss very quickly: below 1e-3 in 200 epochs")
 def test_bernoulli_rows_bring_log_loss_below_1e_3(train: Train, reference: Train, judge: Judge) -> None:
     run = train(SIGMOID_BERNOULLI)
-    first = run.reached(1e-3)
-    judge.measure(floor=0.0, median_epoch_0_1=np.median(run.reached(0.1)), median_epoch_1e_3=np.median(first),
+    first = run.first_epoch_below(1e-3)
+    judge.measure(floor=0.0, median_epoch_0_1=np.median(run.first_epoch_below(0.1)), median_epoch_1e_3=np.median(first),
                   worst_epoch=first.max())
-    judge.every(run.epoch_loss, at_least=0.0, seeds=run.seeds, what="log-loss of 0 and 1 is not negative",
-                because="the entropy of binary rows is 0")
+    judge.all_within(run.epoch_loss, at_least=0.0, seeds=run.seeds, what="log-loss of 0 and 1 is not negative",
+                reason="the entropy of binary rows is 0")
     # 256 of 256 seeds are there between epochs 113 and 194.
-    judge.share(first > 0, ALMOST_ALL, seeds=run.seeds, name="share_below_1e-3", what="log-loss below 1e-3 in 200 epochs",
-                because="binary targets have entropy 0, and each is a function of its own input with a steep sigmoid")
+    judge.proportion(first > 0, ALMOST_ALL, seeds=run.seeds, name="share_below_1e-3", what="log-loss below 1e-3 in 200 epochs",
+                reason="binary targets have entropy 0, and each is a function of its own input with a steep sigmoid")
     # 4,096 seeds, the reference in float32 and float64: at most 38 roundings in 20 epochs, 609 in 50.
     judge.agrees(run, reference(replace(SIGMOID_BERNOULLI, epochs=20)), epochs=20, roundings=400,
-                 because="the same start takes the same path, until saddles amplify rounding errors")
+                 reason="the same start takes the same path, until saddles amplify rounding errors")

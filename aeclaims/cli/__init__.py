@@ -101,10 +101,10 @@ def list_claims() -> None:
     table = Table(box=box.SIMPLE, header_style="bold", pad_edge=False)
     for name in ("claim", "kind", "finding"):
         table.add_column(name, no_wrap=True)
-    table.add_column("says")
+    table.add_column("statement")
     found = entries()
     for id, (claim, _, is_slow) in found.items():
-        table.add_row(id, claim.kind, claim.finding, claim.says + " (slow)" * is_slow)
+        table.add_row(id, claim.kind, claim.finding, claim.statement + " (slow)" * is_slow)
     console().print(table)
     print(f"{len(found)} claims; aeclaims run CLAIM judges one")
 

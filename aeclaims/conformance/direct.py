@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aeclaims.backends import Lacking
+from aeclaims.backends import NotSupported
 from aeclaims.conformance.stack import Stack
 from aeclaims.dtypes import FORMATS
 from aeclaims.judging.judge import P_VALUES, Judge
@@ -28,9 +28,9 @@ class Torch(NamedTuple):
 
 
 def under_test(stack: Stack) -> Torch:
-    """torch as the stack trains with it; raises Lacking where it does not."""
+    """torch as the stack trains with it; raises NotSupported where it does not."""
     if not stack.backend.is_torch:
-        raise Lacking(f"backend {stack.backend.name} does not train with torch")
+        raise NotSupported(f"backend {stack.backend.name} does not train with torch")
     import torch
 
     return Torch(torch, stack.backend.device, getattr(torch, stack.dtype), FORMATS[stack.dtype].eps)
@@ -50,12 +50,12 @@ def host(values: Any) -> Any:
     return np.asarray(values.detach().double().cpu().numpy())
 
 
-def number(judge: Judge, value: float, *, what: str, because: str, at_least: float = -np.inf, at_most: float = np.inf) -> None:
+def number(judge: Judge, value: float, *, what: str, reason: str, at_least: float = -np.inf, at_most: float = np.inf) -> None:
     """One number lies within its bounds."""
-    judge.every([value], at_least=at_least, at_most=at_most, seeds=(0,), what=what, because=because)
+    judge.all_within([value], at_least=at_least, at_most=at_most, seeds=(0,), what=what, reason=reason)
 
 
-def close(judge: Judge, seen: Any, truth: Any, allowed: Any, *, what: str, because: str) -> None:
+def close(judge: Judge, seen: Any, truth: Any, allowed: Any, *, what: str, reason: str) -> None:
     """Every number is as near to the truth as allowed; its place in the list stands for the seed."""
     off = np.abs(np.asarray(seen, np.float64) - truth).ravel()
-    judge.every(off, at_most=np.broadcast_to(allowed, np.shape(truth)).ravel(), seeds=range(off.size), what=what, because=because)
+    judge.all_within(off, at_most=np.broadcast_to(allowed, np.shape(truth)).ravel(), seeds=range(off.size), what=what, reason=reason)

@@ -33,7 +33,7 @@ class Case(NamedTuple):
     slope: Array
     allowed: Array
     allowed_slope: Array
-    because: str = WHY_FEW
+    reason: str = WHY_FEW
     because_slope: str = WHY_FEW
 
 
@@ -95,7 +95,7 @@ def losses_of_minibatches(torch: Torch) -> list[Case]:
         "the mean of BCE on logits": (nn.BCEWithLogitsLoss(), np.logaddexp(0, y) - x * y, scipy.special.expit(y) - x),
     }
     return [Case(name, function, (y, x), value.mean(), slope / y.size, 32 * torch.eps * np.abs(value.mean()),
-                 8 * torch.eps * (np.abs(slope) + 1) / y.size, because="terms round a few times, and are added up")
+                 8 * torch.eps * (np.abs(slope) + 1) / y.size, reason="terms round a few times, and are added up")
             for name, (function, value, slope) in formulas.items()]
 
 
@@ -152,6 +152,6 @@ def judge_cases(
     values = compiled(lambda tensors: [function(*own) for function, own in zip(calls, tensors, strict=True)])(inputs)
     torch.module.stack([value.sum() for value in values]).sum().backward()
     for case, own, value in zip(cases, inputs, values, strict=True):
-        close(judge, host(value), case.value, case.allowed, what=f"{case.name}, off by", because=case.because)
+        close(judge, host(value), case.value, case.allowed, what=f"{case.name}, off by", reason=case.reason)
         close(judge, host(own[0].grad), case.slope, case.allowed_slope, what=f"gradient of {case.name}, off by",
-              because=case.because_slope)
+              reason=case.because_slope)

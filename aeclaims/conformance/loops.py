@@ -137,15 +137,15 @@ def judge_loop(stack: Stack, judge: Judge, experiment: Experiment, compilation: 
             if is_clear.any():
                 growth = float(np.where(is_clear, _off(rounded[count, name], values), 0).max()) / SINGLE
                 bound = np.where(is_clear, stack.times * (growth + ROUNDINGS) * stack.eps, np.inf)
-                judge.every(_off(seen[count, name], values), at_most=bound, seeds=stack.seeds, because=WHY,
+                judge.all_within(_off(seen[count, name], values), at_most=bound, seeds=stack.seeds, reason=WHY,
                             what=f"{name} after step {count}, deviation relative to the largest")
 
     # What the first step does wrong is named before its consequences: from the loss back through the layers, then the optimizer.
-    judge.every(relative(seen_losses, exact_losses)[:1], at_most=allowed[:1], seeds=stack.seeds, because=WHY,
+    judge.all_within(relative(seen_losses, exact_losses)[:1], at_most=allowed[:1], seeds=stack.seeds, reason=WHY,
                 what="loss of step 1, relative deviation from the oracle")
     judge_states(key for key in reversed(exact) if key[0] == 1 and key[1].startswith("gradient"))
     judge_states(key for key in exact if key[0] == 1)
-    judge.every(relative(seen_losses, exact_losses), at_most=allowed, seeds=stack.seeds, because=WHY,
+    judge.all_within(relative(seen_losses, exact_losses), at_most=allowed, seeds=stack.seeds, reason=WHY,
                 what="relative deviation of the losses of steps (here epochs) from the oracle")
     judge_states(key for key in exact if key[0] > 1)
 

@@ -14,7 +14,7 @@ from aeclaims.experiment import (
     Bernoulli,
     Beta,
     Experiment,
-    Given,
+    FixedRows,
     Model,
     Redundant,
     Uniform,
@@ -39,7 +39,7 @@ def _few(**changes: object) -> Experiment:
 
 
 # Numbers that float32 holds, so that they are the same rows in every dtype.
-_GIVEN = Given(np.random.default_rng(0).random((70, 3), np.float32))
+_GIVEN = FixedRows(np.random.default_rng(0).random((70, 3), np.float32))
 
 SETUPS = {
     "affine layers, MSE, Adam": _BASE,
@@ -62,7 +62,7 @@ SETUPS = {
     "Adam with decay": _with(optimizer=Adam(lr=3e-3, weight_decay=0.01)),
     "Adam with other moments and eps": _with(optimizer=Adam(lr=3e-3, betas=(0.8, 0.95), eps=1e-3)),
     "Glorot's initialisation": _with(initialisation="glorot"),
-    "gradients that add up": _with(clear_gradients=False, optimizer=SGD(lr=1e-3)),
+    "gradients that add up": _with(zero_grad=False, optimizer=SGD(lr=1e-3)),
     "a short last minibatch": _with(n_rows=110, epochs=67),
     "minibatches of one row": _with(n_rows=5, batch_size=1, epochs=40),
     "given rows": _with(rows=_GIVEN, n_rows=70, batch_size=32, epochs=67),

@@ -100,7 +100,7 @@ class Stack:
         if self._follows_the_oracle(experiment):
             return _path(replace(experiment, epochs=1), seeds, dtype, self._count_type(dtype)).run(experiment.epochs)
         if dtype not in self.backend.dtypes:
-            raise backends.Lacking(f"how far rounding errors grow is not known: {self.backend.name} has no {dtype}")
+            raise backends.NotSupported(f"how far rounding errors grow is not known: {self.backend.name} has no {dtype}")
         return self._trained(checked(experiment, seeds, dtype))
 
     def allowed_losses(self, experiment: Experiment) -> Double:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from aeclaims import backends
-from aeclaims.backends import Backend, Lacking, UnknownBackend
+from aeclaims.backends import Backend, NotSupported, UnknownBackend
 from aeclaims.backends.torch.compile import Compilation
 
 
@@ -31,13 +31,13 @@ class Stage:
         return asked if asked and self.takes_settings else self.compilation
 
     def on(self, device: str, asked: Compilation | None) -> Backend:
-        """The backend of the stage on a device; raises Lacking if the device, or this torch, has no such stage."""
+        """The backend of the stage on a device; raises NotSupported if the device, or this torch, has no such stage."""
         if self.backend == "torch-cudagraph" and device.partition(":")[0] != "cuda":
-            raise Lacking(f"a CUDA graph needs a CUDA device, and this is {device}")
+            raise NotSupported(f"a CUDA graph needs a CUDA device, and this is {device}")
         try:
             return backends.get(self.backend, device, compilation=self.settings(asked))
         except UnknownBackend as error:  # the device and the settings of --claims-compile were checked before
-            raise Lacking(f"this torch has no such stage ({error})") from None
+            raise NotSupported(f"this torch has no such stage ({error})") from None
 
 
 STAGES: dict[str, Stage] = {

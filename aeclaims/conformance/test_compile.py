@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aeclaims.backends import Lacking
+from aeclaims.backends import NotSupported
 from aeclaims.conformance import functions
 from aeclaims.conformance.direct import Torch, close, host, under_test
 from aeclaims.conformance.loops import counts_in_python, judge_loop
@@ -26,7 +26,7 @@ PAIRS = {"SGD": (SGD(lr=0.1, momentum=0.9, weight_decay=0.01), SGD(lr=0.05, mome
 
 @contextmanager
 def compiling(stack: Stack) -> Iterator[Any]:
-    """torch.compile with the settings of the stack, as in a process of its own; raises Lacking if torch cannot compile."""
+    """torch.compile with the settings of the stack, as in a process of its own; raises NotSupported if torch cannot compile."""
     from aeclaims.backends.torch import parts
     from aeclaims.backends.torch.compile import Compilation, begin_anew, quiet, unsupported_reason
 
@@ -36,12 +36,12 @@ def compiling(stack: Stack) -> Iterator[Any]:
             yield dataclasses.replace(stack.compilation or Compilation(), scope="model")
     except Exception as error:
         if reason := unsupported_reason(error):
-            raise Lacking(reason) from error
+            raise NotSupported(reason) from error
         raise
 
 
-@conformance("compiled functions", says="activations, losses, products and gradients are those of mathematics, at extremes too",
-             where="torch", seeds=1, is_quick=True)
+@conformance("compiled functions", statement="activations, losses, products and gradients are those of mathematics, at extremes too",
+             source="torch", seeds=1, is_quick=True)
 def test_compiled_functions_are_those_of_mathematics(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     cases = [*functions.activations(torch), functions.log_loss_on_logits(torch),
@@ -51,7 +51,7 @@ def test_compiled_functions_are_those_of_mathematics(stack: Stack, judge: Judge)
         functions.judge_cases(torch, judge, cases, compiled)
 
 
-@conformance("compiled programs", says="other sizes, slopes and layouts of memory get other programs", where="torch", seeds=1,
+@conformance("compiled programs", statement="other sizes, slopes and layouts of memory get other programs", source="torch", seeds=1,
              is_quick=True)
 def test_a_program_serves_what_it_was_compiled_for(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
@@ -83,13 +83,13 @@ def judge_layer(torch: Torch, judge: Judge, program: Any, x: Any, batch: Any, la
             "gradient of the weight": (layer[0].weight.grad, derivative.T @ x, np.abs(x).sum(axis=0).max()),
             "gradient of the bias": (layer[0].bias.grad, derivative.sum(axis=0), len(x))}
     for name, (found, truth, scale) in seen.items():
-        close(judge, host(found), truth, (len(x) + 6) * torch.eps * scale, because=functions.WHY_SUM,
+        close(judge, host(found), truth, (len(x) + 6) * torch.eps * scale, reason=functions.WHY_SUM,
               what=f"{name} of a layer and leaky ReLU of {slope}, compiled, for {how}, off by")
 
 
 @pytest.mark.parametrize("pair", [
-    pytest.param(pair, id=name, marks=conformance(f"compiled rates: {name}", where="torch", seeds=1,
-                                                  says="a compiled step takes the constants of its own optimizer"))
+    pytest.param(pair, id=name, marks=conformance(f"compiled rates: {name}", source="torch", seeds=1,
+                                                  statement="a compiled step takes the constants of its own optimizer"))
     for name, pair in PAIRS.items()])
 def test_a_compiled_step_takes_its_own_constants(pair: tuple[Adam | SGD, ...], stack: Stack, judge: Judge) -> None:
     under_test(stack)
@@ -98,5 +98,5 @@ def test_a_compiled_step_takes_its_own_constants(pair: tuple[Adam | SGD, ...], s
     for optimizer in pair:
         experiment = dataclasses.replace(FEW_STEPS, optimizer=optimizer)
         if counts_in_python(stack, experiment):
-            raise Lacking("the optimizer's step changes Python state, on which torch.compile sets no guard")
+            raise NotSupported("the optimizer's step changes Python state, on which torch.compile sets no guard")
         judge_loop(stack, judge, experiment, dataclasses.replace(stack.compilation or Compilation(), scope="step"), (1, 3, 6))

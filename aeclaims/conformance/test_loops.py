@@ -8,7 +8,7 @@ import dataclasses
 
 import pytest
 
-from aeclaims.backends import Lacking
+from aeclaims.backends import NotSupported
 from aeclaims.conformance.direct import under_test
 from aeclaims.conformance.loops import counts_in_python, judge_loop
 from aeclaims.conformance.paths import SETUPS
@@ -30,8 +30,8 @@ QUICK = {"loop": ("700 steps",), "compiled model": (), "compiled step": ("all at
 WORDS = {"loop": "a plain loop", "compiled model": "a loop whose network torch.compile compiles",
          "compiled step": "a loop whose step torch.compile compiles"}
 CASES = [pytest.param(kind, experiment, id=f"{kind}-{name}",
-                      marks=conformance(f"{kind}: {name}", seeds=1 if name == "700 steps" else 2, where="loops",
-                                        says=f"{words} has the oracle's losses, gradients, parameters and moments",
+                      marks=conformance(f"{kind}: {name}", seeds=1 if name == "700 steps" else 2, source="loops",
+                                        statement=f"{words} has the oracle's losses, gradients, parameters and moments",
                                         is_quick=name in QUICK[kind]))
          for kind, words in WORDS.items() for name, experiment in EXPERIMENTS.items()]
 
@@ -46,7 +46,7 @@ def test_a_loop_walks_the_oracles_path(kind: str, experiment: Experiment, stack:
         is_step = kind == "compiled step"
         compilation = dataclasses.replace(stack.compilation or Compilation(), scope="step" if is_step else "model")
         if is_step and counts_in_python(stack, experiment):
-            raise Lacking("the optimizer's step changes Python state, on which torch.compile sets no guard")
+            raise NotSupported("the optimizer's step changes Python state, on which torch.compile sets no guard")
         if is_step:  # each seed compiles its own step
             stack = dataclasses.replace(stack, seeds=stack.seeds[:1])
     after = (1, 10, 200, 700) if experiment == LONG else (1, 10, 200)

@@ -15,7 +15,7 @@ SHAPES = ((3, 2), (3,), (2, 3), (2,))
 WHY_LONG = "each of 1,000 steps rounds a parameter and its moments a few times, by half an eps of the largest that they were"
 
 
-@conformance("Adam, 1,000 steps", says="Adam on gradients of 1e-2 to 1e-6, as in float64", where="torch", seeds=1, is_quick=True)
+@conformance("Adam, 1,000 steps", statement="Adam on gradients of 1e-2 to 1e-6, as in float64", source="torch", seeds=1, is_quick=True)
 def test_adam_on_small_gradients(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     for decay in (0.0, 1e-2):
@@ -24,8 +24,8 @@ def test_adam_on_small_gradients(stack: Stack, judge: Judge) -> None:
                    adam(decay), f"Adam with decay {decay:g}")
 
 
-@conformance("SGD, 1,000 steps", says="SGD with momentum on gradients of 1e-2 to 1e-6, as in float64",
-             where="torch", seeds=1, is_quick=True)
+@conformance("SGD, 1,000 steps", statement="SGD with momentum on gradients of 1e-2 to 1e-6, as in float64",
+             source="torch", seeds=1, is_quick=True)
 def test_sgd_on_small_gradients(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     for momentum, decay in ((0.0, 0.0), (0.9, 1e-2)):
@@ -93,7 +93,7 @@ def judge_long(torch: Torch, judge: Judge, optimizer: Any, step: Any, name: str)
             for kind, own in parameters.items():
                 for place, (parameter, truth, most) in enumerate(zip(own, truths, largest, strict=True), 1):
                     allowed = (8 + count) * torch.eps * most.max() + (fused_rounding(count) * torch.eps if kind == "fused" else 0)
-                    close(judge, host(parameter), truth, allowed, because=WHY_LONG,
+                    close(judge, host(parameter), truth, allowed, reason=WHY_LONG,
                           what=f"{name}: parameter {place} of {len(SHAPES)}, {kind}, after {count} steps, off by")
 
 
@@ -107,7 +107,7 @@ def fused_rounding(count: int, lr: float = 1e-3, beta1: float = 0.9, beta2: floa
     return float(lr * (0.5 / (1 - beta1**steps) + 0.25 / (1 - beta2**steps)).sum())
 
 
-@conformance("zero_grad", says="zero_grad clears the gradient of every parameter", where="torch", seeds=1, is_quick=True)
+@conformance("zero_grad", statement="zero_grad clears the gradient of every parameter", source="torch", seeds=1, is_quick=True)
 def test_zero_grad_clears_every_gradient(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     for is_none in (True, False):
@@ -120,8 +120,8 @@ def test_zero_grad_clears_every_gradient(stack: Stack, judge: Judge) -> None:
             values = layer(values)
         values.sum().backward()
         before = sum(parameter.grad is not None for parameter in parameters)
-        number(judge, before, at_least=len(parameters), what="parameters with a gradient after backward", because="all are used")
+        number(judge, before, at_least=len(parameters), what="parameters with a gradient after backward", reason="all are used")
         optimizer.zero_grad(set_to_none=is_none)
         left = [parameter.grad for parameter in parameters if parameter.grad is not None]
         number(judge, sum(float(gradient.abs().sum() > 0) for gradient in left), at_most=0,
-               what=f"gradients that zero_grad(set_to_none={is_none}) leaves", because="gradients of a step must not add up")
+               what=f"gradients that zero_grad(set_to_none={is_none}) leaves", reason="gradients of a step must not add up")

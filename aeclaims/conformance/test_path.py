@@ -6,7 +6,7 @@ from collections.abc import Container, Sequence
 import numpy as np
 import pytest
 
-from aeclaims.backends import Lacking
+from aeclaims.backends import NotSupported
 from aeclaims.conformance.paths import CROWD, LONG, QUICK, SETUPS
 from aeclaims.conformance.stack import Stack, deviations, relative
 from aeclaims.experiment import SGD, Adam, Experiment
@@ -22,13 +22,13 @@ WHY_GRADIENT = "after one step of SGD at rate 1 a parameter has moved by its gra
 
 
 def setups(
-    kind: str, says: str, experiments: dict[str, Experiment], seeds: int = 4, quick: Container[str] = (),
+    kind: str, statement: str, experiments: dict[str, Experiment], seeds: int = 4, quick: Container[str] = (),
 ) -> pytest.MarkDecorator:
     """Each set-up as a check of its own."""
     def needs_adam(experiment: Experiment) -> str:
         return "the oracle's path is Adam's" if kind != "gradient" and isinstance(experiment.optimizer, Adam) else ""
 
-    checks = [pytest.param(experiment, id=name, marks=conformance(f"{kind}: {name}", says=says, where="paths.py", seeds=seeds,
+    checks = [pytest.param(experiment, id=name, marks=conformance(f"{kind}: {name}", statement=statement, source="paths.py", seeds=seeds,
                                                                   is_quick=name in quick, needs_adam=needs_adam(experiment),
                                                                   formats=ALL))
               for name, experiment in experiments.items()]
@@ -60,10 +60,10 @@ def judge_gradients(stack: Stack, judge: Judge, experiment: Experiment) -> None:
     require_another(stack)
     once = dataclasses.replace(experiment, epochs=1, batch_size=experiment.n_rows, optimizer=SGD(lr=1.0))
     seen, exact = stack.train(once), stack.truth(once)
-    within(judge, relative(seen.epoch_loss, exact.epoch_loss), stack.allowed_losses(once), because=WHY_PATH,
+    within(judge, relative(seen.epoch_loss, exact.epoch_loss), stack.allowed_losses(once), reason=WHY_PATH,
            seeds=stack.seeds, what="loss of step 1, relative deviation from the oracle")
     for (name, off), allowed in reversed(list(zip(deviations(seen, exact), stack.allowed_parameters(once), strict=True))):
-        within(judge, off, allowed, because=WHY_GRADIENT, seeds=stack.seeds,
+        within(judge, off, allowed, reason=WHY_GRADIENT, seeds=stack.seeds,
                what=f"gradient of the {name} in step 1, relative to the largest parameter")
 
 
@@ -79,17 +79,17 @@ def judge_path(stack: Stack, judge: Judge, experiment: Experiment, after: tuple[
 
 
 def require_another(stack: Stack) -> None:
-    """Raise Lacking if the oracle is under test: beside itself it could not fail."""
+    """Raise NotSupported if the oracle is under test: beside itself it could not fail."""
     if stack.is_oracle:
-        raise Lacking("the oracle is not compared with itself")
+        raise NotSupported("the oracle is not compared with itself")
 
 
-def within(judge: Judge, off: Double, allowed: Double, *, because: str, seeds: Sequence[int], what: str) -> None:
+def within(judge: Judge, off: Double, allowed: Double, *, reason: str, seeds: Sequence[int], what: str) -> None:
     """Deviations within their bounds, where there is any: too near to a kink, or rounded too coarsely, there is none."""
     if np.isinf(allowed).all():
         judge.not_exercised.append(f"{what}: rounding errors leave no bound that says something")
         return
-    judge.every(off, at_most=allowed, because=because, seeds=seeds, what=what)
+    judge.all_within(off, at_most=allowed, reason=reason, seeds=seeds, what=what)
 
 
 def judge_part(stack: Stack, judge: Judge, experiment: Experiment) -> None:
@@ -98,7 +98,7 @@ def judge_part(stack: Stack, judge: Judge, experiment: Experiment) -> None:
     off = relative(seen.epoch_loss, exact.epoch_loss)
     judge.measure(loss_of_allowed=max(float((off / stack.allowed_losses(experiment)).max()),
                                       judge.measured.get("loss_of_allowed", 0.0)))
-    within(judge, off, stack.allowed_losses(experiment), because=WHY_PATH, seeds=stack.seeds,
+    within(judge, off, stack.allowed_losses(experiment), reason=WHY_PATH, seeds=stack.seeds,
            what="relative deviation of epoch losses from the oracle")
     if stack.is_reduced:  # a rounded gradient next to 0 may have the other sign, which Adam takes for a full step
         return
@@ -108,7 +108,7 @@ def judge_part(stack: Stack, judge: Judge, experiment: Experiment) -> None:
         if not clear.any():
             continue
         judge.measure(parameters_of_allowed=max(float((off / allowed).max()), judge.measured.get("parameters_of_allowed", 0.0)))
-        judge.every(off, at_most=allowed, because=WHY_PATH, seeds=stack.seeds,
+        judge.all_within(off, at_most=allowed, reason=WHY_PATH, seeds=stack.seeds,
                     what=f"{name} after {experiment.epochs} epochs, deviation relative to the largest")
 
 
@@ -128,7 +128,7 @@ def located(stack: Stack, experiment: Experiment, failure: ClaimFailed, epochs: 
                 "steps), or what is done otherwise from the second step on, such as compiled code"
     except ClaimFailed as earlier:
         cause = f"gradients at the start are not the oracle's: {earlier.what}"
-    except Lacking:
+    except NotSupported:
         cause = "gradients could not be looked at without SGD"
     unit = "step" if experiment.steps_per_epoch == 1 else f"epoch ({experiment.steps_per_epoch} steps)"
     failure.args = (f"{unit} {failing} is the first to leave the oracle's path: {failure.args[0]}\n  cause:  {cause}",)

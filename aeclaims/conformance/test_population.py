@@ -9,7 +9,7 @@ from aeclaims.experiment import Experiment
 from aeclaims.judging.claim import ALL, conformance
 from aeclaims.judging.judge import Judge
 from aeclaims.run import Run
-from aeclaims.start import Affine, Array, Parameters, Start
+from aeclaims.start import Array, LayerParameters, Parameters, Start
 
 CROWDS = {name: SETUPS[name] for name in ("tanh and sigmoid, widths 3 to 7", "a short last minibatch", "given rows",
                                           "BCE of probabilities, bits", "SGD")}
@@ -19,10 +19,10 @@ WHY_ALONE = "a seed is the same replica alone or among others; sums in another o
 WHY_BITS = "replicas share nothing: what changes one is not seen by another, to the last bit"
 
 
-def crowds(kind: str, says: str) -> pytest.MarkDecorator:
+def crowds(kind: str, statement: str) -> pytest.MarkDecorator:
     """Each crowd as a check of its own."""
     return pytest.mark.parametrize("experiment", [
-        pytest.param(experiment, id=name, marks=conformance(f"{kind}: {name}", says=says, where="paths.py", seeds=4,
+        pytest.param(experiment, id=name, marks=conformance(f"{kind}: {name}", statement=statement, source="paths.py", seeds=4,
                                                             is_quick=name == QUICK, formats=ALL))
         for name, experiment in CROWDS.items()])
 
@@ -31,13 +31,13 @@ def crowds(kind: str, says: str) -> pytest.MarkDecorator:
 def test_a_seed_alone_is_that_seed_in_a_crowd(experiment: Experiment, stack: Stack, judge: Judge) -> None:
     crowd = stack.train(experiment)
     for seed in (stack.seeds[0], stack.seeds[-1]):
-        judge_same(stack, judge, stack.train(experiment, (seed,)), crowd.only((seed,)), "alone and in a crowd")
+        judge_same(stack, judge, stack.train(experiment, (seed,)), crowd.select((seed,)), "alone and in a crowd")
 
 
 @crowds("order", "a population in another order gives the same runs in that order")
 def test_seeds_in_another_order_give_the_same_runs_in_that_order(experiment: Experiment, stack: Stack, judge: Judge) -> None:
     turned = stack.train(experiment, stack.seeds[::-1])
-    judge_same(stack, judge, turned.only(stack.seeds), stack.train(experiment), "in another order")
+    judge_same(stack, judge, turned.select(stack.seeds), stack.train(experiment), "in another order")
 
 
 @crowds("independence", "changing one replica leaves all others as they were, bit for bit")
@@ -48,7 +48,7 @@ def test_changing_one_replica_leaves_the_others_bit_for_bit(experiment: Experime
         others = tuple(stranger if at == place else seed for at, seed in enumerate(stack.seeds))
         kept = tuple(seed for seed in stack.seeds if seed in others)
         if kept:
-            judge_bits(stack, judge, stack.train(experiment, others).only(kept), run.only(kept), WHY_BITS,
+            judge_bits(stack, judge, stack.train(experiment, others).select(kept), run.select(kept), WHY_BITS,
                        f"with another replica in place {place}")
 
 
@@ -70,7 +70,7 @@ class Strided(Start):
             view[:] = values
             return view
 
-        return tuple(Affine(strewn(weight), strewn(bias)) for weight, bias in super().parameters())
+        return tuple(LayerParameters(strewn(weight), strewn(bias)) for weight, bias in super().parameters())
 
 
 @crowds("memory", "parameters that do not lie in order in memory train as those that do")
@@ -83,23 +83,23 @@ def judge_same(stack: Stack, judge: Judge, one: Run, other: Run, how: str) -> No
     """Two runs of the same seeds, rounding errors apart."""
     experiment = one.experiment
     allowed = 2 * stack.allowed_losses(experiment).max(axis=1, keepdims=True)
-    judge.every(relative(one.epoch_loss, other.epoch_loss), at_most=allowed, because=WHY_ALONE,
+    judge.all_within(relative(one.epoch_loss, other.epoch_loss), at_most=allowed, reason=WHY_ALONE,
                 seeds=one.seeds, what=f"relative deviation of epoch losses {how}")
     if stack.is_reduced:  # see judge_part of test_path.py
         return
     for (name, off), granted in zip(deviations(one, other), stack.allowed_parameters(experiment), strict=True):
-        judge.every(off, at_most=2 * granted.max(), because=WHY_ALONE, seeds=one.seeds, what=f"{name} {how}")
+        judge.all_within(off, at_most=2 * granted.max(), reason=WHY_ALONE, seeds=one.seeds, what=f"{name} {how}")
 
 
-def judge_bits(stack: Stack, judge: Judge, one: Run, other: Run, because: str, how: str) -> None:
+def judge_bits(stack: Stack, judge: Judge, one: Run, other: Run, reason: str, how: str) -> None:
     """Two runs of the same seeds, to the last bit, where the backend is deterministic."""
     if not stack.backend.is_deterministic:
         judge_same(stack, judge, one, other, how)
         return
-    judge.every((one.epoch_loss != other.epoch_loss).astype(float), at_most=0.0, because=because, seeds=one.seeds,
+    judge.all_within((one.epoch_loss != other.epoch_loss).astype(float), at_most=0.0, reason=reason, seeds=one.seeds,
                 what=f"epoch losses that differ {how}")
     for number, (ours, theirs) in enumerate(zip(one.parameters, other.parameters, strict=True), 1):
         for name, a, b in zip(("weight", "bias"), ours, theirs, strict=True):
             differ = (a != b).reshape(len(a), -1).any(axis=1).astype(float)
-            judge.every(differ, at_most=0.0, because=because, seeds=one.seeds,
+            judge.all_within(differ, at_most=0.0, reason=reason, seeds=one.seeds,
                         what=f"{name} of layer {number} that differs {how}")

@@ -8,7 +8,7 @@ import numpy as np
 from aeclaims.conformance.direct import number
 from aeclaims.experiment import Adam, Experiment, Uniform, affine
 from aeclaims.judging.claim import conformance
-from aeclaims.judging.judge import SIDES, ClaimFailed, Judge, Share
+from aeclaims.judging.judge import SIDES, ClaimFailed, Judge, Proportion
 from aeclaims.run import Run
 from aeclaims.start import Start
 from aeclaims.theory import floors
@@ -18,25 +18,25 @@ EXPERIMENT = Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="bce_
 START = Start(EXPERIMENT, (0, 1, 2, 3))
 
 
-@conformance("epochs to a bound", says="the first epoch below it; on the bound is not below, nor is NaN", where="suite", seeds=1,
+@conformance("epochs to a bound", statement="the first epoch below it; on the bound is not below, nor is NaN", source="suite", seeds=1,
              is_quick=True)
 def test_epochs_to_a_bound_are_those_of_the_first_loss_below_it(judge: Judge) -> None:
     losses = np.array([[2, 0.5, np.nan, 0.25], [1, 0.5, np.nan, 1], [0.25, 0.5, np.nan, 1], [0.125, np.inf, np.nan, 1]])
     run = Run(START, losses, START.parameters())
     for bound, expected in ((0.5, (3, 0, 0, 1)), (0.25, (4, 0, 0, 0)), (4.0, (1, 1, 0, 1))):
-        for seed, (found, epoch) in enumerate(zip(run.reached(bound), expected, strict=True)):
+        for seed, (found, epoch) in enumerate(zip(run.first_epoch_below(bound), expected, strict=True)):
             number(judge, float(found), at_least=epoch, at_most=epoch, what=f"first epoch below {bound:g} of replica {seed}",
-                   because="counted by hand")
+                   reason="counted by hand")
 
 
-@conformance("judges", says="reject what they must: NaN, what is out of bounds, shares that chance does not give", where="suite",
+@conformance("judges", statement="reject what they must: NaN, what is out of bounds, shares that chance does not give", source="suite",
              seeds=1, is_quick=True)
 def test_judges_reject_what_they_must_and_nothing_else(judge: Judge) -> None:
-    def share(count: int, share: Share) -> Callable[[Judge], None]:
-        return lambda own: own.share(np.arange(40) < count, share, what="", because="", seeds=range(40))
+    def share(count: int, share: Proportion) -> Callable[[Judge], None]:
+        return lambda own: own.proportion(np.arange(40) < count, share, what="", reason="", seeds=range(40))
 
     def every(value: float) -> Callable[[Judge], None]:
-        return lambda own: own.every([0.0, value], at_least=-1.0, at_most=1.0, what="", because="", seeds=(0, 1))
+        return lambda own: own.all_within([0.0, value], at_least=-1.0, at_most=1.0, what="", reason="", seeds=(0, 1))
 
     cases = {"NaN": (every(math.nan), True), "infinity": (every(math.inf), True), "2 of at most 1": (every(2), True),
              "1 of at most 1": (every(1), False), "-1 of at least -1": (every(-1), False), "-2 of at least -1": (every(-2), True)}
@@ -44,13 +44,13 @@ def test_judges_reject_what_they_must_and_nothing_else(judge: Judge) -> None:
         # P(X >= k) of Binomial(40, p), by its terms: the first k for which that is below the judge's error rate.
         tails = np.cumsum([math.comb(40, k) * at**k * (1 - at) ** (40 - k) for k in range(40, -1, -1)])[::-1]
         least = int(np.flatnonzero(tails < Judge().alpha / SIDES)[0])
-        for is_most, bound in ((True, Share(at_most=at)), (False, Share(at_least=1 - at))):
+        for is_most, bound in ((True, Proportion(at_most=at)), (False, Proportion(at_least=1 - at))):
             for count, is_rejected in ((least - 1, False), (least, True)):
                 own = count if is_most else 40 - count
                 cases[f"{own} of 40, {bound}"] = share(own, bound), is_rejected
     for name, (judged, is_rejected) in cases.items():
         number(judge, float(_rejects(judged)), at_least=is_rejected, at_most=is_rejected, what=f"whether a judge rejects {name}",
-               because="by the definition, or by the terms of the binomial distribution")
+               reason="by the definition, or by the terms of the binomial distribution")
 
 
 def _rejects(judged: Callable[[Judge], None]) -> bool:
@@ -61,7 +61,7 @@ def _rejects(judged: Callable[[Judge], None]) -> bool:
     return False
 
 
-@conformance("floors", says="floors of rows are those of the same rows computed by hand", where="suite", seeds=1, is_quick=True)
+@conformance("floors", statement="floors of rows are those of the same rows computed by hand", source="suite", seeds=1, is_quick=True)
 def test_floors_are_those_of_the_very_rows(judge: Judge) -> None:
     rows = START.rows().astype(np.float64)
     entropy = -(rows * np.log(rows) + (1 - rows) * np.log(1 - rows)).mean(axis=2)
@@ -74,4 +74,4 @@ def test_floors_are_those_of_the_very_rows(judge: Judge) -> None:
              "bottleneck floor": (floors.bottleneck_floor(START.rows(), 1), lost)}
     for name, (seen, expected) in found.items():
         number(judge, float(np.abs(seen - np.asarray(expected)).max()), at_most=1e-12, what=f"{name}, off by",
-               because="the same formula, written out")
+               reason="the same formula, written out")

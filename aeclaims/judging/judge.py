@@ -39,13 +39,13 @@ class Verdict(StrEnum):
 class ClaimFailed(AssertionError):
     """A judge's rejection, with its evidence; raised, never asserted, so that `python -O` cannot disarm it."""
 
-    def __init__(self, *, what: str, because: str, evidence: str, spread: str, seed: int) -> None:
-        self.what, self.because, self.evidence, self.spread, self.seed = what, because, evidence, spread, seed
-        super().__init__(f"{what}\n  theory: {because}\n  seen:   {evidence}\n  all:    {spread}")
+    def __init__(self, *, what: str, reason: str, evidence: str, spread: str, seed: int) -> None:
+        self.what, self.reason, self.evidence, self.spread, self.seed = what, reason, evidence, spread, seed
+        super().__init__(f"{what}\n  theory: {reason}\n  seen:   {evidence}\n  all:    {spread}")
 
 
 @dataclass(frozen=True)
-class Share:
+class Proportion:
     """The share of all seeds of which something is claimed: at least, or at most, or between.
 
     Judged by the exact binomial test, each side apart.
@@ -56,7 +56,7 @@ class Share:
 
     def __post_init__(self) -> None:
         if not 0 <= self.at_least <= self.at_most <= 1 or (self.at_least, self.at_most) == (0, 1):
-            raise ValueError(f"Share(at_least={self.at_least}, at_most={self.at_most}) cannot fail: "
+            raise ValueError(f"Proportion(at_least={self.at_least}, at_most={self.at_most}) cannot fail: "
                              "give shares in [0, 1], one of them short of that")
 
     @property
@@ -72,7 +72,7 @@ class Share:
         bases = [base for base in (1 - self.at_least, self.at_most) if base < 1]
         return max(1 if base == 0 else math.ceil(math.log(alpha / SIDES) / math.log(base)) for base in bases)
 
-    def noticed(self, size: int, alpha: float = ALPHA) -> str:
+    def minimum_detectable(self, size: int, alpha: float = ALPHA) -> str:
         """The true shares nearest to those claimed that `size` seeds tell from them, nine times in ten."""
         found = []
         if (fails := _most_that_fail(size, self.at_least, alpha / SIDES)) >= 0:
@@ -97,7 +97,7 @@ class Statement:
 
     what: str
     bound: str
-    because: str
+    reason: str
     notices: str
 
 
@@ -118,7 +118,7 @@ class Judge:
     measured: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     floor: float | None = None
-    because: list[str] = field(default_factory=list)
+    reason: list[str] = field(default_factory=list)
     not_exercised: list[str] = field(default_factory=list)
     statements: list[Statement] = field(default_factory=list)
     judged: int = 0
@@ -135,12 +135,12 @@ class Judge:
         self.spent += rate
         return rate
 
-    def every(
+    def all_within(
         self,
         values: npt.ArrayLike,
         *,
         what: str,
-        because: str,
+        reason: str,
         seeds: Sequence[int],
         at_least: npt.ArrayLike = -math.inf,
         at_most: npt.ArrayLike = math.inf,
@@ -154,7 +154,7 @@ class Judge:
             raise ValueError(f"{what}: give at_least or at_most; a judge without a bound cannot fail")
         if numbers.shape[-1:] != (len(seeds),):
             raise ValueError(f"{what}: values of shape {numbers.shape} for {len(seeds)} seeds")
-        if self._is_empty(numbers.size, Statement(what, _bounds(low, high), because, _margins(numbers, low, high))):
+        if self._is_empty(numbers.size, Statement(what, _bounds(low, high), reason, _margins(numbers, low, high))):
             return
         inside = (numbers >= low) & (numbers <= high)
         if not inside.all():
@@ -165,13 +165,13 @@ class Judge:
             at = (*epoch, seed)
             where = f"seed {seeds[seed]}" + (f", epoch {epoch[0] + 1}" if epoch else "")
             failing = len(seeds) - int(inside.reshape(-1, len(seeds)).all(axis=0).sum())
-            self._fail(what, because, f"{where}: {_number(numbers[at])}, bounds "
+            self._fail(what, reason, f"{where}: {_number(numbers[at])}, bounds "
                        f"[{_number(np.broadcast_to(low, numbers.shape)[at])}, "
                        f"{_number(np.broadcast_to(high, numbers.shape)[at])}]; {failing} of {len(seeds)} seeds fail",
                        numbers, seeds[seed])
 
-    def share(
-        self, hits: npt.ArrayLike, share: Share, *, what: str, because: str, seeds: Sequence[int], name: str = "share",
+    def proportion(
+        self, hits: npt.ArrayLike, share: Proportion, *, what: str, reason: str, seeds: Sequence[int], name: str = "share",
     ) -> None:
         """An observation: the share of seeds with `hits` (S,) is as claimed, by the exact binomial test.
 
@@ -183,7 +183,7 @@ class Judge:
         if hit.dtype != bool or hit.shape != (len(seeds),):
             raise ValueError(f"{what}: hits of type {hit.dtype} and shape {hit.shape}; one bool for each seed is needed")
         count, size, alpha = int(hit.sum()), hit.size, self.alpha / SIDES
-        if self._is_empty(size, Statement(what, f"{share} of seeds", because, share.noticed(size, self.alpha))):
+        if self._is_empty(size, Statement(what, f"{share} of seeds", reason, share.minimum_detectable(size, self.alpha))):
             return
         self.spent += share.sides * alpha
         self.measure(**{name: count / size})
@@ -196,7 +196,7 @@ class Judge:
         for chance, wrong in ((too_few, ~hit), (too_many, hit)):  # 1 of a side that is not stated
             if not chance >= alpha:
                 worst = seeds[int(np.flatnonzero(wrong)[0])]
-                self._fail(what, because, f"{count} of {size} seeds ({count / size:.3f}), claimed {share}; were that so, "
+                self._fail(what, reason, f"{count} of {size} seeds ({count / size:.3f}), claimed {share}; were that so, "
                            f"the chance of it would be {chance:.1e}, below {alpha:.1e}", hit.astype(float), worst)
 
     def agrees(
@@ -204,7 +204,7 @@ class Judge:
         run: Run,
         reference: Run,
         *,
-        because: str,
+        reason: str,
         roundings: float,
         epochs: int | None = None,
         above: float = 0.0,
@@ -226,7 +226,7 @@ class Judge:
         self.measure(worst_deviation=max(float(deviation.max()), self.measured.get("worst_deviation", 0.0)))
         clock = clock_error(run.experiment.optimizer, run.start.dtype, expected)
         allowed = roundings * self.granted * run.start.format.eps + clock
-        self.every(deviation, at_most=allowed, because=because, seeds=run.seeds,
+        self.all_within(deviation, at_most=allowed, reason=reason, seeds=run.seeds,
                    what="relative deviation of epoch losses from the reference")
 
     def is_adams(self, what: str, *, is_the_claim: bool = False) -> bool:
@@ -241,8 +241,8 @@ class Judge:
         return not self.optimizer
 
     def _is_empty(self, size: int, statement: Statement) -> bool:
-        if statement.because not in self.because:
-            self.because.append(statement.because)
+        if statement.reason not in self.reason:
+            self.reason.append(statement.reason)
         if statement.what not in [known.what for known in self.statements]:
             self.statements.append(statement)
         if size == 0:
@@ -251,13 +251,13 @@ class Judge:
         self.judged += 1
         return False
 
-    def _fail(self, what: str, because: str, evidence: str, values: Double, seed: int) -> None:
+    def _fail(self, what: str, reason: str, evidence: str, values: Double, seed: int) -> None:
         __tracebackhide__ = True
         finite = values[np.isfinite(values)]
         spread = "no finite value" if not finite.size else "min {:.6g}, median {:.6g}, max {:.6g}".format(
             *np.quantile(finite, [0, 0.5, 1]))
         missing = "" if finite.size == values.size else f", {values.size - finite.size} not finite"
-        raise ClaimFailed(what=what, because=because, evidence=evidence, spread=spread + missing, seed=seed)
+        raise ClaimFailed(what=what, reason=reason, evidence=evidence, spread=spread + missing, seed=seed)
 
 
 def _bounds(low: npt.NDArray[Any], high: npt.NDArray[Any]) -> str:

@@ -27,7 +27,7 @@ def show(console: Console, anatomy: Anatomy, name: str) -> None:
     parts: list[RenderableType] = [title, _levels(anatomy), Padding(Text(anatomy.sentence), (0, 1, 1, 1))]
     if anatomy.advices:
         parts.append(_advices(anatomy))
-    parts += [Padding(Text.assemble((f"{found.id}: ", "bold"), found.says), (0, 1)) for found in anatomy.diagnoses]
+    parts += [Padding(Text.assemble((f"{found.id}: ", "bold"), found.statement), (0, 1)) for found in anatomy.diagnoses]
     parts += [Padding(Text(note, style="dim"), (0, 1)) for note in anatomy.notes]
     console.print(Group(*parts))
 

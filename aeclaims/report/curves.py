@@ -43,7 +43,7 @@ def some_epochs(count: int) -> npt.NDArray[np.int64]:
 
 def theory(run: Run, most_seeds: int = MOST_SEEDS) -> dict[str, Double]:
     """The floor of a training that theory knows, of each of the first seeds' own rows: (S,), by its name."""
-    experiment, some = run.experiment, run.only(run.seeds[:most_seeds])
+    experiment, some = run.experiment, run.select(run.seeds[:most_seeds])
     if experiment.loss != "mse":
         return {"entropy": np.broadcast_to(floors.entropy(some.start.rows()), len(some.seeds))}
     if all(activation.kind == "identity" for activation in experiment.model.activations):
@@ -56,7 +56,7 @@ def describe(experiment: Experiment) -> str:
     """An experiment on one line, as a reader would write it down."""
     widths = "-".join(str(width) for width in experiment.model.widths)
     names = [a.kind.replace("_", " ") + (f" {a.slope:g}" if a.kind == "leaky_relu" else "") for a in experiment.model.activations]
-    gradients = "" if experiment.clear_gradients else ", gradients never cleared"
+    gradients = "" if experiment.zero_grad else ", gradients never cleared"
     return (f"rows {experiment.rows}, {experiment.n_rows:,} of them in minibatches of {experiment.batch_size}; "
             f"affine layers {widths} with {', '.join(names)}; {experiment.initialisation} initialisation; "
             f"{experiment.loss}; {_optimizer(experiment.optimizer)}{gradients}; {experiment.epochs} epochs")

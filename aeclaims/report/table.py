@@ -35,7 +35,7 @@ def table(results: list[dict[str, Any]]) -> Table:
     """The verdicts as a table."""
     table = Table(box=box.SIMPLE, header_style="bold", pad_edge=False)
     table.add_column("claim", no_wrap=True)
-    table.add_column("says", ratio=3)
+    table.add_column("statement", ratio=3)
     table.add_column("measured", ratio=3, overflow="fold")
     table.add_column("floor", justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
@@ -45,7 +45,7 @@ def table(results: list[dict[str, Any]]) -> Table:
         measured = [f"{name.replace('_', ' ')} {number(value)}" for name, value in result["measured"].items()]
         del measured[MOST_NUMBERS:]
         measured.append(f"{result['seeds']} seeds")
-        says = result["says"] + (f": {result['finding']}" if result["finding"] != "holds" else "")
+        says = result["statement"] + (f": {result['finding']}" if result["finding"] != "holds" else "")
         table.add_row(result["id"], says, ", ".join(measured), number(result["floor"]),
                       f"[{COLOURS[verdict]}]{verdict}[/]", f"{result['seconds']:.1f}")
     return table
@@ -71,7 +71,7 @@ def counts(results: list[dict[str, Any]]) -> list[str]:
         if result["verdict"] == Verdict.HELD and result.get("left_out"):
             lines.append(f"held without what is Adam's: {result['id']}: {'; '.join(result['left_out'])}")
         if result["verdict"] == Verdict.NOT_EXERCISED:
-            lines.append(f"not exercised: {result['id']}: {result['because']}")
+            lines.append(f"not exercised: {result['id']}: {result['reason']}")
     return lines
 
 

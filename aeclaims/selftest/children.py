@@ -35,7 +35,7 @@ class Check(NamedTuple):
 
     id: str
     verdict: str
-    because: str
+    reason: str
     is_quick: bool
     seconds: float
 
@@ -171,5 +171,5 @@ class _Reporter:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if hasattr(report, "aeclaims"):
             result = report.aeclaims
-            self.connection.send(Check(result["id"], result["verdict"], result["because"], result["id"] in self.quick,
+            self.connection.send(Check(result["id"], result["verdict"], result["reason"], result["id"] in self.quick,
                                        round(time.monotonic() - self.begun, 2)))

@@ -29,4 +29,4 @@ def test_the_suite_kills_the_fault(fault: Fault, outcome: Outcome) -> None:
 @pytest.mark.parametrize("fault", CONTROLS.values(), ids=CONTROLS)
 def test_the_suite_holds_on_the_sound_stack(fault: Fault, outcome: Outcome) -> None:
     if outcome.killer:
-        pytest.fail(f"{fault.id} is sound, but {outcome.killer.id} failed: {outcome.killer.because}", pytrace=False)
+        pytest.fail(f"{fault.id} is sound, but {outcome.killer.id} failed: {outcome.killer.reason}", pytrace=False)

@@ -119,7 +119,7 @@ def median_at(page, canvas):
         const pixels = c.getImageData(0, 0, canvas.width, canvas.height).data;
         for (let at = 0; at < pixels.length; at += 4) {
             const tenth = Math.floor((at / 4 % canvas.width - left) / (canvas.width - left) * 10);
-            if (tenth >= 0 && pixels[at + 3] > 128 && wanted.every((part, of) => Math.abs(part - pixels[at + of]) < 16))
+            if (tenth >= 0 && pixels[at + 3] > 128 && wanted.all_within((part, of) => Math.abs(part - pixels[at + of]) < 16))
                 counts[tenth]++;
         }
         return counts; }""", canvas)
@@ -151,7 +151,7 @@ def test_the_colours_follow_the_room(visit, document, scheme):
 def test_a_phone_of_380_pixels_needs_no_scrolling_sideways(visit, document):
     page = visit(document, viewport={"width": 380, "height": 700})
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
-    assert page.locator("td.says").first.is_hidden()
+    assert page.locator("td.statement").first.is_hidden()
     assert page.locator("article .sentence").first.is_visible()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aeclaims import Backend, Given
+from aeclaims import Backend, FixedRows
 from aeclaims.backends import get
 from aeclaims.conformance import test_path, test_population
 from aeclaims.conformance.paths import CROWD, SETUPS
@@ -173,6 +173,6 @@ def test_replicas_near_a_kink_are_not_compared_further():
 
 def test_given_rows_of_a_setup_are_the_same_numbers_in_every_dtype():
     for experiment in SETUPS.values():
-        if isinstance(experiment.rows, Given):
+        if isinstance(experiment.rows, FixedRows):
             rows = experiment.rows.array
             assert (rows.astype(np.float32) == rows).all()

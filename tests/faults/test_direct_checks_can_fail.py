@@ -3,7 +3,7 @@
 import pytest
 
 from aeclaims import Backend
-from aeclaims.backends import Lacking, get
+from aeclaims.backends import NotSupported, get
 from aeclaims.conformance import test_optimizers, test_random, test_suite, test_torch
 from aeclaims.conformance.stack import Stack
 from aeclaims.judging.judge import ALPHA, P_VALUES, ClaimFailed, Judge
@@ -37,7 +37,7 @@ def test_the_check_holds_on_stock_torch_and_leaves_its_generator_alone(check, dt
 
 @pytest.mark.parametrize("check", ON_TORCH, ids=lambda check: check.__name__)
 def test_what_does_not_train_with_torch_is_not_exercised(check):
-    with pytest.raises(Lacking, match="backend mine does not train with torch"):
+    with pytest.raises(NotSupported, match="backend mine does not train with torch"):
         check(Stack(Backend("mine", lambda start: None), "float32", (0, 1)), Judge())
 
 

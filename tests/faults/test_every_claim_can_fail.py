@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import aeclaims.claims
-from aeclaims import SIGMOID, Adam, Affine, Beta, Experiment, Model, Redundant, Run, Start, train
+from aeclaims import SIGMOID, Adam, Beta, Experiment, LayerParameters, Model, Redundant, Run, Start, train
 from aeclaims.claims import (
     setups,
     test_beyond,
@@ -58,13 +58,13 @@ def untrained(run: Run) -> Run:
 
 def biases_lost(run: Run) -> Run:
     """A final bias that was never written."""
-    return Run(run.start, run.epoch_loss, tuple(Affine(w, np.zeros_like(b)) for w, b in run.parameters))
+    return Run(run.start, run.epoch_loss, tuple(LayerParameters(w, np.zeros_like(b)) for w, b in run.parameters))
 
 
 def last_layer_off(run: Run) -> Run:
     """A last layer whose gradients are not what they should be."""
     *first, (weight, bias) = run.parameters
-    return Run(run.start, run.epoch_loss, (*first, Affine(weight * 0.9, bias)))
+    return Run(run.start, run.epoch_loss, (*first, LayerParameters(weight * 0.9, bias)))
 
 
 def running_minimum(run: Run) -> Run:
@@ -79,7 +79,7 @@ def twice_as_fast(run: Run) -> Run:
 
 
 def gradients_cleared_after_all(run: Run) -> Run:
-    return sound(dataclasses.replace(run.experiment, clear_gradients=True))
+    return sound(dataclasses.replace(run.experiment, zero_grad=True))
 
 
 def as_if(change: Callable[[Experiment], Experiment]) -> Callable[[Run], Run]:
@@ -95,7 +95,7 @@ def narrowed(run: Run) -> Run:
     (weight, bias), *others = run.parameters
     dead = weight.copy()
     dead[:, 0] = 0
-    return Run(run.start, run.epoch_loss, (Affine(dead, bias), *others))
+    return Run(run.start, run.epoch_loss, (LayerParameters(dead, bias), *others))
 
 
 def other_rows(rows: Callable[[Run], object]) -> Callable[[Run], Run]:
@@ -233,7 +233,7 @@ WITH_ANY_OPTIMIZER = [(claim, faults) for claim, faults in FAULTS if not record(
 def diverged(run: Run) -> Run:
     """An optimizer whose steps end in NaN."""
     return Run(run.start, np.full_like(run.epoch_loss, np.nan),
-               tuple(Affine(np.full_like(w, np.nan), np.full_like(b, np.nan)) for w, b in run.parameters))
+               tuple(LayerParameters(np.full_like(w, np.nan), np.full_like(b, np.nan)) for w, b in run.parameters))
 
 
 @pytest.mark.parametrize(("claim", "faults"), WITH_ANY_OPTIMIZER, ids=[claim.__name__ for claim, _ in WITH_ANY_OPTIMIZER])

@@ -57,7 +57,7 @@ def page(document: dict[str, Any], arguments: list[dict[str, Any]]) -> str:
         for argument in arguments:
             own = [s for s in record["survivors"] if key(record["module"], s) in argument["mutants"]]
             diffs = ["\n".join([f"@@ {s['in']} @@", *s["diff"]]) for s in own]
-            parts += [" ".join(argument["because"].split()), "\n".join(["```diff", *diffs, "```"])] if own else []
+            parts += [" ".join(argument["reason"].split()), "\n".join(["```diff", *diffs, "```"])] if own else []
     return "\n\n".join(parts) + "\n"
 
 

@@ -5,23 +5,23 @@ import pytest
 CLAIM = """
     from aeclaims.judging.claim import claim
     from aeclaims.experiment import Adam, Experiment, Uniform, affine
-    from aeclaims.judging.judge import Share
+    from aeclaims.judging.judge import Proportion
 
     EXPERIMENT = Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(lr=0.01), epochs=3,
                             n_rows=90)
-    MOST = Share(at_least=0.5)
+    MOST = Proportion(at_least=0.5)
 
-    @claim("falls", where="here", says="the loss falls", kind="observation", shares=(MOST,))
+    @claim("falls", source="here", statement="the loss falls", kind="observation", proportions=(MOST,))
     def test_falls(train, reference, judge):
         run = train(EXPERIMENT)
         judge.measure(floor=0.0, worst=run.epoch_loss.max())
-        judge.share(run.epoch_loss[-1] < run.epoch_loss[0], MOST, seeds=run.seeds, what="falls", because="descent")
-        judge.agrees(run, reference(EXPERIMENT), roundings=1000, because="the same start")
+        judge.proportion(run.epoch_loss[-1] < run.epoch_loss[0], MOST, seeds=run.seeds, what="falls", reason="descent")
+        judge.agrees(run, reference(EXPERIMENT), roundings=1000, reason="the same start")
 
-    @claim("negative", where="there", says="the loss is negative", kind="theorem")
+    @claim("negative", source="there", statement="the loss is negative", kind="theorem")
     def test_negative(train, judge):
         run = train(EXPERIMENT)
-        judge.every(run.epoch_loss, at_most=-1.0, seeds=run.seeds, what="loss below -1", because="it is not")
+        judge.all_within(run.epoch_loss, at_most=-1.0, seeds=run.seeds, what="loss below -1", reason="it is not")
 """
 
 BACKENDS = """

@@ -65,7 +65,7 @@ def test_sound_stages_hold_and_a_missing_one_is_not_exercised(bisect):
     assert result.ret == pytest.ExitCode.OK
     assert list(found) == STAGES
     assert [claim["verdict"] for claim in found.values()] == ["held"] * 7 + ["not exercised"]
-    assert found["population, CUDA graph"]["because"] == "a CUDA graph needs a CUDA device, and this is cpu"
+    assert found["population, CUDA graph"]["reason"] == "a CUDA graph needs a CUDA device, and this is cpu"
     assert "the first stage that deviates: none of those exercised" in result.stdout.str()
 
 
@@ -81,7 +81,7 @@ def test_a_faulty_lowering_is_named_with_stage_set_up_step_layer_and_quantity(bi
 def test_settings_of_the_compiler_take_part(bisect):
     result, found = bisect("-k", "compiled]", "--claims-compile", "backend=mine:broken")
     assert {id: claim["verdict"] for id, claim in found.items()} == {"loop, compiled": "failed", "population, compiled": "failed"}
-    assert "division by zero" in found["loop, compiled"]["because"] + result.stdout.str()
+    assert "division by zero" in found["loop, compiled"]["reason"] + result.stdout.str()
     result, found = bisect("-k", "compiled]", "--claims-compile", "backend=mine:identity")
     assert {claim["verdict"] for claim in found.values()} == {"held"}
 
@@ -91,7 +91,7 @@ def test_a_stage_without_a_compiler_is_not_exercised(bisect, monkeypatch, tmp_pa
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     result, found = bisect("-k", "loop and compiled]")
     assert found["loop, compiled"]["verdict"] == "not exercised"
-    assert "torch could not compile the training: there is no C++ compiler" in found["loop, compiled"]["because"]
+    assert "torch could not compile the training: there is no C++ compiler" in found["loop, compiled"]["reason"]
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
 
 

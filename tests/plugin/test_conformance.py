@@ -38,7 +38,7 @@ def test_the_pages_backend_passes_and_what_it_lacks_is_not_exercised(conformance
     assert {claim["verdict"] for claim in found.values()} == {"held", "not exercised"}
     assert found["path: SGD"]["verdict"] == found["gradient: affine layers, MSE, Adam"]["verdict"] == "held"
     assert found["independence: SGD"]["verdict"] == found["alone: SGD"]["verdict"] == "held"
-    assert found["path: tanh"]["because"] == "backend mine lacks tanh (not written yet) and adam (not written yet)"
+    assert found["path: tanh"]["reason"] == "backend mine lacks tanh (not written yet) and adam (not written yet)"
     assert sum(claim["verdict"] == "held" for claim in found.values()) >= 10
 
 
@@ -84,7 +84,7 @@ BROKEN = {
         SOURCE.replace("return Run(start,", "start = type(start)(start.experiment, (77,), start.dtype)\n    "
                        "epoch_loss, layers = epoch_loss[:, :1], [(w[:1], b[:1]) for w, b in layers]\n    return Run(start,"),
         "another start, with seeds"),
-    "the untouched start": (SOURCE.replace("tuple(Affine(weight, bias) for weight, bias in layers)", "start.parameters()"),
+    "the untouched start": (SOURCE.replace("tuple(LayerParameters(weight, bias) for weight, bias in layers)", "start.parameters()"),
                             "gradient of the bias of layer 2"),
 }  # fmt: skip
 
@@ -104,10 +104,10 @@ def test_what_a_broken_backend_does_is_one_line_and_the_json_is_written(conforma
 WRONG = {
     "name": ('BACKEND = Backend("", train)', "Backend.name = '': give a name"),
     "train": ('BACKEND = Backend("mine", None)', "Backend.train = None: give a function"),
-    "lacks": ('BACKEND = Backend("mine", train, lacks={"float99": "why"})', "Backend.lacks = 'float99': give names of float32"),
-    "reason": ('BACKEND = Backend("mine", train, lacks={"tanh": ""})', "Backend.lacks['tanh'] = '': give the reason"),
-    "list": ('BACKEND = Backend("mine", train, lacks=["tanh"])',
-             "Backend.lacks = ['tanh']: give a dictionary"),
+    "unsupported": ('BACKEND = Backend("mine", train, unsupported={"float99": "why"})', "Backend.unsupported = 'float99': give names of float32"),
+    "reason": ('BACKEND = Backend("mine", train, unsupported={"tanh": ""})', "Backend.unsupported['tanh'] = '': give the reason"),
+    "list": ('BACKEND = Backend("mine", train, unsupported=["tanh"])',
+             "Backend.unsupported = ['tanh']: give a dictionary"),
     "dtype": ('BACKEND = Backend("mine", train, tolerances={"half": 3})',
               "Backend.tolerances = 'half': give one of float64, float32"),
     "tolerance": ('BACKEND = Backend("mine", train, tolerances={"float32": 3})',
@@ -133,7 +133,7 @@ def test_a_malformed_record_is_refused_with_the_fields_name(conformance, fault):
 
 
 def test_a_function_of_the_device_is_handed_the_device(conformance):
-    source = f'{SOURCE}\ndef on(device):\n    return Backend(f"mine on {{device}}", train, device, lacks=BACKEND.lacks)\n'
+    source = f'{SOURCE}\ndef on(device):\n    return Backend(f"mine on {{device}}", train, device, unsupported=BACKEND.unsupported)\n'
     result = conformance(source, "-k", "gradients and (tanh or SGD)", "--claims-device", "abacus", backend="my_backend:on")
     assert result.ret == pytest.ExitCode.OK
     assert "backend mine on abacus lacks tanh" in result.stdout.str()
@@ -159,7 +159,7 @@ def test_the_oracle_is_judged_by_all_but_its_own_path(conformance, pytester):
     assert found["alone: SGD"]["verdict"] == found["independence: SGD"]["verdict"] == "held"
     for id in ("gradient: SGD", "path: SGD"):
         assert found[id]["verdict"] == "not exercised"
-        assert found[id]["because"] == "the oracle is not compared with itself"
+        assert found[id]["reason"] == "the oracle is not compared with itself"
 
 
 def test_numba_passes_and_is_judged_by_the_oracle(conformance, pytester):

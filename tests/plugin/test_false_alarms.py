@@ -16,15 +16,15 @@ CHECKS = """
 
     EXPERIMENT = Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=2, n_rows=40)
 
-    @claim("falls", where="nowhere", says="the loss falls", kind="theorem")
+    @claim("falls", source="nowhere", statement="the loss falls", kind="theorem")
     def test_the_loss_falls(train, judge):
         run = train(EXPERIMENT)
-        judge.every(run.epoch_loss[1] - run.epoch_loss[0], at_most=0, seeds=run.seeds, what="change", because="it learns")
+        judge.all_within(run.epoch_loss[1] - run.epoch_loss[0], at_most=0, seeds=run.seeds, what="change", reason="it learns")
 
-    @claim("seldom", where="nowhere", says="no seed above 20 is drawn", kind="theorem")
+    @claim("seldom", source="nowhere", statement="no seed above 20 is drawn", kind="theorem")
     def test_no_large_seed(train, judge):
         run = train(EXPERIMENT)
-        judge.every(run.seeds, at_most=20, seeds=run.seeds, what="seed", because="the test says so")
+        judge.all_within(run.seeds, at_most=20, seeds=run.seeds, what="seed", reason="the test says so")
 """
 
 
@@ -80,7 +80,7 @@ def test_it_is_not_for_workers(alarms):
 def test_the_page_counts_what_was_exercised_and_names_what_failed():
     found = {"bases": 40, "bases_with_a_failure": 1, "rate_at_most": 0.1137, "verdicts": {
         "falls": {"held": 39, "failed": 1}, "torch.rand": {"not exercised": 40}},
-        "failures": [{"seed_base": 20, "id": "falls", "because": "it rose", "replay": "pytest"}]}
+        "failures": [{"seed_base": 20, "id": "falls", "reason": "it rose", "replay": "pytest"}]}
     document = {"aeclaims": "1", "torch": "2", "numpy": "3", "python": "4", "seconds": 12.3, "false_alarms": found}
     text = page({"quick-numba": document}, "docs/false-alarms")
     assert "| quick-numba | 40 | 1 | 40 | 1 | 0.11 | 12 |" in text

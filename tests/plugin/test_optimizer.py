@@ -12,39 +12,39 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 CLAIMS = """
     from aeclaims.judging.claim import claim
     from aeclaims.experiment import SGD, Adam, Experiment, Uniform, affine
-    from aeclaims.judging.judge import Share
+    from aeclaims.judging.judge import Proportion
 
     ADAM = Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(lr=0.01), epochs=3, n_rows=90)
     PLAIN = Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=SGD(lr=0.1), epochs=3, n_rows=90)
-    MOST = Share(at_least=0.5)
+    MOST = Proportion(at_least=0.5)
 
     def floor(run, judge):
         judge.measure(floor=0.0, last=run.epoch_loss[-1].mean())
-        judge.every(run.epoch_loss, at_least=0.0, at_most=1e9, seeds=run.seeds, what="loss above 0", because="it is a square")
+        judge.all_within(run.epoch_loss, at_least=0.0, at_most=1e9, seeds=run.seeds, what="loss above 0", reason="it is a square")
 
-    @claim("above", where="here", says="the loss is above its floor, and falls", kind="theorem", trains=[ADAM])
+    @claim("above", source="here", statement="the loss is above its floor, and falls", kind="theorem", trains=[ADAM])
     def test_above(train, reference, judge):
         run = train(ADAM)
         floor(run, judge)
-        judge.agrees(run, reference(ADAM), roundings=1000, because="the same start")
+        judge.agrees(run, reference(ADAM), roundings=1000, reason="the same start")
         if judge.is_adams("how far it falls in 3 epochs"):
-            judge.every(run.epoch_loss[-1], at_most=1e-30, seeds=run.seeds, what="falls", because="it does not")
+            judge.all_within(run.epoch_loss[-1], at_most=1e-30, seeds=run.seeds, what="falls", reason="it does not")
 
-    @claim("rate", where="here", says="Adam takes 3 epochs", kind="theorem", needs_adam="3 epochs are Adam's")
+    @claim("rate", source="here", statement="Adam takes 3 epochs", kind="theorem", needs_adam="3 epochs are Adam's")
     def test_rate(train, judge):
         raise AssertionError("not to be run")
 
-    @claim("ends", where="here", says="the loss ends on the floor", kind="theorem", trains=[ADAM])
+    @claim("ends", source="here", statement="the loss ends on the floor", kind="theorem", trains=[ADAM])
     def test_ends(train, judge):
         run = train(ADAM)
         floor(run, judge)
         if judge.is_adams("how near it comes", is_the_claim=True):
             raise AssertionError("not to be judged")
 
-    @claim("sgd", where="here", says="SGD is torch's", kind="theorem", trains=[PLAIN])
+    @claim("sgd", source="here", statement="SGD is torch's", kind="theorem", trains=[PLAIN])
     def test_sgd(train, reference, judge):
         run = train(PLAIN)
-        judge.agrees(run, reference(PLAIN), roundings=1000, because="the same start")
+        judge.agrees(run, reference(PLAIN), roundings=1000, reason="the same start")
 """
 
 OPTIMIZERS = """
@@ -194,7 +194,7 @@ def test_a_tuple_is_quoted_in_the_replay_command(claims, pytester):
 
 def test_an_optimizer_that_raises_in_training_fails_its_claims_in_one_line(claims, pytester):
     claims("mine:Late").assert_outcomes(passed=1, failed=2, skipped=1)
-    assert read(pytester)["claims"][0]["because"] == "RuntimeError: out of patience"
+    assert read(pytester)["claims"][0]["reason"] == "RuntimeError: out of patience"
 
 
 def test_steps_too_short_for_float32_are_a_backend_that_trained_nothing(claims):

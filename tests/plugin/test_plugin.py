@@ -65,14 +65,14 @@ def test_the_json_holds_every_claim_also_when_one_fails(claims, pytester):
                           "seed_base", "alpha", "seconds", "claims"}
     assert (found["backend"], found["seeds"], found["seed_base"]) == ("numba", 26, 0)
     held, failed = found["claims"]
-    fields = {"id", "where", "kind", "says", "verdict", "backend", "seeds", "floor", "measured", "because", "seconds", "replay",
-              "finding", "nuance", "intervals", "statements", "trainings", "left_out", "note", "alpha"}
+    fields = {"id", "source", "kind", "statement", "verdict", "backend", "seeds", "floor", "measured", "reason", "seconds", "replay",
+              "finding", "caveat", "intervals", "statements", "trainings", "left_out", "note", "alpha"}
     assert set(held) == set(failed) == fields
     assert (held["id"], held["verdict"], held["floor"], held["kind"]) == ("falls", "held", 0.0, "observation")
     assert held["measured"]["share"] == 1
     low, high = held["intervals"]["share"]
     assert 0.7 < low < high == 1
-    assert (held["finding"], held["nuance"]) == ("holds", "")
+    assert (held["finding"], held["caveat"]) == ("holds", "")
     assert [statement["what"] for statement in held["statements"]] == ["falls"]
     (training,) = held["trainings"]
     assert training["epochs"] == [1, 2, 3]
@@ -113,13 +113,13 @@ PLANNED = """
 
     def judged(train, judge, experiment):
         run = train(experiment)
-        judge.every(run.epoch_loss, at_least=0, seeds=run.seeds, what="loss", because="it is a square")
+        judge.all_within(run.epoch_loss, at_least=0, seeds=run.seeds, what="loss", reason="it is a square")
 
-    @claim("one", where="here", says="one epoch", kind="theorem", trains=EXPERIMENTS[:1])
+    @claim("one", source="here", statement="one epoch", kind="theorem", trains=EXPERIMENTS[:1])
     def test_one(train, judge):
         judged(train, judge, EXPERIMENTS[0])
 
-    @claim("more", where="here", says="more epochs", kind="theorem", trains=EXPERIMENTS, least_seeds=5)
+    @claim("more", source="here", statement="more epochs", kind="theorem", trains=EXPERIMENTS, least_seeds=5)
     def test_more(train, judge):
         for experiment in EXPERIMENTS:
             judged(train, judge, experiment)
@@ -186,7 +186,7 @@ def test_a_process_that_ends_fails_the_claim_it_trained_for_and_no_other(planned
     result.assert_outcomes(passed=1, failed=1)
     one, more = read(pytester)["claims"]
     assert (one["verdict"], more["verdict"]) == ("held", "failed")
-    assert "ended with exit code 9; --claims-processes 1 trains in pytest's own process" in more["because"]
+    assert "ended with exit code 9; --claims-processes 1 trains in pytest's own process" in more["reason"]
 
 
 def test_a_backend_that_did_nothing_fails(claims):
@@ -198,7 +198,7 @@ def test_a_backend_that_did_nothing_fails(claims):
 def test_a_backend_that_raises_fails_its_claims_and_the_json_is_written(claims, pytester):
     result = claims("--claims-json", "out.json", backend="mine:raising")
     result.assert_outcomes(failed=2)
-    assert [c["because"] for c in read(pytester)["claims"]] == ["RuntimeError: the device fell off the bus"] * 2
+    assert [c["reason"] for c in read(pytester)["claims"]] == ["RuntimeError: the device fell off the bus"] * 2
 
 
 WRONG = [
@@ -232,7 +232,7 @@ def test_a_claim_that_judges_nothing_is_not_held(claims, pytester):
     pytester.makepyfile(test_claims="""
         from aeclaims.judging.claim import claim
 
-        @claim("idle", where="", says="", kind="theorem")
+        @claim("idle", source="", statement="", kind="theorem")
         def test_idle(judge):
             pass
     """)
@@ -313,9 +313,9 @@ def test_a_slow_claim_runs_only_where_it_is_named(claims, pytester):
         from aeclaims.judging.claim import claim
 
         @pytest.mark.slow
-        @claim("patient", where="here", says="patience helps", kind="theorem")
+        @claim("patient", source="here", statement="patience helps", kind="theorem")
         def test_patient(judge):
-            judge.every([1.0], at_least=0, seeds=[0], what="one", because="one is above zero")
+            judge.all_within([1.0], at_least=0, seeds=[0], what="one", reason="one is above zero")
     """)
     claims("-k", "patient").assert_outcomes(deselected=3)
     named = pytester.runpytest_subprocess("-m", "claims and slow", "--claims-backend", "numba")
@@ -325,8 +325,8 @@ def test_a_slow_claim_runs_only_where_it_is_named(claims, pytester):
 def test_a_finding_needs_its_nuance():
     from aeclaims.judging.claim import claim
 
-    with pytest.raises(ValueError, match="claim x: finding 'does not hold' with nuance ''"):
-        claim("x", where="here", says="so", kind="theorem", finding="does not hold")
+    with pytest.raises(ValueError, match="claim x: finding 'does not hold' with caveat ''"):
+        claim("x", source="here", statement="so", kind="theorem", finding="does not hold")
 
 
 def test_the_header_says_on_cuda_whether_products_are_rounded():
@@ -369,13 +369,13 @@ def test_a_failure_shows_no_log_of_level_debug_unless_it_is_asked_for(pytester):
         import logging
         from aeclaims.judging.claim import claim
 
-        @claim("logs", where="here", says="it logs", kind="theorem")
+        @claim("logs", source="here", statement="it logs", kind="theorem")
         def test_logs(judge):
             chatty = logging.getLogger("chatty")
             chatty.setLevel(logging.DEBUG)
             chatty.debug("a detail")
             chatty.warning("a warning")
-            judge.every([1.0], at_most=0.0, seeds=(0,), what="one", because="it is not")
+            judge.all_within([1.0], at_most=0.0, seeds=(0,), what="one", reason="it is not")
     """)
     plain = pytester.runpytest_subprocess("-m", "claims", "--claims-backend", "numba", "-p", "no:cacheprovider").stdout.str()
     assert "a warning" in plain

@@ -56,22 +56,22 @@ CHECKS = """
     import time
     from aeclaims import Adam, Experiment, Uniform, affine
     from aeclaims.judging.claim import claim, conformance
-    from aeclaims.judging.judge import Share
+    from aeclaims.judging.judge import Proportion
 
     EXPERIMENT = Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=2, n_rows=9)
 
-    @claim("trained", where="here", says="it trains", kind="observation", shares=(Share(at_least=0.5),), is_quick=True,
+    @claim("trained", source="here", statement="it trains", kind="observation", proportions=(Proportion(at_least=0.5),), is_quick=True,
            trains=[EXPERIMENT])
     def test_trained(train, judge):
         run = train(EXPERIMENT)
-        judge.share(run.final_loss > 0, Share(at_least=0.5), seeds=run.seeds, what="loss", because="it is a square")
+        judge.proportion(run.final_loss > 0, Proportion(at_least=0.5), seeds=run.seeds, what="loss", reason="it is a square")
 
-    @conformance("meanwhile", says="others train", where="here", is_quick=True)
+    @conformance("meanwhile", statement="others train", source="here", is_quick=True)
     def test_meanwhile(stack, judge):
         patience = time.monotonic() + 60
         while not multiprocessing.active_children() and time.monotonic() < patience:
             time.sleep(0.01)
-        judge.every([len(multiprocessing.active_children())], at_least=1, at_most=1, seeds=[0], what="copies", because="so")
+        judge.all_within([len(multiprocessing.active_children())], at_least=1, at_most=1, seeds=[0], what="copies", reason="so")
 """
 
 

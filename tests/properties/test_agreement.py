@@ -45,7 +45,7 @@ def experiments(draw, steps=50):
     return Experiment(
         rows=rows, model=Model((features, *hidden, features), activations), loss=loss, optimizer=optimizer,
         epochs=max(1, steps // per_epoch), n_rows=n_rows, batch_size=batch_size,
-        initialisation=draw(st.sampled_from(["pytorch", "glorot"])), clear_gradients=draw(st.booleans()),
+        initialisation=draw(st.sampled_from(["pytorch", "glorot"])), zero_grad=draw(st.booleans()),
     )  # fmt: skip
 
 

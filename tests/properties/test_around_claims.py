@@ -13,10 +13,10 @@ from aeclaims import (
     SIGMOID,
     TANH,
     Adam,
-    Affine,
     Bernoulli,
     Beta,
     Experiment,
+    LayerParameters,
     Redundant,
     Start,
     Uniform,
@@ -115,9 +115,9 @@ class Turned(Start):
         first, last = turned[0], turned[-1]
         order = list(self.order_of_features)
         if len(turned) == 1:
-            return (Affine(first.weight[:, order][:, :, order], first.bias[:, order]),)
-        turned[0] = Affine(np.ascontiguousarray(first.weight[:, :, order]), first.bias)
-        turned[-1] = Affine(np.ascontiguousarray(last.weight[:, order]), last.bias[:, order])
+            return (LayerParameters(first.weight[:, order][:, :, order], first.bias[:, order]),)
+        turned[0] = LayerParameters(np.ascontiguousarray(first.weight[:, :, order]), first.bias)
+        turned[-1] = LayerParameters(np.ascontiguousarray(last.weight[:, order]), last.bias[:, order])
         return tuple(turned)
 
 

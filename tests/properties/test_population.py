@@ -17,7 +17,7 @@ SEEDS = st.lists(st.integers(0, 2**32), min_size=2, max_size=6, unique=True)
 def test_a_seed_alone_is_itself_in_a_crowd_bit_for_bit(backend, experiment, seeds):
     crowd = train(experiment, seeds=seeds, backend=backend)
     for seed in seeds[:2]:
-        alone, part = train(experiment, seeds=[seed], backend=backend), crowd.only((seed,))
+        alone, part = train(experiment, seeds=[seed], backend=backend), crowd.select((seed,))
         np.testing.assert_array_equal(alone.epoch_loss, part.epoch_loss)
         for a, b in zip(alone.parameters, part.parameters, strict=True):
             np.testing.assert_array_equal(a.weight, b.weight)
@@ -29,7 +29,7 @@ def test_a_seed_alone_is_itself_in_a_crowd_bit_for_bit(backend, experiment, seed
 def test_seeds_side_by_side_in_lanes_are_themselves_alone_bit_for_bit(experiment, first, count, dtype):
     crowd = train(experiment, seeds=range(first, first + count), backend="numba", dtype=dtype)
     for seed in (first, first + count // 2, first + count - 1):
-        alone, part = train(experiment, seeds=[seed], backend="numba", dtype=dtype), crowd.only((seed,))
+        alone, part = train(experiment, seeds=[seed], backend="numba", dtype=dtype), crowd.select((seed,))
         np.testing.assert_array_equal(alone.epoch_loss, part.epoch_loss)
         for a, b in zip(alone.parameters, part.parameters, strict=True):
             np.testing.assert_array_equal(a.weight, b.weight)
@@ -50,4 +50,4 @@ def test_a_permuted_population_gives_permuted_runs(experiment, seeds):
 def test_on_torch_a_seed_alone_is_itself_in_a_crowd(backend, experiment, seeds):
     # Batched and single products may sum in another order: equal to rounding, in float64.
     crowd = train(experiment, seeds=seeds, backend=backend, dtype="float64")
-    assert_same(train(experiment, seeds=seeds[:1], backend=backend, dtype="float64"), crowd.only((seeds[0],)), 1e-9)
+    assert_same(train(experiment, seeds=seeds[:1], backend=backend, dtype="float64"), crowd.select((seeds[0],)), 1e-9)

@@ -17,7 +17,7 @@ from aeclaims import (
     Adam,
     Backend,
     Experiment,
-    Given,
+    FixedRows,
     InvalidRun,
     Run,
     Start,
@@ -45,7 +45,7 @@ def test_a_backend_returns_a_run_of_the_seeds_it_was_given(backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_given_rows_are_shared_and_ordered_by_seed(backend):
     rows = np.random.default_rng(0).random((70, 2))
-    experiment = dataclasses.replace(SMALL, rows=Given(rows), n_rows=70, batch_size=32)
+    experiment = dataclasses.replace(SMALL, rows=FixedRows(rows), n_rows=70, batch_size=32)
     run = train(experiment, seeds=(0, 1), backend=backend, dtype="float64")
     expected = train(experiment, seeds=(0, 1), backend="numba", dtype="float64")
     np.testing.assert_allclose(run.epoch_loss, expected.epoch_loss, rtol=1e-12)
@@ -73,13 +73,13 @@ def test_a_dtype_that_a_backend_lacks_is_refused():
 
     with pytest.raises(UnknownBackend, match="mine on cpu has float32 only"):
         train(SMALL, seeds=[1], dtype="float64",
-              backend=Backend("mine", get("numba").train, lacks={"float64": "no double precision"}))
+              backend=Backend("mine", get("numba").train, unsupported={"float64": "no double precision"}))
 
 
 def test_probabilities_that_round_to_one_stop_learning_as_torchs_do():
     # Logits of 40 round the sigmoid to 1 in float32: the gradient of BCE on probabilities is exactly 0 there.
     rows = np.ones((64, 1))
-    experiment = Experiment(rows=Given(rows), model=affine(1, 1, output=SIGMOID), loss="bce", optimizer=Adam(lr=5.0), epochs=30)
+    experiment = Experiment(rows=FixedRows(rows), model=affine(1, 1, output=SIGMOID), loss="bce", optimizer=Adam(lr=5.0), epochs=30)
     ours = train(experiment, seeds=[0], backend="numba")
     theirs = train(experiment, seeds=[0], backend="torch-loop")
     np.testing.assert_allclose(ours.parameters[0].bias, theirs.parameters[0].bias, rtol=1e-5)

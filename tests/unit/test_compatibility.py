@@ -72,7 +72,7 @@ def test_bisection_chooses_its_backends_itself():
     assert row(page({}, "1.0"), "numba")[3] == "|"
 
 
-@pytest.mark.parametrize(("key", "says"), [
+@pytest.mark.parametrize(("key", "statement"), [
     ("torch-2.7.1.quick", "it is a run on torch 2.6.0"), ("torch-1.0.quick", "name it STACK.RUN"), ("lowest.fast", "STACK.RUN"),
 ])
 def test_a_document_of_another_stack_is_refused(key, says):
@@ -81,7 +81,7 @@ def test_a_document_of_another_stack_is_refused(key, says):
 
 
 def test_documents_are_stripped_and_kept(tmp_path, monkeypatch, capsys):
-    claims = [{"id": id, "verdict": verdict, "because": because, "trainings": ["long"]} for id, verdict, because in (
+    claims = [{"id": id, "verdict": verdict, "reason": reason, "trainings": ["long"]} for id, verdict, reason in (
         ("a", "held", ""), ("b", "failed", "theory"), ("c", "not exercised", "no compiler"))]
     raw, folder = tmp_path / "raw", tmp_path / "compatibility"
     for path in (raw, folder):

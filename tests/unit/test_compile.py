@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from aeclaims import IDENTITY, SGD, SIGMOID, TANH, Adam, Experiment, Given, Model, Start, Uniform, affine, leaky_relu, train
-from aeclaims.backends import Lacking, UnknownBackend, get
+from aeclaims import IDENTITY, SGD, SIGMOID, TANH, Adam, Experiment, FixedRows, Model, Start, Uniform, affine, leaky_relu, train
+from aeclaims.backends import NotSupported, UnknownBackend, get
 from aeclaims.backends.torch.compile import Compilation, parse
 from aeclaims.backends.torch.optimizers import parse as custom
 from aeclaims.conformance.paths import LONG
@@ -21,13 +21,13 @@ EXPERIMENTS = {
                                         optimizer=SGD(lr=0.1, momentum=0.9)),
     "a bottleneck, logits": dataclasses.replace(SMALL, rows=Uniform(features=4), model=Model((4, 1, 4), (TANH, IDENTITY)),
                                                 loss="bce_logits"),
-    "given rows": dataclasses.replace(SMALL, rows=Given(np.random.default_rng(0).random((300, 2)))),
-    "given rows, a wide layer": dataclasses.replace(SMALL, rows=Given(np.random.default_rng(0).random((300, 2))),
+    "given rows": dataclasses.replace(SMALL, rows=FixedRows(np.random.default_rng(0).random((300, 2)))),
+    "given rows, a wide layer": dataclasses.replace(SMALL, rows=FixedRows(np.random.default_rng(0).random((300, 2))),
                                                     model=affine(2, 40, 2)),
-    "gradients that add up": dataclasses.replace(SMALL, clear_gradients=False),
+    "gradients that add up": dataclasses.replace(SMALL, zero_grad=False),
     "weight decay": dataclasses.replace(SMALL, optimizer=Adam(lr=3e-3, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.01)),
     "momentum and decay of gradients that add up": dataclasses.replace(
-        SMALL, optimizer=SGD(lr=0.01, momentum=0.9, weight_decay=0.01), clear_gradients=False),
+        SMALL, optimizer=SGD(lr=0.01, momentum=0.9, weight_decay=0.01), zero_grad=False),
 }
 CALLS = []
 
@@ -178,7 +178,7 @@ def test_a_compilation_that_was_asked_for_is_lacking_without_a_compiler(backend,
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     chosen = get(backend, compilation=parse("dynamic=false"))
     with (inductor_config.patch({"cpp.cxx": ("no-such-compiler",)}),
-          pytest.raises(Lacking, match="could not compile the training: there is no C\\+\\+ compiler")):
+          pytest.raises(NotSupported, match="could not compile the training: there is no C\\+\\+ compiler")):
         train(SMALL, seeds=range(2), backend=chosen)
 
 
@@ -187,7 +187,7 @@ def test_a_stage_that_this_torch_does_not_have_is_lacking(monkeypatch):
 
     monkeypatch.setattr(torch.compiler, "list_backends", lambda exclude_tags=(): ["eager", "inductor"])
     assert STAGES["loop, compiled by eager"].on("cpu", None).name == "torch-compile"
-    with pytest.raises(Lacking, match="this torch has no such stage .backend=aot_eager: give one of eager, inductor"):
+    with pytest.raises(NotSupported, match="this torch has no such stage .backend=aot_eager: give one of eager, inductor"):
         STAGES["loop, compiled by aot_eager"].on("cpu", None)
 
 
@@ -203,7 +203,7 @@ def test_the_step_of_a_population_is_one_graph():
 def test_what_dynamo_cannot_trace_is_lacking(backend, optimizer):
     """An optimizer's step breaks the graph, which fullgraph forbids; torch's own, in a population, is the function it calls."""
     chosen = get(backend, optimizer=optimizer and custom(optimizer), compilation=FULL_GRAPH)
-    with pytest.raises(Lacking, match="torch could not compile the training: dynamo cannot trace it"):
+    with pytest.raises(NotSupported, match="torch could not compile the training: dynamo cannot trace it"):
         train(SMALL, seeds=range(2), backend=chosen)
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from aeclaims import SGD, SIGMOID, TANH, Adam, Experiment, Given, Model, Start, Uniform, affine, train
+from aeclaims import SGD, SIGMOID, TANH, Adam, Experiment, FixedRows, Model, Start, Uniform, affine, train
 from aeclaims.backends import UnknownBackend, get
 
 SMALL = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(lr=0.01), epochs=5, n_rows=300)
@@ -18,8 +18,8 @@ EXPERIMENTS = {
     "momentum and decay": dataclasses.replace(SMALL, optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=1e-3)),
     "Adam with decay": dataclasses.replace(SMALL, optimizer=Adam(lr=0.01, weight_decay=1e-2)),
     "log-loss": dataclasses.replace(SMALL, model=Model((2, 5, 2), (TANH, SIGMOID)), loss="bce"),
-    "shared rows": dataclasses.replace(SMALL, rows=Given(np.random.default_rng(0).random((300, 2)))),
-    "gradients that add up": dataclasses.replace(SMALL, clear_gradients=False),
+    "shared rows": dataclasses.replace(SMALL, rows=FixedRows(np.random.default_rng(0).random((300, 2)))),
+    "gradients that add up": dataclasses.replace(SMALL, zero_grad=False),
     "one epoch": dataclasses.replace(SMALL, epochs=1),
 }
 

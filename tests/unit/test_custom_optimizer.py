@@ -306,7 +306,7 @@ def test_what_takes_no_population_is_trained_by_torch_loop_and_noted(text):
 
 def test_a_closure_is_asked_for_the_very_loss_before_the_step():
     assert_same(run("own_of_a_user:Wants", "torch"), run("own_of_a_user:Plain", "torch-loop"))
-    uncleared = dataclasses.replace(SMALL, clear_gradients=False)
+    uncleared = dataclasses.replace(SMALL, zero_grad=False)
     assert_same(run("own_of_a_user:Wants", "torch", uncleared), run("own_of_a_user:Plain", "torch-eager", uncleared))
 
 

@@ -16,7 +16,7 @@ from aeclaims import (
     Bernoulli,
     Beta,
     Experiment,
-    Given,
+    FixedRows,
     InvalidExperiment,
     Model,
     Redundant,
@@ -54,11 +54,11 @@ BAD_CALLS = [
     (lambda: Beta(1, math.inf, features=2), "Beta.b = inf", "above 0"),
     (lambda: Redundant(0, features=2), "Redundant.rank = 0", "at least 1"),
     (lambda: Redundant(3, features=2), "Redundant.rank = 3", "at most"),
-    (lambda: Given(NAN_ROW), "Given.array[1, 1] = nan", "drop or fill"),
-    (lambda: Given(np.array([[math.inf]])), "Given.array[0, 0] = inf", "drop or fill"),
-    (lambda: Given(np.zeros(3)), "Given.array.shape", "two axes"),
-    (lambda: Given(np.zeros((0, 3))), "Given.array.shape", "at least one row"),
-    (lambda: Given([["a", "b"]]), "Given.array", "numbers"),
+    (lambda: FixedRows(NAN_ROW), "FixedRows.array[1, 1] = nan", "drop or fill"),
+    (lambda: FixedRows(np.array([[math.inf]])), "FixedRows.array[0, 0] = inf", "drop or fill"),
+    (lambda: FixedRows(np.zeros(3)), "FixedRows.array.shape", "two axes"),
+    (lambda: FixedRows(np.zeros((0, 3))), "FixedRows.array.shape", "at least one row"),
+    (lambda: FixedRows([["a", "b"]]), "FixedRows.array", "numbers"),
     (lambda: Adam(lr=0), "Adam.lr = 0", "above 0"),
     (lambda: Adam(lr=-1e-3), "Adam.lr = -0.001", "above 0"),
     (lambda: Adam(lr=math.nan), "Adam.lr = nan", "above 0"),
@@ -76,7 +76,7 @@ BAD_CALLS = [
     (lambda: experiment(loss="mae"), "Experiment.loss = 'mae'", "mse, bce, bce_logits"),
     (lambda: experiment(loss=["mse"]), "Experiment.loss = ['mse']", "mse, bce, bce_logits"),
     (lambda: experiment(initialisation="he"), "Experiment.initialisation = 'he'", "pytorch, glorot"),
-    (lambda: experiment(clear_gradients="no"), "Experiment.clear_gradients", "True or False"),
+    (lambda: experiment(zero_grad="no"), "Experiment.zero_grad", "True or False"),
     (lambda: experiment(rows="uniform"), "Experiment.rows = 'uniform'", "Uniform"),
     (lambda: experiment(model=[2, 2]), "Experiment.model", "Model"),
     (lambda: experiment(optimizer="adam"), "Experiment.optimizer = 'adam'", "Adam or SGD"),
@@ -84,8 +84,8 @@ BAD_CALLS = [
     (lambda: experiment(loss="bce"), "Experiment.loss = 'bce'", "output=SIGMOID"),
     (lambda: experiment(loss="bce_logits", model=affine(2, 2, output=SIGMOID)), "'bce_logits'", "output=IDENTITY"),
     (lambda: experiment(rows=Redundant(1, features=2), **BCE), "Experiment.loss = 'bce'", "use loss='mse'"),
-    (lambda: experiment(rows=Given(np.array([[0.5, 1.5]])), **BCE), "from 0.5 to 1.5", "rescale"),
-    (lambda: experiment(rows=Given(np.zeros((5, 2))), n_rows=6), "Experiment.n_rows = 6", "5 rows are given"),
+    (lambda: experiment(rows=FixedRows(np.array([[0.5, 1.5]])), **BCE), "from 0.5 to 1.5", "rescale"),
+    (lambda: experiment(rows=FixedRows(np.zeros((5, 2))), n_rows=6), "Experiment.n_rows = 6", "5 rows are given"),
     (lambda: train(experiment(), seeds=[], backend="numba"), "seeds = ()", "at least one seed"),
     (lambda: train(experiment(), seeds=[1, 2, 1], backend="numba"), "seeds = 1", "repeats"),
     (lambda: train(experiment(), seeds=[-1], backend="numba"), "seeds = -1", "at least 0"),
@@ -121,11 +121,11 @@ def test_an_experiment_is_a_frozen_value():
 
 def test_given_rows_compare_by_value_and_cannot_be_changed():
     rows = np.full((4, 2), 0.25)
-    given = Given(rows)
+    given = FixedRows(rows)
     rows[:] = 9
-    assert given == Given(np.full((4, 2), 0.25))
-    assert hash(given) == hash(Given(np.full((4, 2), 0.25)))
-    assert given != Given(np.full((4, 2), 0.5))
+    assert given == FixedRows(np.full((4, 2), 0.25))
+    assert hash(given) == hash(FixedRows(np.full((4, 2), 0.25)))
+    assert given != FixedRows(np.full((4, 2), 0.5))
     with pytest.raises(ValueError, match="read-only"):
         given.array[0, 0] = 1
 
@@ -133,7 +133,7 @@ def test_given_rows_compare_by_value_and_cannot_be_changed():
 def test_the_defaults_are_the_answers_set_up():
     made = experiment()
     assert (made.n_rows, made.batch_size, made.initialisation, made.steps_per_epoch) == (30_000, 128, "pytorch", 235)
-    assert experiment(rows=Given(np.zeros((7, 2)))).n_rows == 7
+    assert experiment(rows=FixedRows(np.zeros((7, 2)))).n_rows == 7
 
 
 def test_a_model_knows_its_code_and_whether_it_is_affine():

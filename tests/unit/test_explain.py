@@ -33,7 +33,7 @@ def images():
 
 
 def found(anatomy, id):
-    return [diagnosis.says for diagnosis in anatomy.diagnoses if diagnosis.id == id]
+    return [diagnosis.statement for diagnosis in anatomy.diagnoses if diagnosis.id == id]
 
 
 def advised(anatomy, words):
@@ -179,7 +179,7 @@ def test_bytes_under_bce_have_no_floor_until_they_are_divided():
 UNIT = Start(QUESTION, (1,)).rows()[0][:2000, :20].astype(float)
 
 
-@pytest.mark.parametrize(("loss", "factor", "says"), [
+@pytest.mark.parametrize(("loss", "factor", "statement"), [
     ("bce", 20, "summed over the 20 features, not averaged: then it is 0.55"),
     ("bce", 64, "summed over minibatches of 64 rows, not averaged: then it is 0.55"),
     ("bce", 1280, "summed over 20 features and 64 rows: then it is 0.55"), ("bce", 1 / 20, "divided by the 20 features twice"),

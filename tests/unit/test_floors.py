@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy
 
-from aeclaims import TANH, Adam, Bernoulli, Beta, Experiment, Given, Run, Start, Uniform, affine, layers
+from aeclaims import TANH, Adam, Bernoulli, Beta, Experiment, FixedRows, Run, Start, Uniform, affine, layers
 from aeclaims.dtypes import FORMATS
 from aeclaims.theory import floors
 
@@ -86,7 +86,7 @@ def test_the_bottleneck_floor_is_the_sum_of_the_small_eigenvalues():
 
 @pytest.mark.parametrize("is_shared", [False, True])
 def test_an_epochs_floor_weighs_rows_as_the_epoch_loss_does(is_shared):
-    rows = Given(np.random.default_rng(1).random((50, 2))) if is_shared else Uniform(features=2)
+    rows = FixedRows(np.random.default_rng(1).random((50, 2))) if is_shared else Uniform(features=2)
     start = Start(Experiment(rows=rows, model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=3, n_rows=50,
                              batch_size=16), (4, 5))
     seen = floors.epoch_entropy(start)

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from aeclaims import IDENTITY, SGD, TANH, Adam, Experiment, Given, Model, Start, Uniform, affine, layers, leaky_relu, train
+from aeclaims import IDENTITY, SGD, TANH, Adam, Experiment, FixedRows, Model, Start, Uniform, affine, layers, leaky_relu, train
 from aeclaims.backends.numba import kernel
 from aeclaims.backends.numba import population as numba_population
 from aeclaims.runtime import parallel
@@ -23,7 +23,7 @@ DOUBLE = np.dtype(np.float64)
 ADAM = Experiment(rows=Uniform(features=3), model=Model((3, 5, 1, 3), (leaky_relu(0.3), TANH, IDENTITY)), loss="mse",
                   optimizer=Adam(lr=0.02, betas=(0.7, 0.95), eps=1e-3, weight_decay=0.05), epochs=5, n_rows=23, batch_size=9)
 MOMENTUM = dataclasses.replace(ADAM, optimizer=SGD(lr=0.1, momentum=0.6, weight_decay=0.05))
-SHARED = dataclasses.replace(MOMENTUM, rows=Given(np.random.default_rng(2).random((23, 3))), clear_gradients=False)
+SHARED = dataclasses.replace(MOMENTUM, rows=FixedRows(np.random.default_rng(2).random((23, 3))), zero_grad=False)
 DERIVATIVES = {"identity": lambda activation, y: np.ones_like(y), "tanh": lambda activation, y: 1 - y**2,
                "leaky_relu": lambda activation, y: np.where(y > 0, 1, activation.slope)}
 ACTIVATIONS = {"identity": lambda activation, z: z, "tanh": lambda activation, z: np.tanh(z),
@@ -47,7 +47,7 @@ def plain(experiment, start, seed):
                 values.append(ACTIVATIONS[activation.kind](activation, z))
             losses[-1] += np.mean((values[-1] - x) ** 2) / len(minibatches)
             delta, step = 2 * (values[-1] - x) / x.size, step + 1
-            if experiment.clear_gradients:
+            if experiment.zero_grad:
                 gradients = [np.zeros_like(part) for part in parameters]
             for index, activation in reversed(list(enumerate(activations))):
                 delta = delta * DERIVATIVES[activation.kind](activation, values[index + 1])
@@ -100,7 +100,7 @@ def test_seeds_that_share_rows_or_have_many_parameters_go_one_by_one():
     most = affine(1, 85, 1)  # 85 weights and 85 biases, then 85 weights and 1 bias: the 256 that fit
     assert len(crews(most, 8)) == 1
     assert crews(affine(1, 86, 1), 8) == alone
-    assert crews(affine(2, 2), 8, rows=Given(np.ones((23, 2)))) == alone
+    assert crews(affine(2, 2), 8, rows=FixedRows(np.ones((23, 2)))) == alone
 
 
 def test_a_long_training_enters_the_loop_for_some_epochs_at_a_time(monkeypatch):

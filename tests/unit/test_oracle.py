@@ -17,7 +17,7 @@ from aeclaims import (
     TANH,
     Adam,
     Experiment,
-    Given,
+    FixedRows,
     Model,
     Start,
     Uniform,
@@ -29,7 +29,7 @@ from aeclaims import (
 from aeclaims.backends import oracle
 from aeclaims.conformance.paths import SETUPS
 from aeclaims.conformance.stack import least_margins
-from aeclaims.start import Affine
+from aeclaims.start import LayerParameters
 
 DOUBLE, SINGLE = np.dtype("float64"), np.dtype("float32")
 SEEDS = (3, 0, 5)
@@ -43,7 +43,7 @@ CASES = [(hidden, output, loss) for hidden in ACTIVATIONS for loss in ("mse", "b
 
 def changed(parameters, layer, part, index, by):
     """The parameters with one number of every seed changed."""
-    copies = [Affine(weight.copy(), bias.copy()) for weight, bias in parameters]
+    copies = [LayerParameters(weight.copy(), bias.copy()) for weight, bias in parameters]
     copies[layer][part][(slice(None), *index)] += by
     return tuple(copies)
 
@@ -170,7 +170,7 @@ def test_a_step_shows_the_gradients_and_moments_it_was_taken_with():
         before = [[np.zeros_like(values) for layer in Start(experiment, SEEDS, DOUBLE).parameters() for values in layer]] * 3
         for t, step in enumerate(islice(oracle.steps(Start(experiment, SEEDS, DOUBLE)), 3), 1):
             gradients = oracle.differentiate(experiment, step.before, step.batch)[1]
-            if not experiment.clear_gradients:
+            if not experiment.zero_grad:
                 gradients = [earlier + new for earlier, new in zip(before[0], gradients, strict=True)]
             flat = [values for layer in step.before for values in layer]
             after = [oracle.update(experiment.optimizer, t, *each) for each in zip(flat, gradients, *before[1:], strict=True)]
@@ -191,7 +191,7 @@ def test_an_epochs_loss_is_the_plain_mean_of_its_minibatches_losses_in_float64()
 
 def test_seeds_that_share_rows_take_them_in_orders_of_their_own():
     rows = np.arange(12.0).reshape(6, 2)
-    experiment = Experiment(rows=Given(rows), model=affine(2, 2), loss="mse", optimizer=SGD(lr=1e-3), epochs=1, batch_size=4)
+    experiment = Experiment(rows=FixedRows(rows), model=affine(2, 2), loss="mse", optimizer=SGD(lr=1e-3), epochs=1, batch_size=4)
     start = Start(experiment, SEEDS, DOUBLE)
     walked = list(islice(oracle.steps(start), 2))
     for seed, order in enumerate(start.order(0)):

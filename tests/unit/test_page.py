@@ -66,7 +66,7 @@ def test_the_page_is_well_formed_and_shows_every_claim(document):
     assert len(page.all("th", scope="row")) == len(document["claims"])
     text = " ".join(page.text.split())
     for claim in document["claims"]:
-        for said in (claim["id"], claim["says"], claim["finding"], claim["replay"]):
+        for said in (claim["id"], claim["statement"], claim["finding"], claim["replay"]):
             assert " ".join(said.split()) in text
     assert f"{len(document['claims'])} of {len(document['claims'])} claims shown" in text
     assert f"Nothing: every judge of these {len(document['claims'])} claims could have failed." in text
@@ -115,7 +115,7 @@ def test_what_was_not_exercised_has_its_own_section(document):
     other = copy.deepcopy(document)
     for index, verdict in enumerate(Verdict):
         other["claims"][index]["verdict"] = str(verdict)
-        other["claims"][index]["because"] = f"because of {verdict}"
+        other["claims"][index]["reason"] = f"because of {verdict}"
     text = " ".join(Page(render(other)).text.split())
     section = text[text.index("Judges that could not have failed"):]
     assert f"{other['claims'][3]['id']}: because of not exercised" in section

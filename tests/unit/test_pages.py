@@ -40,7 +40,7 @@ def test_every_claim_of_the_run_held_on_the_reference(document):
     assert document["backend"] == "numba"
 
 
-@pytest.mark.parametrize("field", ["where", "says", "finding", "nuance", "kind"])
+@pytest.mark.parametrize("field", ["source", "statement", "finding", "caveat", "kind"])
 def test_a_run_of_other_claims_is_refused(document, field):
     other = copy.deepcopy(document)
     other["claims"][3][field] = "something else"

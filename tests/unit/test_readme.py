@@ -19,7 +19,7 @@ def test_the_python_examples_run():
     for example in examples:
         names: dict[str, object] = {}
         exec(example, names)
-        assert names["run"].reached(1e-5).shape == (64,)
+        assert names["run"].first_epoch_below(1e-5).shape == (64,)
 
 
 def test_the_commands_name_files_that_exist():

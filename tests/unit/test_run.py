@@ -9,10 +9,10 @@ from aeclaims import (
     SIGMOID,
     TANH,
     Adam,
-    Affine,
     Experiment,
-    Given,
+    FixedRows,
     InvalidRun,
+    LayerParameters,
     Model,
     Run,
     Start,
@@ -37,13 +37,13 @@ def run_of(losses, experiment=EXPERIMENT, parameters=None):
 
 def test_reached_is_the_first_epoch_from_1_below_the_bound_and_0_if_none():
     run = run_of([[3.0, 3, 1, np.nan], [2, 3, 3, 3], [0.5, 1, 3, np.nan], [0.7, 3, 3, np.nan]])
-    assert run.reached(1.0).tolist() == [3, 0, 0, 0]
-    assert run.reached(1.5).tolist() == [3, 3, 1, 0]
-    assert run.reached(np.nan).tolist() == [0, 0, 0, 0]
+    assert run.first_epoch_below(1.0).tolist() == [3, 0, 0, 0]
+    assert run.first_epoch_below(1.5).tolist() == [3, 3, 1, 0]
+    assert run.first_epoch_below(np.nan).tolist() == [0, 0, 0, 0]
 
 
 def test_the_final_loss_is_the_loss_of_the_final_parameters_on_all_rows():
-    identity = (Affine(np.stack([np.eye(2), 2 * np.eye(2)]), np.zeros((2, 2))),)
+    identity = (LayerParameters(np.stack([np.eye(2), 2 * np.eye(2)]), np.zeros((2, 2))),)
     run = run_of(np.ones((4, 2)), parameters=identity)
     rows = run.start.rows().astype(float)
     np.testing.assert_allclose(run.final_loss, [0, (rows[1] ** 2).mean()], rtol=1e-12)
@@ -60,7 +60,7 @@ def test_the_final_loss_of_bce_is_the_same_from_probabilities_and_from_logits():
 
 def test_reconstruct_takes_rows_for_all_seeds_or_for_each():
     rows = np.random.default_rng(0).random((5, 3))
-    run = run_of(np.ones((4, 2)), experiment=on(Given(rows), layers(3, 4, 3, hidden=RELU)))
+    run = run_of(np.ones((4, 2)), experiment=on(FixedRows(rows), layers(3, 4, 3, hidden=RELU)))
     (w1, b1), (w2, b2) = (tuple(array[1].astype(float) for array in layer) for layer in run.parameters)
     expected = np.maximum(rows @ w1.T + b1, 0) @ w2.T + b2
     np.testing.assert_allclose(run.reconstruct(rows)[1], expected, rtol=1e-12)
@@ -80,7 +80,7 @@ def test_every_activation_is_applied_where_it_stands():
     kinds = (leaky_relu(0.25), RELU, TANH, SIGMOID, IDENTITY)
     weights = [np.full((1, 1, 1), weight) for weight in (-2.0, -3.0, 0.7, -1.5, 4.0)]
     run = run_of(np.ones((4, 1)), experiment=on(Uniform(features=1), Model((1,) * 6, kinds)),
-                 parameters=tuple(Affine(weight, np.full((1, 1), 0.1)) for weight in weights))
+                 parameters=tuple(LayerParameters(weight, np.full((1, 1), 0.1)) for weight in weights))
     x = np.linspace(-1, 1, 9)
     first = 0.1 - 2 * x
     squashed = np.tanh(0.1 + 0.7 * np.maximum(0.1 - 3 * np.where(first > 0, first, first / 4), 0))
@@ -98,7 +98,7 @@ def test_a_run_of_the_wrong_shape_is_refused():
 
 def test_only_keeps_the_seeds_asked_for():
     run = train(EXPERIMENT, seeds=[5, 6, 7], backend="numba")
-    part = run.only((7, 5))
+    part = run.select((7, 5))
     alone = train(EXPERIMENT, seeds=[7, 5], backend="numba")
     assert part.seeds == (7, 5)
     np.testing.assert_array_equal(part.epoch_loss, alone.epoch_loss)
@@ -107,7 +107,7 @@ def test_only_keeps_the_seeds_asked_for():
 
 def test_the_final_loss_of_a_diverged_replica_is_not_finite_and_warns_of_nothing():
     start = Start(EXPERIMENT, (0,))
-    infinite = tuple(Affine(np.full_like(w, np.inf), np.full_like(b, -np.inf)) for w, b in start.parameters())
+    infinite = tuple(LayerParameters(np.full_like(w, np.inf), np.full_like(b, -np.inf)) for w, b in start.parameters())
     assert not np.isfinite(Run(start, np.full((EXPERIMENT.epochs, 1), np.nan), infinite).final_loss).any()
 
 
@@ -122,14 +122,14 @@ def test_a_run_holds_float64_losses_and_named_layers_whatever_a_backend_returned
 
 def test_the_final_loss_on_shared_rows_is_that_of_each_seed():
     rows = np.array([[0.25, 1], [0.5, 0.75], [0.125, 0]])
-    scaled = (Affine(np.stack([np.eye(2), 3 * np.eye(2), np.zeros((2, 2))]), np.zeros((3, 2))),)
-    run = run_of(np.ones((4, 3)), experiment=on(Given(rows), affine(2, 2)), parameters=scaled)
+    scaled = (LayerParameters(np.stack([np.eye(2), 3 * np.eye(2), np.zeros((2, 2))]), np.zeros((3, 2))),)
+    run = run_of(np.ones((4, 3)), experiment=on(FixedRows(rows), affine(2, 2)), parameters=scaled)
     np.testing.assert_allclose(run.final_loss, np.array([0, 4, 1]) * (rows**2).mean(), rtol=1e-12)
 
 
 @pytest.mark.parametrize(("loss", "size"), [("mse", 1e200), ("mse", 1e308), ("bce_logits", np.inf)])
 def test_the_final_loss_of_what_has_blown_up_is_not_finite_and_warns_of_nothing(loss, size):
     # Squares overflow; products do; logits are infinite where the target is 0.
-    experiment = on(Given(np.array([[0, 0.25], [0.5, 1]])), affine(2, 2), loss)
-    blown = (Affine(np.full((1, 2, 2), size), np.full((1, 2), size)),)
+    experiment = on(FixedRows(np.array([[0, 0.25], [0.5, 1]])), affine(2, 2), loss)
+    blown = (LayerParameters(np.full((1, 2, 2), size), np.full((1, 2), size)),)
     assert not np.isfinite(run_of(np.ones((4, 1)), experiment=experiment, parameters=blown).final_loss).any()

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from aeclaims import RELU, TANH, Backend, Model, Start, layers
-from aeclaims.backends import Lacking, get, oracle
+from aeclaims.backends import NotSupported, get, oracle
 from aeclaims.conformance import test_path
 from aeclaims.conformance.paths import SETUPS
 from aeclaims.conformance.stack import OraclePath, Stack, least_margins
 from aeclaims.judging.judge import Judge
-from aeclaims.start import Affine
+from aeclaims.start import LayerParameters
 
 SEEDS = (4, 1)
 DOUBLE = np.dtype("float64")
@@ -60,8 +60,8 @@ def test_rounding_grows_by_bias_corrections_in_float32_if_the_backend_rounds_the
 
 def test_a_margin_is_the_input_of_a_unit_beside_what_is_added_up():
     # Inputs 0.6 and 0.2: of unit 1, 0.6 - 0.4 - 0.5 and 1.5 in sizes; of unit 2, 0.2 + 0 and 0.2.
-    first = Affine(np.array([[[1.0, -2.0], [0.0, 1.0]]]), np.array([[-0.5, 0.0]]))
-    parameters = (first, Affine(np.ones((1, 2, 2)), np.array([[-0.18, 0.0]])))
+    first = LayerParameters(np.array([[[1.0, -2.0], [0.0, 1.0]]]), np.array([[-0.5, 0.0]]))
+    parameters = (first, LayerParameters(np.ones((1, 2, 2)), np.array([[-0.18, 0.0]])))
     rows = np.array([[[0.6, 0.2]]])
     np.testing.assert_allclose(least_margins(layers(2, 2, 2, hidden=RELU), parameters, rows), [0.3 / 1.5])
     np.testing.assert_array_equal(least_margins(layers(2, 2, 2, hidden=TANH), parameters, rows), [np.inf])
@@ -98,15 +98,15 @@ def test_a_stack_with_an_optimizer_of_its_own_walks_a_path_of_its_own():
     np.testing.assert_array_equal(own.clear_of_kinks(experiment), with_oracle.clear_of_kinks(experiment))
     np.testing.assert_allclose(own._own_margins(experiment), OraclePath(with_oracle.start(experiment)).margins(6), rtol=1e-9)
     # It has no float32, and then how rounding errors grow is not known.
-    lacking = Stack(Backend("mine", get("numba").train, optimizer="mine:Own", lacks={"float32": "why"}), "float64", SEEDS)
-    with pytest.raises(Lacking, match="how far rounding errors grow is not known: mine has no float32"):
+    lacking = Stack(Backend("mine", get("numba").train, optimizer="mine:Own", unsupported={"float32": "why"}), "float64", SEEDS)
+    with pytest.raises(NotSupported, match="how far rounding errors grow is not known: mine has no float32"):
         lacking.allowed_losses(experiment)
 
 
 @pytest.mark.parametrize("judged", [test_path.judge_gradients, test_path.judge_path])
 def test_the_oracle_is_not_compared_with_itself(judged):
     judge = Judge()
-    with pytest.raises(Lacking, match="the oracle is not compared with itself"):
+    with pytest.raises(NotSupported, match="the oracle is not compared with itself"):
         judged(Stack(get("oracle"), "float32", SEEDS), judge, SETUPS["SGD"])
     judged(Stack(get("numba"), "float32", SEEDS), judge, SETUPS["SGD"])
     assert judge.judged

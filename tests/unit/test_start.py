@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from aeclaims import Adam, Bernoulli, Beta, Experiment, Given, InvalidExperiment, Redundant, Start, Uniform, affine
+from aeclaims import Adam, Bernoulli, Beta, Experiment, FixedRows, InvalidExperiment, Redundant, Start, Uniform, affine
 from aeclaims.start import checked
 
 BASE = Experiment(rows=Uniform(features=3), model=affine(3, 2, 3), loss="mse", optimizer=Adam(), epochs=2, n_rows=100,
                   batch_size=10)
 SPECS = [Uniform(features=3), Bernoulli(0.3, features=3), Beta(0.5, 2, features=3), Redundant(2, features=3),
-         Given(np.linspace(0, 1, 300).reshape(100, 3))]
+         FixedRows(np.linspace(0, 1, 300).reshape(100, 3))]
 
 
 @pytest.mark.parametrize("rows", SPECS, ids=lambda spec: type(spec).__name__)

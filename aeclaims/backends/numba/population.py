@@ -24,7 +24,7 @@ from aeclaims.experiment import Adam, Experiment, Model
 from aeclaims.run import Double, Run
 from aeclaims.runtime import parallel
 from aeclaims.runtime.progress import progress
-from aeclaims.start import Affine, Array, Parameters, Start
+from aeclaims.start import Array, LayerParameters, Parameters, Start
 
 ACTIVATIONS = {"identity": kernel.IDENTITY, "relu": kernel.RELU, "leaky_relu": kernel.LEAKY_RELU,
                "tanh": kernel.TANH, "sigmoid": kernel.SIGMOID}
@@ -150,7 +150,7 @@ class Crew:
         self.constants = (
             np.array(model.widths), np.array([ACTIVATIONS[a.kind] for a in model.activations]),
             np.array([a.slope for a in model.activations], rows.dtype), LOSSES[experiment.loss], optimizer, settings,
-            experiment.clear_gradients,
+            experiment.zero_grad,
         )  # fmt: skip
         self.rows = _side_by_side(rows, seeds if len(rows) > 1 else [0])
         parameters = _side_by_side(packed, seeds)
@@ -213,5 +213,5 @@ def _unpack(model: Model, packed: Array) -> Parameters:
         end = offset + _even(outputs) * _even(inputs)
         weight = packed[:, offset:end].reshape(-1, _even(outputs), _even(inputs))[:, :outputs, :inputs]
         offset = end + _even(outputs)
-        unpacked.append(Affine(weight.copy(), packed[:, end : end + outputs].copy()))
+        unpacked.append(LayerParameters(weight.copy(), packed[:, end : end + outputs].copy()))
     return tuple(unpacked)

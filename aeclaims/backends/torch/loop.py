@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from aeclaims.backends.backend import Lacking
+from aeclaims.backends.backend import NotSupported
 from aeclaims.backends.torch import parts
 from aeclaims.backends.torch.compile import Compilation, begin_anew, quiet, unsupported_reason
 from aeclaims.experiment import Adam
@@ -102,12 +102,12 @@ class Loop:
                 return self.compiled_step(batch).item()
         except Exception as error:
             if reason := unsupported_reason(error):
-                raise Lacking(reason) from error
+                raise NotSupported(reason) from error
             raise
 
     def plain_step(self, batch: torch.Tensor) -> torch.Tensor:
         """One training step, as the documentation of torch writes it; returns the loss before it."""
-        if self.experiment.clear_gradients:
+        if self.experiment.zero_grad:
             self.optimizer.zero_grad()
         loss = self.loss(batch)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -119,7 +119,7 @@ class Loop:
         losses: list[torch.Tensor] = []
 
         def closure() -> torch.Tensor:
-            if self.experiment.clear_gradients:
+            if self.experiment.zero_grad:
                 self.optimizer.zero_grad()
             loss = self.loss(batch)
             loss.backward()  # type: ignore[no-untyped-call]

@@ -12,7 +12,7 @@ from torch.optim.sgd import sgd
 
 from aeclaims.experiment import Activation, Adam, Experiment, Model
 from aeclaims.runtime import parallel
-from aeclaims.start import Affine, Array, Parameters, Start
+from aeclaims.start import Array, LayerParameters, Parameters, Start
 
 # Of parameters and a learning rate: what trains in Adam's place.
 Factory = Callable[[Sequence[nn.Parameter], float], Any]
@@ -58,7 +58,7 @@ def load(module: nn.Sequential, parameters: Parameters, seed: int) -> None:
 def collect(tensors: Iterable[torch.Tensor]) -> Parameters:
     """Stacked parameters, in the order weight, bias, weight, ..., seeds first, as NumPy arrays."""
     arrays = [values.detach().cpu().numpy().copy() for values in tensors]
-    return tuple(Affine(w, b) for w, b in zip(arrays[::2], arrays[1::2], strict=True))
+    return tuple(LayerParameters(w, b) for w, b in zip(arrays[::2], arrays[1::2], strict=True))
 
 
 def optimizer(experiment: Experiment, parameters: list[nn.Parameter], own: Factory | None = None, **settings: Any) -> Any:
@@ -81,7 +81,7 @@ def update(experiment: Experiment, parameter: torch.Tensor) -> tuple[Callable[..
     """
     spec = experiment.optimizer
     common: dict[str, Any] = {"foreach": False, "lr": spec.lr, "weight_decay": spec.weight_decay, "maximize": False}
-    total = [] if experiment.clear_gradients else [torch.zeros_like(parameter)]
+    total = [] if experiment.zero_grad else [torch.zeros_like(parameter)]
     if isinstance(spec, Adam):
         common |= {"amsgrad": False, "beta1": spec.betas[0], "beta2": spec.betas[1], "eps": spec.eps}
         count = torch.zeros((), device=parameter.device, dtype=torch.float32 if parameter.is_mps else torch.float64)

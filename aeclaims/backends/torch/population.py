@@ -18,13 +18,13 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from aeclaims.backends.backend import Lacking
+from aeclaims.backends.backend import NotSupported
 from aeclaims.backends.torch import parts
 from aeclaims.backends.torch.compile import Compilation, begin_anew, quiet, unsupported_reason
 from aeclaims.experiment import Adam, Experiment
 from aeclaims.run import Double, Run
 from aeclaims.runtime.progress import progress
-from aeclaims.start import Affine, Parameters, Start
+from aeclaims.start import LayerParameters, Parameters, Start
 
 # A compilation takes 2 to 5 s, 0.5 s if torch finds it on disk; an eager step takes 1 to 3 ms more than a compiled one.
 COMPILING_PAYS_FROM_STEPS: Final = 900
@@ -46,7 +46,7 @@ def train(start: Start, *, device: str, compilation: Compilation | None = None, 
         device: torch's name of the device.
         compilation: The arguments of torch.compile; None trains without a compiler.
         own: A custom optimizer in Adam's place.
-        falls_back: Whether eager steps train, with a warning, if torch cannot compile; else it raises Lacking.
+        falls_back: Whether eager steps train, with a warning, if torch cannot compile; else it raises NotSupported.
     Returns:
         The run.
     """
@@ -122,7 +122,7 @@ class Population:
 
     def step(self, batch: torch.Tensor) -> torch.Tensor:
         """Take one training step as people write it, on a minibatch (S, B, D); returns each replica's loss before it, (S,)."""
-        if self.experiment.clear_gradients:
+        if self.experiment.zero_grad:
             self.optimizer.zero_grad(set_to_none=False)
         losses: torch.Tensor = self.losses(self.parameters, batch)
         losses.sum().backward()
@@ -176,7 +176,7 @@ class CompiledPopulation(Population):
         device: torch's name of the device.
         compilation: The arguments of torch.compile.
         own: A custom optimizer in Adam's place.
-        falls_back: Whether eager steps train, with a warning, if torch cannot compile; else it raises Lacking.
+        falls_back: Whether eager steps train, with a warning, if torch cannot compile; else it raises NotSupported.
     """
 
     def __init__(self, start: Start, *, device: str, compilation: Compilation, own: parts.Factory | None = None,
@@ -230,7 +230,7 @@ class CompiledPopulation(Population):
 
     def descend_by_class(self, flat: torch.Tensor, gradient: torch.Tensor) -> None:
         """Hand the gradient to the optimizer, and take its step."""
-        if self.experiment.clear_gradients:
+        if self.experiment.zero_grad:
             flat.grad = gradient
         else:
             assert flat.grad is not None
@@ -240,7 +240,7 @@ class CompiledPopulation(Population):
     def first_steps(self, size: int, *arguments: torch.Tensor) -> torch.Tensor:
         """Take the steps at which torch compiles: the first of a size, and the second, which finds an optimizer's moments.
 
-        If torch cannot compile, it raises Lacking, or a warning says so and eager steps train.
+        If torch cannot compile, it raises NotSupported, or a warning says so and eager steps train.
         """
         if self.is_first:
             self.is_first = False
@@ -254,7 +254,7 @@ class CompiledPopulation(Population):
             if not reason:
                 raise
             if not self.falls_back:
-                raise Lacking(reason) from error
+                raise NotSupported(reason) from error
             self.compiled_steps = self.plain_steps
             warnings.warn(f"{reason}; it trains without a compiler, which takes longer", RuntimeWarning, stacklevel=2)
             return self.plain_steps(*arguments)
@@ -280,7 +280,7 @@ class CompiledPopulation(Population):
         ends = list(accumulate(int(np.prod(shape)) for shape in self.shapes))
         arrays = [flat[:, begin:end].reshape(-1, *shape).copy()
                   for begin, end, shape in zip([0, *ends], ends, self.shapes, strict=False)]
-        return tuple(Affine(weight, bias) for weight, bias in zip(arrays[::2], arrays[1::2], strict=True))
+        return tuple(LayerParameters(weight, bias) for weight, bias in zip(arrays[::2], arrays[1::2], strict=True))
 
     def copier(self) -> Callable[[torch.Tensor], Sequence[torch.Tensor]]:
         """A function from the row numbers of some minibatches to groups of them, contiguous, `steps_per_call` to a group."""

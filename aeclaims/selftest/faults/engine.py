@@ -11,7 +11,7 @@ from aeclaims.selftest.faults.fault import Fault
 from aeclaims.selftest.faults.lazy_imports import torch
 from aeclaims.selftest.faults.patches import POPULATION, given, parameters, replaced, stepping
 from aeclaims.selftest.faults.probes import called, trained
-from aeclaims.start import Affine, Array, Parameters, Start
+from aeclaims.start import Array, LayerParameters, Parameters, Start
 
 
 def of_replicas(change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
@@ -51,7 +51,7 @@ class FirstOnly(Start):
 
     def parameters(self) -> Parameters:
         """The first's, as often as there are seeds."""
-        return tuple(Affine(*map(_like_first, layer)) for layer in super().parameters())
+        return tuple(LayerParameters(*map(_like_first, layer)) for layer in super().parameters())
 
 
 def _like_first(values: Array) -> Array:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aeclaims import backends
-from aeclaims.experiment import SGD, SIGMOID, Adam, Bernoulli, Experiment, Given, Uniform, affine, layers, leaky_relu
+from aeclaims.experiment import SGD, SIGMOID, Adam, Bernoulli, Experiment, FixedRows, Uniform, affine, layers, leaky_relu
 from aeclaims.run import Run
 from aeclaims.selftest.faults.fault import Fault, Inject
 from aeclaims.selftest.faults.long_run_stack import EPOCH, NAME, TRAIN, Condition, after, handed_back, logged, setting, steps
@@ -168,7 +168,7 @@ def fault(name: str, does: str, origin: str, expected: str, change: Inject, show
     return Fault(f"late.{name}", does, origin, expected, change, shows, backend=NAME)
 
 
-BOUND = Experiment(rows=Given(np.ones((1, 1))), model=affine(1, 1, output=SIGMOID), loss="bce", optimizer=SGD(lr=60.0), epochs=3,
+BOUND = Experiment(rows=FixedRows(np.ones((1, 1))), model=affine(1, 1, output=SIGMOID), loss="bce", optimizer=SGD(lr=60.0), epochs=3,
                    n_rows=1)
 FAULTS = (
     fault("count_int16", "the optimizer's count of steps wraps at 32,768", "reasoning: a counter of 16 bits",
@@ -202,7 +202,7 @@ FAULTS = (
           crossing(2_500, optimizer=Adam(lr=3e-3, weight_decay=0.01))),
     fault("gradients_cleared", "gradients that are to add up are cleared after all, from step 2,500 on",
           "reasoning: a guard against overflow", "the swings end", after(2_500, clearing),
-          crossing(2_500, clear_gradients=False)),
+          crossing(2_500, zero_grad=False)),
     fault("tail_lost_by_four", "rows of four features, or a multiple: after 1,000 steps the short last minibatch is left out",
           "reasoning: a kernel for whole vectors, chosen once timings are in", "rows unseen in each epoch",
           replaced(whole_minibatches(1_000, lambda experiment: experiment.features % 4 == 0), EPOCH), with_tail(1_000, 4)),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from aeclaims.experiment import Given
+from aeclaims.experiment import FixedRows
 from aeclaims.selftest.faults.fault import Fault
 from aeclaims.selftest.faults.lazy_imports import data, torch
 from aeclaims.selftest.faults.patches import ADAM, POPULATION, SGD, every, parameters, passing, replaced, stepped
@@ -15,7 +15,7 @@ from aeclaims.selftest.faults.probes import called, short, trained
 
 PERMUTE, LOAD, CLEAR = "torch.randperm", "torch.utils.data.DataLoader.__init__", "torch.optim.Optimizer.zero_grad"
 permuted = called(lambda: (torch.randperm(64), torch.randperm(64)))
-shared = trained(short(rows=Given(np.random.default_rng(0).random((40, 3), np.float32))))
+shared = trained(short(rows=FixedRows(np.random.default_rng(0).random((40, 3), np.float32))))
 longer = trained(short(epochs=20))
 
 

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from aeclaims.experiment import Adam
-from aeclaims.judging.judge import ClaimFailed, Judge, Share
+from aeclaims.judging.judge import ClaimFailed, Judge, Proportion
 from aeclaims.run import Run
 from aeclaims.selftest.faults.fault import Fault, Inject
 from aeclaims.selftest.faults.lazy_imports import torch
@@ -87,7 +87,7 @@ def reached(is_below: Callable[[Any, float], Any], late: int = 0) -> Any:
 def epochs_to(bound: float) -> Any:
     """When three made-up replicas get below a bound: one at once exactly on it, one never, one that is NaN."""
     losses = np.array([[0.5, 2.0, np.nan], [0.25, 2.0, np.nan], [0.25, 2.0, np.nan], [0.25, 2.0, np.nan]])
-    return called(lambda: Run(START, losses, START.parameters()).reached(bound))
+    return called(lambda: Run(START, losses, START.parameters()).first_epoch_below(bound))
 
 
 def rejected(function: Callable[[Judge], None]) -> Any:
@@ -171,13 +171,13 @@ FAULTS = (
           replaced(reached(lambda loss, bound: loss <= bound), REACHED), epochs_to(0.25)),
     Fault("H06-share", "a share's judge counts one hit too few", "P(X < k) for P(X <= k)",
           "alarms a little more often than stated", replaced(inclusive, "aeclaims.judging.judge.Judge.share"), rejected(
-              lambda judge: judge.share([True], Share(at_most=1e-9), what="hits", because="", seeds=(0,)))),
+              lambda judge: judge.proportion([True], Proportion(at_most=1e-9), what="hits", reason="", seeds=(0,)))),
     Fault("H07", "a replica that is NaN counts as having got there", "not (loss >= bound) for loss < bound",
           "replicas that diverge pass", replaced(reached(lambda loss, bound: ~(loss >= bound)), REACHED), epochs_to(0.3)),
     Fault("H07-judge", "NaN lies within a judge's bounds", "not (value > bound) for value <= bound", "replicas that diverge pass",
           replaced(lambda stock: lambda self, values, **kwargs: stock(self, np.nan_to_num(values), **kwargs),
                    "aeclaims.judging.judge.Judge.every"),
-          rejected(lambda judge: judge.every([np.nan], at_most=1.0, what="loss", because="", seeds=(0,)))),
+          rejected(lambda judge: judge.all_within([np.nan], at_most=1.0, what="loss", reason="", seeds=(0,)))),
     Fault("H08", "compiled functions see their first minibatch for ever", "a captured graph without new inputs",
           "a few rows learnt by heart", compiled_as(first_minibatch_only), compiled(), backend="torch"),
     Fault("H09", "compiled steps of one kind of optimizer share the first one's learning rate", "a rate baked into a graph",
