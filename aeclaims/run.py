@@ -81,7 +81,7 @@ class Run:
             model = self.experiment.model
             return mean_loss(self.experiment.loss, model.output, forward(model, own, targets)[0], targets)
 
-        return np.array(parallel.each(of, range(len(self.seeds))))
+        return np.array(parallel.map(of, range(len(self.seeds))))
 
     def select(self, seeds: tuple[int, ...]) -> "Run":
         """The same run for some of its seeds, which do not depend on the others."""

@@ -152,7 +152,7 @@ def _rows(spec: Rows, count: int, seeds: tuple[int, ...], dtype: np.dtype[Any]) 
         def draw(index: int) -> None:
             rows[index] = _draw(spec, _generator(seeds[index], ROWS), count)
 
-        parallel.each(draw, range(len(seeds)))
+        parallel.map(draw, range(len(seeds)))
     rows.flags.writeable = False
     return rows
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import scipy
 
-from pytest_aeclaims.fixtures import RUNS, SESSION, claim_of, session_of
+from pytest_aeclaims.fixtures import RUN_STATE, RUNS, claim_of, run_state
 
 CONFIDENCE = 0.95
 
@@ -27,17 +27,17 @@ class FalseAlarms:
         if session.config.option.collectonly or not session.items:
             return True
         claims = [claim for item in session.items if (claim := claim_of(item))]
-        first = session_of(session.config)
+        first = run_state(session.config)
         # One more: some checks put a stranger among the seeds.
         self.stride = 1 + max((len(first.seeds(claim)) for claim in claims), default=0)
         try:
             for count in range(self.bases):
                 self.base = first.settings.seed_base + count * self.stride
-                session.config.stash[SESSION] = first.on_base(self.base)
+                session.config.stash[RUN_STATE] = first.with_seed_base(self.base)
                 self._judge(session)
                 self.done += 1
         finally:
-            session.config.stash[SESSION] = first  # the JSON says where it began, and how long all took
+            session.config.stash[RUN_STATE] = first  # the JSON says where it began, and how long all took
         return True
 
     def _judge(self, session: pytest.Session) -> None:

@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     from aeclaims.judging.claim import Claim
     from aeclaims.judging.judge import Judge
     from aeclaims.run import Run
-    from pytest_aeclaims.run_state import Session
+    from pytest_aeclaims.run_state import RunState
 
-SESSION = pytest.StashKey["Session"]()
+RUN_STATE = pytest.StashKey["RunState"]()
 JUDGE = pytest.StashKey["Judge"]()
 RUNS = pytest.StashKey[dict["Experiment", "Run"]]()
 
 
-def session_of(config: pytest.Config) -> "Session":
+def run_state(config: pytest.Config) -> "RunState":
     """The state of this run, made from its options when it is first asked for."""
-    if SESSION not in config.stash:
-        from pytest_aeclaims.run_state import Session, Settings
+    if RUN_STATE not in config.stash:
+        from pytest_aeclaims.run_state import RunState, Settings
 
         values = {}
         for option in OPTIONS:
             name = option.name.replace("-", "_")
             given = config.getoption(f"claims_{name}")
             values[name] = option.default if given is None else given
-        config.stash[SESSION] = Session(Settings(**values))
+        config.stash[RUN_STATE] = RunState(Settings(**values))
         # What torch and SciPy leave is a large heap: to look through it once more as Python ends takes a second.
         atexit.register(gc.freeze)
-    return config.stash[SESSION]
+    return config.stash[RUN_STATE]
 
 
 def claim_of(item: pytest.Item) -> "Claim | None":
@@ -51,7 +51,7 @@ def judge(request: pytest.FixtureRequest) -> "Judge":
     """Judges the claim; keeps what it measured for the report."""
     from aeclaims.judging.judge import Judge
 
-    session, granted = session_of(request.config), 1.0
+    session, granted = run_state(request.config), 1.0
     if claim_of(request.node) is not None:
         granted = session.backend.granted(session.settings.dtype)
     own = request.config.getoption("claims_optimizer")
@@ -76,7 +76,7 @@ def stack(request: pytest.FixtureRequest) -> "Stack":
     """The backend under test, for checks that train it from starts of their own."""
     from aeclaims.conformance.stack import Stack
 
-    session = session_of(request.config)
+    session = run_state(request.config)
     claim = claim_of(request.node)
     if claim is None:
         raise _not_a_claim(request, "stack")
@@ -91,7 +91,7 @@ def _not_a_claim(request: pytest.FixtureRequest, fixture: str) -> pytest.UsageEr
 
 
 def _trainer(request: pytest.FixtureRequest, which: str) -> "Callable[[Experiment], Run]":
-    claim, session = claim_of(request.node), session_of(request.config)
+    claim, session = claim_of(request.node), run_state(request.config)
     if claim is None:
         raise _not_a_claim(request, which)
 

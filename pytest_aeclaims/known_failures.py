@@ -18,7 +18,7 @@ class InvalidList(ValueError):
     """A list that cannot be read; the message names the file, the line and the way out."""
 
 
-class Known(NamedTuple):
+class KnownFailure(NamedTuple):
     """One line: the claim, why it fails, the last day on which that excuses it, and where this is written."""
 
     id: str
@@ -31,13 +31,13 @@ class Known(NamedTuple):
         return self.expires is not None and self.expires < today
 
 
-def read(path: Path) -> dict[str, Known]:
+def read(path: Path) -> dict[str, KnownFailure]:
     """The lines of a file by id; empty ones and those that begin with # are comments. Raises InvalidList."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidList(f"{path}: {error}") from None
-    found: dict[str, Known] = {}
+    found: dict[str, KnownFailure] = {}
     for number, text in enumerate(lines, 1):
         if text.strip() and not text.lstrip().startswith("#"):
             known = _parsed(text.strip(), f"{path.name}:{number}")
@@ -47,7 +47,7 @@ def read(path: Path) -> dict[str, Known]:
     return found
 
 
-def _parsed(text: str, place: str) -> Known:
+def _parsed(text: str, place: str) -> KnownFailure:
     id, _, comment = (part.strip() for part in text.partition("#"))
     day = EXPIRES.search(comment)
     reason = EXPIRES.sub("", comment).strip()
@@ -61,10 +61,10 @@ def _parsed(text: str, place: str) -> Known:
             expires = date.fromisoformat(day[1])
         except ValueError:
             raise InvalidList(f"{place}: expires={day[1]}: give a day, such as expires=2027-01-01") from None
-    return Known(id, reason, expires, place)
+    return KnownFailure(id, reason, expires, place)
 
 
-def problems(listed: Iterable[Known], ids: Iterable[str], today: date) -> list[str]:
+def problems(listed: Iterable[KnownFailure], ids: Iterable[str], today: date) -> list[str]:
     """What is wrong with the list itself: lines of no claim, and expired ones."""
     there = set(ids)
     return [f"{known.place}: no claim has the id {known.id!r}: take the line out, or mend it" for known in listed

@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from aeclaims.backends.torch.compile import Compilation
     from aeclaims.backends.torch.optimizers import CustomOptimizer
-    from pytest_aeclaims.known_failures import Known
+    from pytest_aeclaims.known_failures import KnownFailure
 
 
 def _whole(least: int, text: str) -> int:
@@ -80,7 +80,7 @@ def _compile(text: str) -> "Compilation":
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _xfails(text: str) -> dict[str, "Known"]:
+def _xfails(text: str) -> dict[str, "KnownFailure"]:
     from pytest_aeclaims.known_failures import InvalidList, read
 
     try:

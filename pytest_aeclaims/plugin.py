@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_aeclaims.fixtures import JUDGE, RUNS, SESSION, claim_of, judge, reference, session_of, stack, train
+from pytest_aeclaims.fixtures import JUDGE, RUN_STATE, RUNS, claim_of, judge, reference, run_state, stack, train
 from pytest_aeclaims.options import declare
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     given = any(session.config.getoption(f"claims_{name}") is not None for name in names)
     if given and session.config.getoption("numprocesses", None) and not hasattr(session.config, "workerinput"):
         with _usage_errors():
-            session_of(session.config).check_backend()
+            run_state(session.config).check_backend()
 
 
 @contextmanager
@@ -147,14 +147,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if not has_claims or session.config.option.collectonly:
         return
     with _usage_errors():
-        session_of(session.config).check_backend()
-        session_of(session.config).plan(claim for item in session.items if (claim := claim_of(item)))
+        run_state(session.config).check_backend()
+        run_state(session.config).plan(claim for item in session.items if (claim := claim_of(item)))
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     if not any(claim_of(item) for item in items):
         return []
-    session = session_of(config)
+    session = run_state(config)
     return [session.header(), *[session.note] * bool(session.note)]
 
 
@@ -166,7 +166,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         return (yield)
     from aeclaims.backends import NotSupported
 
-    if reason := session_of(pyfuncitem.config).why_not(claim):
+    if reason := run_state(pyfuncitem.config).skip_reason(claim):
         pytest.skip(reason)
     try:
         return (yield)
@@ -181,11 +181,11 @@ def pytest_runtest_makereport(
     report = yield
     claim = claim_of(item)
     if claim is not None and (report.when == "call" or (report.when == "setup" and not report.passed)):
-        from pytest_aeclaims.result import node, properties, settle
+        from pytest_aeclaims.result import build_result, node, properties
 
         # A plain dictionary on the report travels from pytest-xdist's workers as well.
-        report.aeclaims = settle(  # type: ignore[attr-defined]
-            claim, session_of(item.config), item.stash.get(JUDGE, None), report,
+        report.aeclaims = build_result(  # type: ignore[attr-defined]
+            claim, run_state(item.config), item.stash.get(JUDGE, None), report,
             None if call.excinfo is None else call.excinfo.value, node(item), _trainings(item))
         # JUnit's XML takes them from the report of the teardown, which is made of the item's; an item may be judged again.
         kept = [pair for pair in item.user_properties if not pair[0].startswith("claim.")]
@@ -227,8 +227,8 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """The JSON is written also when claims fail or the run is interrupted; a run that exercised nothing did not pass."""
-    if SESSION in session.config.stash:
-        session.config.stash[SESSION].close()
+    if RUN_STATE in session.config.stash:
+        session.config.stash[RUN_STATE].close()
     results = session.config.stash[RESULTS]
     _check_known_failures(session, results)
     if results and session.exitstatus == pytest.ExitCode.OK and all(r["verdict"] == "not exercised" for r in results):
@@ -238,7 +238,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     from aeclaims.report.files import write_whole
 
-    document, plugins = session_of(session.config).document(results), session.config.pluginmanager
+    document, plugins = run_state(session.config).document(results), session.config.pluginmanager
     for name in ("aeclaims-selftest", "aeclaims-alarms"):
         if mode := plugins.get_plugin(name):
             document |= mode.document()

@@ -46,16 +46,16 @@ def can_copy_processes() -> bool:
     return sys.platform == "linux"
 
 
-class Ahead:
+class Prefetcher:
     """Trainings that were asked for before they are needed, in that order."""
 
     def __init__(self, train: Train, plan: Iterable[tuple[Experiment, range]], *, copies: int) -> None:
         """`train` in so many copies of this process, or, where that is 0, in a thread of it."""
         self.stop = threading.Event()
-        self.workers: list[_Thread | _Process] = [_Thread(train, self.stop)]
+        self.workers: list[_ThreadWorker | _ForkedWorker] = [_ThreadWorker(train, self.stop)]
         if copies:
-            self.workers = [_Process(train) for _ in range(copies)]
-            parallel.limit(1)  # they have them now
+            self.workers = [_ForkedWorker(train) for _ in range(copies)]
+            parallel.set_cpu_limit(1)  # they have them now
         self.idle = list(self.workers)
         self.pool = ThreadPoolExecutor(len(self.workers))
         self.planned: dict[Experiment, tuple[range, Future[Answer]]] = {
@@ -68,7 +68,7 @@ class Ahead:
         finally:
             self.idle.append(worker)
 
-    def take(self, experiment: Experiment, seeds: range) -> Run | None:
+    def result(self, experiment: Experiment, seeds: range) -> Run | None:
         """The run of these seeds, or more, once it is there; None where none is to come. Raises what the training raised."""
         planned, future = self.planned.get(experiment, (range(0), None))
         if future is None or not set(seeds) <= set(planned):
@@ -99,10 +99,10 @@ class Ahead:
         self.pool.shutdown(wait=False, cancel_futures=True)
         for worker in self.workers:
             worker.close()
-        parallel.limit(None)
+        parallel.set_cpu_limit(None)
 
 
-class _Thread:
+class _ThreadWorker:
     """Trains in this process."""
 
     def __init__(self, train: Train, stop: threading.Event) -> None:
@@ -119,13 +119,13 @@ class _Thread:
         """The event has told it."""
 
 
-class _Process:
+class _ForkedWorker:
     """Trains in a copy of this process."""
 
     def __init__(self, train: Train) -> None:
         context = multiprocessing.get_context("fork")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(train, theirs), daemon=True)
+        self.process = context.Process(target=_worker_main, args=(train, theirs), daemon=True)
         with warnings.catch_warnings():
             # Python warns of copies of processes with threads; those of this one wait for work and hold no lock.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -151,22 +151,22 @@ class _Process:
         self.connection.close()
 
 
-def _serve(train: Train, connection: Connection) -> None:
+def _worker_main(train: Train, connection: Connection) -> None:
     """What a copy does: answer until nobody asks any more."""
     # Ctrl-C reaches all processes of a terminal; this one ends with the one that it serves.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parallel.limit(1)
+    parallel.set_cpu_limit(1)
     # A step makes and drops objects by the dozen: looking for cycles every 700 took 7 % of a training.
     gc.set_threshold(100_000, 50, 50)
     silent = threading.Event()
     stopping.set(silent)
     with suppress(EOFError, OSError):
         while True:
-            connection.send(_answer(train, *connection.recv()))
+            connection.send(_run_one(train, *connection.recv()))
     os._exit(0)
 
 
-def _answer(train: Train, experiment: Experiment, seeds: range) -> Answer:
+def _run_one(train: Train, experiment: Experiment, seeds: range) -> Answer:
     """What training comes to, in a form that can be sent."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

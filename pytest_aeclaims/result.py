@@ -6,11 +6,11 @@ import pytest
 
 from aeclaims.judging.claim import Claim
 from aeclaims.judging.judge import ClaimFailed, Judge, Verdict
-from pytest_aeclaims.run_state import Session
+from pytest_aeclaims.run_state import RunState
 
 
-def settle(
-    claim: Claim, session: Session, judge: Judge | None, report: pytest.TestReport, error: BaseException | None, node: str,
+def build_result(
+    claim: Claim, session: RunState, judge: Judge | None, report: pytest.TestReport, error: BaseException | None, node: str,
     trainings: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """The result of a claim's test; also turns pytest's report into the verdict: outcome, and a text that stands alone."""

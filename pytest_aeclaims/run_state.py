@@ -19,8 +19,8 @@ from aeclaims.judging.judge import ALPHA, ClaimFailed
 from aeclaims.run import Run
 from aeclaims.runtime import parallel
 from aeclaims.start import Start
-from pytest_aeclaims.known_failures import Known
-from pytest_aeclaims.prefetch import Ahead, can_copy_processes
+from pytest_aeclaims.known_failures import KnownFailure
+from pytest_aeclaims.prefetch import Prefetcher, can_copy_processes
 
 if TYPE_CHECKING:
     from aeclaims.backends.torch.compile import Compilation
@@ -42,7 +42,7 @@ class Settings:
     processes: int | None
     alpha: float
     bisect: bool
-    xfails: dict[str, Known] | None
+    xfails: dict[str, KnownFailure] | None
     json: Path | None
     report: Path | None = None
     false_alarms: int | None = None
@@ -65,7 +65,7 @@ class Settings:
 
 
 @dataclass
-class Session:
+class RunState:
     """Trains each experiment once, however many claims look at it."""
 
     settings: Settings
@@ -75,7 +75,7 @@ class Session:
     begun: float = field(default_factory=time.monotonic)
     planned: dict[Experiment, range] = field(default_factory=dict)
     _backend: backends.Backend | None = None
-    _ahead: Ahead | None = None
+    _prefetcher: Prefetcher | None = None
 
     @property
     def backend(self) -> backends.Backend:
@@ -95,16 +95,16 @@ class Session:
         """Raise UnknownBackend or InvalidOptimizer now where the backend under test is not to be had."""
         _ = self.backend
 
-    def on_base(self, seed_base: int) -> "Session":
+    def with_seed_base(self, seed_base: int) -> "RunState":
         """A run of its own on other seeds, by the same backend, in this process: one that has trained is not to be copied."""
-        return Session(replace(self.settings, seed_base=seed_base, processes=1), _backend=self._backend)
+        return RunState(replace(self.settings, seed_base=seed_base, processes=1), _backend=self._backend)
 
     @property
     def note(self) -> str:
         """How the backend trains, where that is not as its name says."""
         return self._backend.note if self._backend else ""
 
-    def why_not(self, claim: Claim) -> str:
+    def skip_reason(self, claim: Claim) -> str:
         """Why the claim is not exercised: its bounds are those of another optimizer, or another format; else empty."""
         if self.settings.optimizer and claim.needs_adam:
             return f"{self.settings.optimizer} trains in Adam's place: {claim.needs_adam}"
@@ -129,7 +129,7 @@ class Session:
     def plan(self, claims: Iterable[Claim]) -> None:
         """Have what these claims will train trained ahead, in their order, from the first run or stack that is asked for on."""
         for claim in claims:
-            if self.why_not(claim):
+            if self.skip_reason(claim):
                 continue
             seeds = self.seeds(claim)
             for experiment in claim.trains:
@@ -141,13 +141,13 @@ class Session:
 
     def close(self) -> None:
         """End what is still being trained."""
-        if self._ahead is not None:
-            self._ahead.close()
+        if self._prefetcher is not None:
+            self._prefetcher.close()
 
     def _processes(self) -> int:
         """How many processes train: this one alone where they would not be its like, or would be in each other's way."""
         settings, is_alone = self.settings, "PYTEST_XDIST_WORKER" not in os.environ
-        asked = parallel.count() if settings.processes is None else settings.processes
+        asked = parallel.cpu_count() if settings.processes is None else settings.processes
         if settings.backend == "numba":
             return asked
         is_copied = settings.backend in backends.BACKENDS and settings.device == "cpu" and can_copy_processes()
@@ -155,18 +155,18 @@ class Session:
 
     def begin(self) -> None:
         """Begin to train ahead what is planned, where more than this process may train."""
-        if self._ahead is None and self.planned and self._processes() > 1:
+        if self._prefetcher is None and self.planned and self._processes() > 1:
             def train(experiment: Experiment, seeds: range) -> Run:
                 return backends.train(experiment, seeds=seeds, backend=self.backend, dtype=self.settings.dtype)
 
             # The reference uses all processors by itself; the quick profile's other checks train meanwhile, in this process.
             copies = 0 if self.settings.backend == "numba" else self._processes() - self.settings.quick
-            self._ahead = Ahead(train, self.planned.items(), copies=copies)
+            self._prefetcher = Prefetcher(train, self.planned.items(), copies=copies)
 
-    def _trained_ahead(self, experiment: Experiment, seeds: range) -> Run | None:
+    def _prefetched(self, experiment: Experiment, seeds: range) -> Run | None:
         if experiment in self.planned:
             self.begin()
-        return self._ahead.take(experiment, seeds) if self._ahead else None
+        return self._prefetcher.result(experiment, seeds) if self._prefetcher else None
 
     def train(self, experiment: Experiment, seeds: range) -> Run:
         """The run of the backend under test."""
@@ -182,7 +182,7 @@ class Session:
     def _once(self, backend: backends.Backend, experiment: Experiment, seeds: range) -> Run:
         known = self.runs.get((backend.name, experiment))
         if known is None or not set(seeds) <= set(known.seeds):
-            known = self._trained_ahead(experiment, seeds) if backend.name == self.backend.name else None
+            known = self._prefetched(experiment, seeds) if backend.name == self.backend.name else None
             known = known or backends.train(experiment, seeds=seeds, backend=backend, dtype=self.settings.dtype)
             self.runs[backend.name, experiment] = known
         if known.seeds == tuple(seeds):

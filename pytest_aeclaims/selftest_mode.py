@@ -24,7 +24,7 @@ class SelfTest:
             raise pytest.UsageError("--claims-selftest judges several faults at a time itself: give --claims-processes, not -n")
         config.args[:] = [str(FOLDER)]
         config.option.markexpr = "selftest"
-        self.processes: int = config.getoption("claims_processes") or parallel.count()
+        self.processes: int = config.getoption("claims_processes") or parallel.cpu_count()
         self.faults: list[dict[str, Any]] = []
         self.children: Children | None = None
         self.begun = time.monotonic()

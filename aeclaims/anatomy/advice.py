@@ -4,8 +4,21 @@ import math
 
 import numpy as np
 
-from aeclaims.anatomy.anatomy import BOTTLENECK, CLASS, ENTROPY, MEAN, OUTPUT, Advice, Level, Question, at, figure, floor, value
-from aeclaims.anatomy.column_statistics import Portrait
+from aeclaims.anatomy.anatomy import (
+    BOTTLENECK,
+    CLASS,
+    ENTROPY,
+    MEAN,
+    OUTPUT,
+    Advice,
+    Question,
+    ReferenceValue,
+    at,
+    floor,
+    format_number,
+    value,
+)
+from aeclaims.anatomy.column_statistics import ColumnStatistics
 from aeclaims.anatomy.scale import binary_entropy, some
 from aeclaims.anatomy.units import SLACK
 from aeclaims.theory import floors
@@ -14,52 +27,52 @@ from aeclaims.theory import floors
 NEGLIGIBLE = 1e-3
 
 
-def advise(question: Question, portrait: Portrait, levels: list[Level]) -> list[Advice]:
+def advise(question: Question, column_statistics: ColumnStatistics, reference_values: list[ReferenceValue]) -> list[Advice]:
     """What would lower the floor, each with the floor that it would give."""
-    return (_of_mse if question.loss == "mse" else _of_bce)(question, portrait, levels)
+    return (_of_mse if question.loss == "mse" else _of_bce)(question, column_statistics, reference_values)
 
 
-def _of_mse(question: Question, portrait: Portrait, levels: list[Level]) -> list[Advice]:
-    found, mean = [], value(levels, MEAN)
-    if question.code is not None and at(levels, BOTTLENECK) is not None and value(levels, BOTTLENECK) > NEGLIGIBLE * mean:
-        lost = portrait.spectrum.sum() - portrait.spectrum.cumsum()
-        near = int(np.argmax(lost <= 0.01 * portrait.spectrum.sum())) + 1
-        if question.code < near < portrait.rank:
-            floor_near = float(lost[near - 1]) / portrait.features
+def _of_mse(question: Question, column_statistics: ColumnStatistics, reference_values: list[ReferenceValue]) -> list[Advice]:
+    found, mean = [], value(reference_values, MEAN)
+    if question.code is not None and at(reference_values, BOTTLENECK) is not None and value(reference_values, BOTTLENECK) > NEGLIGIBLE * mean:
+        lost = column_statistics.spectrum.sum() - column_statistics.spectrum.cumsum()
+        near = int(np.argmax(lost <= 0.01 * column_statistics.spectrum.sum())) + 1
+        if question.code < near < column_statistics.rank:
+            floor_near = float(lost[near - 1]) / column_statistics.features
             found.append(Advice(f"code: {near}, which keeps 99 % of the variance (affine)", floor_near))
-        found.append(Advice(f"code: {portrait.rank}, the rank of the rows (affine)", 0.0))
-    if at(levels, OUTPUT) is not None:
+        found.append(Advice(f"code: {column_statistics.rank}, the rank of the rows (affine)", 0.0))
+    if at(reference_values, OUTPUT) is not None:
         found.append(Advice("output: identity, which reaches every target", 0.0))
-    if portrait.n_binary == portrait.rows.size:
+    if column_statistics.n_binary == column_statistics.rows.size:
         found.append(Advice("loss: BCE on logits, which fits targets that are 0 or 1", 0.0,
-                            float(binary_entropy(portrait.means).mean())))
+                            float(binary_entropy(column_statistics.means).mean())))
     return found
 
 
-def _of_bce(question: Question, portrait: Portrait, levels: list[Level]) -> list[Advice]:
-    scale = portrait.features if question.loss == "vae_bce" else 1
-    mse = Advice("loss: MSE, which has no entropy", 0.0, float(portrait.variances.mean()) * scale)
-    if portrait.entropy is None:
-        return [_rescaled(portrait, scale), mse]
-    entropy, mean = value(levels, ENTROPY), value(levels, MEAN)
+def _of_bce(question: Question, column_statistics: ColumnStatistics, reference_values: list[ReferenceValue]) -> list[Advice]:
+    scale = column_statistics.features if question.loss == "vae_bce" else 1
+    mse = Advice("loss: MSE, which has no entropy", 0.0, float(column_statistics.variances.mean()) * scale)
+    if column_statistics.entropy is None:
+        return [_rescaled(column_statistics, scale), mse]
+    entropy, mean = value(reference_values, ENTROPY), value(reference_values, MEAN)
     found = []
-    if at(levels, OUTPUT) is not None:
+    if at(reference_values, OUTPUT) is not None:
         found.append(Advice("output: none, the loss applies the sigmoid itself", entropy, mean))
     if entropy <= NEGLIGIBLE * mean:
         return found
-    is_one = some(portrait) > 0.5
+    is_one = some(column_statistics) > 0.5
     found += [Advice("report: the loss less the entropy, KL(x || p)", 0.0, mean - entropy), mse,
               Advice("targets: 0 and 1, where they stand for no and yes", 0.0,
                      float(binary_entropy(is_one.mean(axis=0)).mean()) * scale)]
     if question.loss == "vae_bce":
-        least = -math.inf if portrait.n_binary else float(floors.continuous_bernoulli(some(portrait)[:100]).mean()) * scale
+        least = -math.inf if column_statistics.n_binary else float(floors.continuous_bernoulli(some(column_statistics)[:100]).mean()) * scale
         found.append(Advice("loss: continuous Bernoulli, BCE less ln C(p)", least,
-                            float(floors.continuous_bernoulli(portrait.means).mean()) * scale))
+                            float(floors.continuous_bernoulli(column_statistics.means).mean()) * scale))
     return found
 
 
-def _rescaled(portrait: Portrait, scale: int) -> Advice:
-    low, high, values = float(portrait.low.min()), float(portrait.high.max()), some(portrait)
+def _rescaled(column_statistics: ColumnStatistics, scale: int) -> Advice:
+    low, high, values = float(column_statistics.low.min()), float(column_statistics.high.max()), some(column_statistics)
     if low >= 0 and 1 < high <= 255 and (values == np.floor(values)).all():
         shift, size, says = 0.0, 255.0, "targets: divided by 255, as bytes are"
     else:
@@ -68,45 +81,45 @@ def _rescaled(portrait: Portrait, scale: int) -> Advice:
     return Advice(says, float(floors.entropy(scaled[None])[0]) * scale, float(binary_entropy(scaled.mean(axis=0)).mean()) * scale)
 
 
-def sentence(question: Question, levels: list[Level]) -> str:
+def sentence(question: Question, reference_values: list[ReferenceValue]) -> str:
     """The anatomy in plain words."""
-    least, mean, observed = floor(levels), value(levels, MEAN), question.observed
-    if math.isinf(value(levels, ENTROPY)):
+    least, mean, observed = floor(reference_values), value(reference_values, MEAN), question.observed
+    if math.isinf(value(reference_values, ENTROPY)):
         return "This loss has no floor on these targets: no value of it says how good a reconstruction is."
     if observed is None:
-        return (f"{_out_of_reach(levels)} Training can win {figure(mean - least)} at the most: what predicting the mean costs, "
-                f"{figure(mean)}, less the floor.")
+        return (f"{_out_of_reach(reference_values)} Training can win {format_number(mean - least)} at the most: what predicting the mean costs, "
+                f"{format_number(mean)}, less the floor.")
     if mean <= least or not least * (1 - SLACK) <= observed <= least + 1.05 * (mean - least):
-        return (f"This loss lies between its floor, {figure(least)}, and what predicting the mean costs, {figure(mean)}; "
-                f"yours, {figure(observed)}, does not.")
+        return (f"This loss lies between its floor, {format_number(least)}, and what predicting the mean costs, {format_number(mean)}; "
+                f"yours, {format_number(observed)}, does not.")
     won = (mean - observed) / (mean - least)
-    return (f"Of your {figure(observed)}, {'; '.join(_parts(levels, observed))}. Of what a model can win over predicting the "
+    return (f"Of your {format_number(observed)}, {'; '.join(_parts(reference_values, observed))}. Of what a model can win over predicting the "
             f"mean, {_percent(max(won, 0))} is won.")
 
 
-def _out_of_reach(levels: list[Level]) -> str:
-    entropy, least = value(levels, ENTROPY), floor(levels)
-    holds = next(level.name for level in levels if level.is_bound and level.value == least)
-    owns = f", of which {figure(entropy)} is the targets' own entropy" if entropy > 0 else ""
+def _out_of_reach(reference_values: list[ReferenceValue]) -> str:
+    entropy, least = value(reference_values, ENTROPY), floor(reference_values)
+    holds = next(level.name for level in reference_values if level.is_bound and level.value == least)
+    owns = f", of which {format_number(entropy)} is the targets' own entropy" if entropy > 0 else ""
     if holds == ENTROPY and entropy > 0:
-        return (f"Zero is out of reach: {figure(entropy)} is the targets' own entropy, which a perfect prediction pays as "
+        return (f"Zero is out of reach: {format_number(entropy)} is the targets' own entropy, which a perfect prediction pays as "
                 "well.")
     return {ENTROPY: "Nothing in the loss and the rows keeps it from zero.",
-            OUTPUT: f"No weights bring it below {figure(least)}{owns}: the output cannot leave its range.",
-            CLASS: f"No affine model brings it below {figure(least)}{owns}.",
-            BOTTLENECK: f"No affine model brings it below {figure(least)}: that is lost in the code."}[holds]
+            OUTPUT: f"No weights bring it below {format_number(least)}{owns}: the output cannot leave its range.",
+            CLASS: f"No affine model brings it below {format_number(least)}{owns}.",
+            BOTTLENECK: f"No affine model brings it below {format_number(least)}: that is lost in the code."}[holds]
 
 
-def _parts(levels: list[Level], observed: float) -> list[str]:
-    entropy, least = value(levels, ENTROPY), floor(levels)
+def _parts(reference_values: list[ReferenceValue], observed: float) -> list[str]:
+    entropy, least = value(reference_values, ENTROPY), floor(reference_values)
     left, parts = max(observed - least, 0.0), []
     if entropy > 0:
-        parts.append(f"{figure(entropy)} ({_percent(entropy / observed)}) is the targets' own entropy, which a perfect "
+        parts.append(f"{format_number(entropy)} ({_percent(entropy / observed)}) is the targets' own entropy, which a perfect "
                      "prediction pays as well")
     if least > entropy:
-        holds = next(level.name for level in levels if level.is_bound and level.value == least)
-        parts.append(f"{figure(least - entropy)} is out of reach of this model ({holds})")
-    return [*parts, f"{figure(left)} ({_percent(left / observed if observed else 0)}) is left for training"]
+        holds = next(level.name for level in reference_values if level.is_bound and level.value == least)
+        parts.append(f"{format_number(least - entropy)} is out of reach of this model ({holds})")
+    return [*parts, f"{format_number(left)} ({_percent(left / observed if observed else 0)}) is left for training"]
 
 
 def _percent(share: float) -> str:

@@ -75,7 +75,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Level:
+class ReferenceValue:
     """A value on the scale of the loss. is_bound: no parameters of the model asked about get below it.
 
     error: the standard error of a value from a sample, 0 where it is exact.    note: why it lies there, or how it was found.
@@ -122,7 +122,7 @@ class Anatomy:
     features: int
     low: float
     high: float
-    levels: tuple[Level, ...]
+    reference_values: tuple[ReferenceValue, ...]
     sentence: str
     advices: tuple[Advice, ...]
     diagnoses: tuple[Diagnosis, ...]
@@ -131,12 +131,12 @@ class Anatomy:
     @property
     def entropy(self) -> float:
         """The targets' own part of the loss: 0 for MSE, -inf for BCE of targets outside [0, 1]."""
-        return value(self.levels, ENTROPY)
+        return value(self.reference_values, ENTROPY)
 
     @property
     def mean_cost(self) -> float:
         """The loss of predicting each column's mean."""
-        return value(self.levels, MEAN)
+        return value(self.reference_values, MEAN)
 
     @property
     def output_floor(self) -> float | None:
@@ -154,12 +154,12 @@ class Anatomy:
         return self._value(BOTTLENECK)
 
     def _value(self, name: str) -> float | None:
-        return None if at(self.levels, name) is None else value(self.levels, name)
+        return None if at(self.reference_values, name) is None else value(self.reference_values, name)
 
     @property
     def floor(self) -> float:
         """The highest bound that holds for the model asked about."""
-        return floor(self.levels)
+        return floor(self.reference_values)
 
     @property
     def left(self) -> float:
@@ -172,23 +172,23 @@ ENTROPY, OUTPUT, CLASS, BOTTLENECK, MEAN, OBSERVED, TRAINED = (
     "trained here")
 
 
-def at(levels: Iterable[Level], name: str) -> Level | None:
+def at(reference_values: Iterable[ReferenceValue], name: str) -> ReferenceValue | None:
     """The level of that name."""
-    return next((level for level in levels if level.name == name), None)
+    return next((level for level in reference_values if level.name == name), None)
 
 
-def value(levels: Iterable[Level], name: str) -> float:
+def value(reference_values: Iterable[ReferenceValue], name: str) -> float:
     """The value of the level of that name, which is among them."""
-    found = at(levels, name)
+    found = at(reference_values, name)
     assert found is not None, name
     return found.value
 
 
-def floor(levels: Iterable[Level]) -> float:
+def floor(reference_values: Iterable[ReferenceValue]) -> float:
     """The highest of the levels that are bounds."""
-    return max(level.value for level in levels if level.is_bound)
+    return max(level.value for level in reference_values if level.is_bound)
 
 
-def figure(number: float) -> str:
+def format_number(number: float) -> str:
     """Four digits after the point where that says something, else four digits."""
     return f"{number:.4f}" if number == 0 or 0.01 <= abs(number) < 100 else f"{number:.4g}"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aeclaims.anatomy.anatomy import ENTROPY, MEAN, OUTPUT, Advice, Level, Question, value
+from aeclaims.anatomy.anatomy import ENTROPY, MEAN, OUTPUT, Advice, Question, ReferenceValue, value
 from aeclaims.anatomy.column_statistics import MOST_NUMBERS, Double, InvalidRows, Numbers, chunks, sample
 from aeclaims.anatomy.scale import placed
 from aeclaims.theory import floors
@@ -71,22 +71,22 @@ def _labels(question: Question, labels: Numbers) -> Targets:
                    (1 - question.smoothing) * shares + question.smoothing / classes, is_hard=True)
 
 
-def levels(question: Question, found: Targets) -> list[Level]:
+def reference_values(question: Question, found: Targets) -> list[ReferenceValue]:
     """The levels of cross-entropy, in ascending order."""
     note = "CE(t, p) = H(t) + KL(t || p): irreducible, whatever the model"
     if found.is_hard:
         note = f"labels smoothed by {question.smoothing:g}: irreducible, whatever the model" if question.smoothing else \
                "hard labels have none: a certain and right prediction costs nothing"
     mean = float(floors.row_class_entropy(found.shares[None, None])[0, 0])
-    scale = [Level(ENTROPY, float(found.entropy.mean()), note, True, found.error),
-             Level(MEAN, mean, "the shares of the classes, whatever the row")]
+    scale = [ReferenceValue(ENTROPY, float(found.entropy.mean()), note, True, found.error),
+             ReferenceValue(MEAN, mean, "the shares of the classes, whatever the row")]
     if question.output == "softmax" and found.is_hard:
-        scale.append(Level(OUTPUT, floors.softmax_twice_floor(found.classes, question.smoothing),
+        scale.append(ReferenceValue(OUTPUT, floors.softmax_twice_floor(found.classes, question.smoothing),
                            "the loss applies a softmax itself: probabilities taken for logits reach no further", True))
     return placed(question, scale)
 
 
-def advise(question: Question, found: Targets, scale: list[Level]) -> list[Advice]:
+def advise(question: Question, found: Targets, scale: list[ReferenceValue]) -> list[Advice]:
     """What would lower the floor of cross-entropy, each with the floor that it would give."""
     entropy, mean, advices = value(scale, ENTROPY), value(scale, MEAN), []
     if question.output == "softmax":

@@ -67,7 +67,7 @@ def chunks(rows: Numbers) -> Iterator[tuple[int, Double]]:
 
 
 @dataclass(frozen=True, eq=False)
-class Portrait:
+class ColumnStatistics:
     """The columns of a set of rows, all in double precision.
 
     count: the rows that there are.    rows: (n, D), those looked at.    low, high, means, variances: (D,).
@@ -131,7 +131,7 @@ class Portrait:
         return int((self.spectrum > threshold).sum())
 
 
-def portrait(rows: Numbers) -> Portrait:
+def column_statistics(rows: Numbers) -> ColumnStatistics:
     """Look at rows (N, D), which may be mapped from a file: those of `sample`, in parts.
 
     Raises InvalidRows, naming row and column, where a value is NaN or infinite.
@@ -158,7 +158,7 @@ def portrait(rows: Numbers) -> Portrait:
         squares += distances.sum(axis=0)
         row_variance[begin : begin + len(part)] = distances.mean(axis=1)
     varying = [known.digest() for known, is_constant in zip(hashes, low == high, strict=True) if not is_constant]
-    return Portrait(len(rows), seen, low, high, means, np.where(low == high, 0.0, squares / len(seen)), row_variance,
+    return ColumnStatistics(len(rows), seen, low, high, means, np.where(low == high, 0.0, squares / len(seen)), row_variance,
                     None if n_outside else np.concatenate(entropies), n_outside, n_binary, len(varying) - len(set(varying)))
 
 

@@ -7,9 +7,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from aeclaims.anatomy import advice, classes, diagnoses
-from aeclaims.anatomy.anatomy import TRAINED, Anatomy, Level, Question
-from aeclaims.anatomy.column_statistics import MOST_NUMBERS, Numbers, as_rows, portrait, sample
-from aeclaims.anatomy.scale import levels
+from aeclaims.anatomy.anatomy import TRAINED, Anatomy, Question, ReferenceValue
+from aeclaims.anatomy.column_statistics import MOST_NUMBERS, Numbers, as_rows, column_statistics, sample
+from aeclaims.anatomy.scale import reference_values
 from aeclaims.backends import train
 from aeclaims.experiment import Activation, Adam, Experiment, FixedRows, Model, require
 from aeclaims.run import Run
@@ -51,11 +51,11 @@ def answer(question: Question, rows: Any, trained: Run | None = None) -> Anatomy
     given = as_rows(rows)
     if question.loss == "cross_entropy":
         return _of_classes(question, given)
-    seen = portrait(given)
-    found, notes = levels(question, seen)
+    seen = column_statistics(given)
+    found, notes = reference_values(question, seen)
     if trained is not None:
         scale = seen.features if question.loss == "vae_bce" else 1
-        ended = Level(TRAINED, float(np.median(trained.final_loss)) * scale, _set_up(trained.experiment))
+        ended = ReferenceValue(TRAINED, float(np.median(trained.final_loss)) * scale, _set_up(trained.experiment))
         found = sorted([*found, ended], key=lambda level: level.value)
     return Anatomy(question, seen.count, seen.features, float(seen.low.min()), float(seen.high.max()), tuple(found),
                    advice.sentence(question, found), tuple(advice.advise(question, seen, found)),
@@ -64,7 +64,7 @@ def answer(question: Question, rows: Any, trained: Run | None = None) -> Anatomy
 
 def _of_classes(question: Question, given: Numbers) -> Anatomy:
     seen = classes.targets(question, given)
-    found = classes.levels(question, seen)
+    found = classes.reference_values(question, seen)
     placed = [*diagnoses.of_output(question, found), *diagnoses.place(question, found, seen.classes, seen.count)]
     notes = [f"{len(seen.entropy):,} of {seen.count:,} rows were looked at"] * (len(seen.entropy) < seen.count)
     return Anatomy(question, seen.count, seen.classes, 0, 1, tuple(found), advice.sentence(question, found),

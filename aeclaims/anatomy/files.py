@@ -34,11 +34,11 @@ def read(source: str, key: str | None = None, stdin: IO[bytes] | None = None) ->
     Returns an array of any shape, mapped to the file where that can be. Raises InvalidData.
     """
     if source == "-":
-        with _reading("CSV"):
+        with _reduction("CSV"):
             return _of_lines(io.TextIOWrapper(stdin or sys.stdin.buffer, encoding="utf-8-sig", newline=""))
     path = Path(source)
     reader = READERS.get(path.suffix.lower())
-    with _reading("file"):
+    with _reduction("file"):
         if not path.exists():
             raise InvalidData("there is no such file")
         if not path.is_file():
@@ -47,12 +47,12 @@ def read(source: str, key: str | None = None, stdin: IO[bytes] | None = None) ->
             raise InvalidData(f"suffix {path.suffix!r}: give one of {', '.join(READERS)}, or - for CSV on standard input")
         if path.stat().st_size == 0:
             raise InvalidData("the file is empty")
-    with _reading(path.suffix):
+    with _reduction(path.suffix):
         return reader(path, key)
 
 
 @contextlib.contextmanager
-def _reading(what: str) -> Iterator[None]:
+def _reduction(what: str) -> Iterator[None]:
     """Whatever a broken or hostile file makes its parser raise is said in one line."""
     try:
         yield

@@ -11,7 +11,7 @@ import pytest
 
 import aeclaims
 from aeclaims.judging.registry import Entry
-from aeclaims.report.braille import growing
+from aeclaims.report.braille import live_curve
 from aeclaims.report.pictures import draw, has_picture
 from aeclaims.runtime.progress import drawing
 
@@ -25,7 +25,7 @@ def replay(entry: Entry, options: list[str]) -> tuple[int, dict[str, Any] | None
     Neither a configuration nor a conftest.py of the folder takes part: the package's own folder is pytest's root.
     """
     if sys.stdout.isatty() and sys.stderr.isatty():
-        drawing.set(growing)
+        drawing.set(live_curve)
         # What others train for this process cannot be seen, and of one claim not much is trained ahead: those of bottlenecks,
         # 16 trainings, took 14.4 s so and 15.2 s otherwise; one that compiles two programs on torch 15 s and 13.6 s.
         options = [*options, "--claims-processes=1"]

@@ -126,7 +126,7 @@ def judge_loop(stack: Stack, judge: Judge, experiment: Experiment, compilation: 
     counts_on_device = compilation is not None and compilation.scope == "step"
     rounded_losses, rounded = oracle_states(experiment, stack.seeds, "float32", counts, np.float32 if counts_on_device else int)
     seen_losses, seen = loop_states(stack, experiment, counts, compilation)
-    clear = np.repeat(stack.clear_of_kinks(experiment), experiment.steps_per_epoch, axis=0)[: max(counts)]
+    clear = np.repeat(stack.away_from_relu_kinks(experiment), experiment.steps_per_epoch, axis=0)[: max(counts)]
     grown = np.maximum.accumulate(np.where(clear, relative(rounded_losses, exact_losses), 0).max(axis=1)) / SINGLE
     before = np.vstack([np.ones((1, len(stack.seeds)), bool), clear[:-1]])
     allowed = np.where(before, stack.times * (grown[:, None] + ROUNDINGS) * stack.eps, np.inf)

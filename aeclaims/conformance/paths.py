@@ -74,7 +74,7 @@ QUICK = ("affine layers, MSE, Adam", "ReLU", "tanh", "BCE of probabilities", "BC
          "Adam with decay", "gradients that add up", "a short last minibatch", "given rows")
 
 # Of as many seeds as kernels take at once, and more.
-CROWD = _with(optimizer=SGD(lr=0.1), n_rows=110, epochs=10)
+POPULATION = _with(optimizer=SGD(lr=0.1), n_rows=110, epochs=10)
 
 # Long enough to be worth compiling, by 2,007 steps of whole minibatches: stacks may treat such trainings otherwise.
 LONG = {

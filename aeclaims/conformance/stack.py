@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 # How many times further off the path a sound stack may be than the oracle in float32 is: it adds in another order and has another
 # exp. The largest ratios over all set-ups of conformance/paths.py, 8 seeds, in float32 and float64: torch, torch-eager and
 # torch-loop 1.5 and 1.0, numba 1.4 and 2.8, JAX 23.7 (for which its record has a tolerance) and 5.1.
-TIMES = 16
+PATH_TOLERANCE = 16
 # The same if products are rounded to bfloat16 or float16, once each, and all else is computed in float32: torch-eager needs 0.12
 # for losses and 0.15 for gradients (the same set-ups and seeds).
-TIMES_REDUCED = 4
+PATH_TOLERANCE_REDUCED = 4
 # Bounds above this on a relative deviation say nothing.
-SAYS_NOTHING = 0.5
+MAX_USEFUL_BOUND = 0.5
 # Roundings that are granted beside those that grow along the path: a loss is computed in as many operations.
 ROUNDINGS = 4
 SINGLE = float(np.finfo(np.float32).eps)
@@ -79,9 +79,9 @@ class Stack:
     @property
     def times(self) -> int:
         """How much further off the path a sound stack may be than the oracle in float32 is."""
-        return TIMES_REDUCED if self.is_reduced else TIMES
+        return PATH_TOLERANCE_REDUCED if self.is_reduced else PATH_TOLERANCE
 
-    def truth(self, experiment: Experiment, seeds: Sequence[int] | None = None) -> Run:
+    def oracle_run(self, experiment: Experiment, seeds: Sequence[int] | None = None) -> Run:
         """The oracle's run in float64, with which a stack is to agree."""
         return self._walked(experiment, tuple(self.seeds if seeds is None else seeds), "float64")
 
@@ -111,24 +111,24 @@ class Stack:
         that are rounded to less than float32: off by e they move a mean square L by at most 2 e sqrt(L) + e^2 (Cauchy and
         Schwarz), and e is eps times the rows' own size. Infinite where that would say nothing.
         """
-        off = relative(self._walked(experiment, self.seeds, "float32").epoch_loss, self.truth(experiment).epoch_loss)
-        clear = np.vstack([np.ones((1, len(self.seeds)), bool), self.clear_of_kinks(experiment)[:-1]])
+        off = relative(self._walked(experiment, self.seeds, "float32").epoch_loss, self.oracle_run(experiment).epoch_loss)
+        clear = np.vstack([np.ones((1, len(self.seeds)), bool), self.away_from_relu_kinks(experiment)[:-1]])
         grown = np.maximum.accumulate(np.where(clear, off, 0).max(axis=1))[:, None] / SINGLE
         if not self.is_reduced:
             return np.where(clear, self.times * (grown + ROUNDINGS) * self.eps, np.inf)
-        truth = self.truth(experiment)
-        outputs = np.sqrt(np.mean(np.square(truth.start.rows()))) / np.sqrt(truth.epoch_loss)
+        oracle_run = self.oracle_run(experiment)
+        outputs = np.sqrt(np.mean(np.square(oracle_run.start.rows()))) / np.sqrt(oracle_run.epoch_loss)
         allowed = self.times * (grown + ROUNDINGS + 2 * outputs + self.eps * outputs**2) * self.eps
-        return np.where(clear & (allowed < SAYS_NOTHING), allowed, np.inf)
+        return np.where(clear & (allowed < MAX_USEFUL_BOUND), allowed, np.inf)
 
     def allowed_parameters(self, experiment: Experiment) -> list[Double]:
         """For each layer's weight and bias, (S,): how far it may be from the truth, relative to its largest, in the same way."""
-        clear = self.clear_of_kinks(experiment)[-1]
-        rounded = deviations(self._walked(experiment, self.seeds, "float32"), self.truth(experiment))
+        clear = self.away_from_relu_kinks(experiment)[-1]
+        rounded = deviations(self._walked(experiment, self.seeds, "float32"), self.oracle_run(experiment))
         return [np.where(clear, self.times * (np.where(clear, off, 0).max() / SINGLE + ROUNDINGS) * self.eps, np.inf)
                 for _, off in rounded]
 
-    def clear_of_kinks(self, experiment: Experiment) -> npt.NDArray[np.bool_]:
+    def away_from_relu_kinks(self, experiment: Experiment) -> npt.NDArray[np.bool_]:
         """(E, S): whether up to and with that epoch no unit of a replica came so near to a kink that rounding decides its side.
 
         There the gradient jumps, and sound stacks part. Set-ups with kinks have epochs of one step.

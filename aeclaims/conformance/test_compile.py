@@ -82,8 +82,8 @@ def judge_layer(torch: Torch, judge: Judge, program: Any, x: Any, batch: Any, la
     seen = {"outputs": (output, z * derivative, size.max()),
             "gradient of the weight": (layer[0].weight.grad, derivative.T @ x, np.abs(x).sum(axis=0).max()),
             "gradient of the bias": (layer[0].bias.grad, derivative.sum(axis=0), len(x))}
-    for name, (found, truth, scale) in seen.items():
-        close(judge, host(found), truth, (len(x) + 6) * torch.eps * scale, reason=functions.WHY_SUM,
+    for name, (found, oracle_run, scale) in seen.items():
+        close(judge, host(found), oracle_run, (len(x) + 6) * torch.eps * scale, reason=functions.WHY_SUM,
               what=f"{name} of a layer and leaky ReLU of {slope}, compiled, for {how}, off by")
 
 

@@ -83,7 +83,7 @@ def judge_long(torch: Torch, judge: Judge, optimizer: Any, step: Any, name: str)
     largest = [np.zeros(shape) for shape in SHAPES]
     for count, given in enumerate(gradients, 1):
         truths = [step(count, *each) for each in zip(truths, given, states, strict=True)]
-        largest = [np.maximum(most, np.abs(truth)) for most, truth in zip(largest, truths, strict=True)]
+        largest = [np.maximum(most, np.abs(oracle_run)) for most, oracle_run in zip(largest, truths, strict=True)]
         tensors = [torch.tensor(gradient) for gradient in given]
         for kind, own in parameters.items():
             for parameter, gradient in zip(own, tensors, strict=True):
@@ -91,9 +91,9 @@ def judge_long(torch: Torch, judge: Judge, optimizer: Any, step: Any, name: str)
             optimizers[kind].step()
         if count in (1, 2, STEPS):
             for kind, own in parameters.items():
-                for place, (parameter, truth, most) in enumerate(zip(own, truths, largest, strict=True), 1):
+                for place, (parameter, oracle_run, most) in enumerate(zip(own, truths, largest, strict=True), 1):
                     allowed = (8 + count) * torch.eps * most.max() + (fused_rounding(count) * torch.eps if kind == "fused" else 0)
-                    close(judge, host(parameter), truth, allowed, reason=WHY_LONG,
+                    close(judge, host(parameter), oracle_run, allowed, reason=WHY_LONG,
                           what=f"{name}: parameter {place} of {len(SHAPES)}, {kind}, after {count} steps, off by")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aeclaims.backends import NotSupported
-from aeclaims.conformance.paths import CROWD, LONG, QUICK, SETUPS
+from aeclaims.conformance.paths import LONG, POPULATION, QUICK, SETUPS
 from aeclaims.conformance.stack import Stack, deviations, relative
 from aeclaims.experiment import SGD, Adam, Experiment
 from aeclaims.judging.claim import ALL, conformance
@@ -45,7 +45,7 @@ def test_the_first_200_steps_are_the_oracles(experiment: Experiment, stack: Stac
     judge_path(stack, judge, experiment)
 
 
-@setups("crowd", "each of 64 seeds walks the oracle's path", {"64 seeds": CROWD}, seeds=64, quick=["64 seeds"])
+@setups("crowd", "each of 64 seeds walks the oracle's path", {"64 seeds": POPULATION}, seeds=64, quick=["64 seeds"])
 def test_64_seeds_walk_the_oracles_path(experiment: Experiment, stack: Stack, judge: Judge) -> None:
     judge_path(stack, judge, experiment)
 
@@ -57,9 +57,9 @@ def test_a_long_path_is_the_oracles(experiment: Experiment, stack: Stack, judge:
 
 def judge_gradients(stack: Stack, judge: Judge, experiment: Experiment) -> None:
     """The gradient of each layer at the start, on all rows: what one step of SGD at rate 1 takes away."""
-    require_another(stack)
+    require_not_oracle(stack)
     once = dataclasses.replace(experiment, epochs=1, batch_size=experiment.n_rows, optimizer=SGD(lr=1.0))
-    seen, exact = stack.train(once), stack.truth(once)
+    seen, exact = stack.train(once), stack.oracle_run(once)
     within(judge, relative(seen.epoch_loss, exact.epoch_loss), stack.allowed_losses(once), reason=WHY_PATH,
            seeds=stack.seeds, what="loss of step 1, relative deviation from the oracle")
     for (name, off), allowed in reversed(list(zip(deviations(seen, exact), stack.allowed_parameters(once), strict=True))):
@@ -69,16 +69,16 @@ def judge_gradients(stack: Stack, judge: Judge, experiment: Experiment) -> None:
 
 def judge_path(stack: Stack, judge: Judge, experiment: Experiment, after: tuple[int, ...] = AFTER) -> None:
     """Epoch losses all along, and parameters after some epochs; a failure says which step was the first to leave the path."""
-    require_another(stack)
+    require_not_oracle(stack)
     for count in (*(epochs for epochs in after if epochs < experiment.epochs), experiment.epochs):
         part = dataclasses.replace(experiment, epochs=count)
         try:
             judge_part(stack, judge, part)
         except ClaimFailed as failure:
-            raise located(stack, experiment, failure, count) from None
+            raise locate_first_deviation(stack, experiment, failure, count) from None
 
 
-def require_another(stack: Stack) -> None:
+def require_not_oracle(stack: Stack) -> None:
     """Raise NotSupported if the oracle is under test: beside itself it could not fail."""
     if stack.is_oracle:
         raise NotSupported("the oracle is not compared with itself")
@@ -94,7 +94,7 @@ def within(judge: Judge, off: Double, allowed: Double, *, reason: str, seeds: Se
 
 def judge_part(stack: Stack, judge: Judge, experiment: Experiment) -> None:
     """Losses of all epochs, and the parameters after them."""
-    seen, exact = stack.train(experiment), stack.truth(experiment)
+    seen, exact = stack.train(experiment), stack.oracle_run(experiment)
     off = relative(seen.epoch_loss, exact.epoch_loss)
     judge.measure(loss_of_allowed=max(float((off / stack.allowed_losses(experiment)).max()),
                                       judge.measured.get("loss_of_allowed", 0.0)))
@@ -102,7 +102,7 @@ def judge_part(stack: Stack, judge: Judge, experiment: Experiment) -> None:
            what="relative deviation of epoch losses from the oracle")
     if stack.is_reduced:  # a rounded gradient next to 0 may have the other sign, which Adam takes for a full step
         return
-    clear = stack.clear_of_kinks(experiment)[-1]
+    clear = stack.away_from_relu_kinks(experiment)[-1]
     judge.measure(seeds_compared_to_the_end=int(clear.sum()))
     for (name, off), allowed in zip(deviations(seen, exact), stack.allowed_parameters(experiment), strict=True):
         if not clear.any():
@@ -112,7 +112,7 @@ def judge_part(stack: Stack, judge: Judge, experiment: Experiment) -> None:
                     what=f"{name} after {experiment.epochs} epochs, deviation relative to the largest")
 
 
-def located(stack: Stack, experiment: Experiment, failure: ClaimFailed, epochs: int) -> ClaimFailed:
+def locate_first_deviation(stack: Stack, experiment: Experiment, failure: ClaimFailed, epochs: int) -> ClaimFailed:
     """The failure of the first epoch that fails, found by halving: what left the path first, where, and in which seed."""
     sound, failing = 0, epochs
     while failing - sound > 1:

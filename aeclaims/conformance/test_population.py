@@ -11,7 +11,7 @@ from aeclaims.judging.judge import Judge
 from aeclaims.run import Run
 from aeclaims.start import Array, LayerParameters, Parameters, Start
 
-CROWDS = {name: SETUPS[name] for name in ("tanh and sigmoid, widths 3 to 7", "a short last minibatch", "given rows",
+POPULATIONS = {name: SETUPS[name] for name in ("tanh and sigmoid, widths 3 to 7", "a short last minibatch", "given rows",
                                           "BCE of probabilities, bits", "SGD")}
 # The one that --claims-quick looks at: an order for each replica, and a short last minibatch.
 QUICK = "given rows"
@@ -19,40 +19,40 @@ WHY_ALONE = "a seed is the same replica alone or among others; sums in another o
 WHY_BITS = "replicas share nothing: what changes one is not seen by another, to the last bit"
 
 
-def crowds(kind: str, statement: str) -> pytest.MarkDecorator:
+def populations(kind: str, statement: str) -> pytest.MarkDecorator:
     """Each crowd as a check of its own."""
     return pytest.mark.parametrize("experiment", [
         pytest.param(experiment, id=name, marks=conformance(f"{kind}: {name}", statement=statement, source="paths.py", seeds=4,
                                                             is_quick=name == QUICK, formats=ALL))
-        for name, experiment in CROWDS.items()])
+        for name, experiment in POPULATIONS.items()])
 
 
-@crowds("alone", "a seed alone is that seed in a crowd")
+@populations("alone", "a seed alone is that seed in a crowd")
 def test_a_seed_alone_is_that_seed_in_a_crowd(experiment: Experiment, stack: Stack, judge: Judge) -> None:
-    crowd = stack.train(experiment)
+    population = stack.train(experiment)
     for seed in (stack.seeds[0], stack.seeds[-1]):
-        judge_same(stack, judge, stack.train(experiment, (seed,)), crowd.select((seed,)), "alone and in a crowd")
+        judge_same(stack, judge, stack.train(experiment, (seed,)), population.select((seed,)), "alone and in a crowd")
 
 
-@crowds("order", "a population in another order gives the same runs in that order")
+@populations("order", "a population in another order gives the same runs in that order")
 def test_seeds_in_another_order_give_the_same_runs_in_that_order(experiment: Experiment, stack: Stack, judge: Judge) -> None:
-    turned = stack.train(experiment, stack.seeds[::-1])
-    judge_same(stack, judge, turned.select(stack.seeds), stack.train(experiment), "in another order")
+    reversed_order = stack.train(experiment, stack.seeds[::-1])
+    judge_same(stack, judge, reversed_order.select(stack.seeds), stack.train(experiment), "in another order")
 
 
-@crowds("independence", "changing one replica leaves all others as they were, bit for bit")
+@populations("independence", "changing one replica leaves all others as they were, bit for bit")
 def test_changing_one_replica_leaves_the_others_bit_for_bit(experiment: Experiment, stack: Stack, judge: Judge) -> None:
     run = stack.train(experiment)
-    stranger = max(stack.seeds) + 1
+    other_seed = max(stack.seeds) + 1
     for place in (0, len(stack.seeds) - 1):
-        others = tuple(stranger if at == place else seed for at, seed in enumerate(stack.seeds))
+        others = tuple(other_seed if at == place else seed for at, seed in enumerate(stack.seeds))
         kept = tuple(seed for seed in stack.seeds if seed in others)
         if kept:
             judge_bits(stack, judge, stack.train(experiment, others).select(kept), run.select(kept), WHY_BITS,
                        f"with another replica in place {place}")
 
 
-@crowds("repeated", "two trainings from one start are equal")
+@populations("repeated", "two trainings from one start are equal")
 def test_two_trainings_from_one_start_are_equal(experiment: Experiment, stack: Stack, judge: Judge) -> None:
     again = stack.train_from(stack.start(experiment))
     judge_bits(stack, judge, again, stack.train(experiment),
@@ -64,16 +64,16 @@ class Strided(Start):
 
     def parameters(self) -> Parameters:
         """The same numbers."""
-        def strewn(values: Array) -> Array:
+        def non_contiguous(values: Array) -> Array:
             room = np.zeros((*values.shape[::-1], 2), values.dtype)
             view = room[..., 0].T
             view[:] = values
             return view
 
-        return tuple(LayerParameters(strewn(weight), strewn(bias)) for weight, bias in super().parameters())
+        return tuple(LayerParameters(non_contiguous(weight), non_contiguous(bias)) for weight, bias in super().parameters())
 
 
-@crowds("memory", "parameters that do not lie in order in memory train as those that do")
+@populations("memory", "parameters that do not lie in order in memory train as those that do")
 def test_parameters_in_strided_memory_train_as_contiguous_ones(experiment: Experiment, stack: Stack, judge: Judge) -> None:
     run = stack.train_from(Strided(**vars(stack.start(experiment))))
     judge_same(stack, judge, run, stack.train(experiment), "with parameters in strided memory")

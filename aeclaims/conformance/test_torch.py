@@ -29,12 +29,12 @@ def test_log_loss_of_probabilities(stack: Stack, judge: Judge) -> None:
                "BCE of probabilities")
 
 
-def judge_mean(torch: Torch, judge: Judge, loss: Any, truth: Callable[[Any, Any], Any], name: str) -> None:
+def judge_mean(torch: Torch, judge: Judge, loss: Any, oracle_run: Callable[[Any, Any], Any], name: str) -> None:
     """A loss as it is used: the mean over all axes, of a full and of a short minibatch."""
     for shape in ((128, 3), (48, 3), (20_000, 2)):
         y, x = functions.held(torch, *np.random.default_rng(1).uniform(0.1, 0.9, (2, *shape)))
         value, slope = _value_and_slope(torch, loss, y, x)
-        number(judge, abs(float(value) / truth(y, x).mean() - 1), at_most=32 * torch.eps,
+        number(judge, abs(float(value) / oracle_run(y, x).mean() - 1), at_most=32 * torch.eps,
                what=f"relative deviation of the mean of {name} over {shape}",
                reason="terms round a few times, and sums are taken in blocks")
         number(judge, float(np.abs(slope).max()), at_most=10 / x.size, what=f"gradient of the mean of {name} over {shape}",
@@ -51,8 +51,8 @@ def test_squared_error(stack: Stack, judge: Judge) -> None:
             y, x = functions.held(torch, random.random(shape), random.random(shape))
             y = functions.held(torch, x + scale * (y - x))[0]
             value, slope = _value_and_slope(torch, torch.module.nn.MSELoss(), y, x)
-            truth = float(((y - x) ** 2).mean())
-            number(judge, abs(float(value) / truth - 1), at_most=32 * torch.eps,
+            oracle_run = float(((y - x) ** 2).mean())
+            number(judge, abs(float(value) / oracle_run - 1), at_most=32 * torch.eps,
                    what=f"relative deviation of MSE of {shape}, {scale:g}",
                    reason="differences are exact or round once, and sums are taken in blocks")
             expected = 2 * (y - x) / x.size

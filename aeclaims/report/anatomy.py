@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from aeclaims.anatomy.anatomy import OBSERVED, TRAINED, Anatomy, Level, figure
+from aeclaims.anatomy.anatomy import OBSERVED, TRAINED, Anatomy, ReferenceValue, format_number
 from aeclaims.report.braille import curve
 from aeclaims.run import Run
 
@@ -24,7 +24,7 @@ def show(console: Console, anatomy: Anatomy, name: str) -> None:
     what = "classes" if question.loss == "cross_entropy" else \
            f"feature{'s' * (anatomy.features > 1)}, from {anatomy.low:.4g} to {anatomy.high:.4g}"
     title = Text(f"{name}: {anatomy.count:,} rows of {anatomy.features:,} {what}; {question.loss}, {question.unit}", style="bold")
-    parts: list[RenderableType] = [title, _levels(anatomy), Padding(Text(anatomy.sentence), (0, 1, 1, 1))]
+    parts: list[RenderableType] = [title, _reference_values(anatomy), Padding(Text(anatomy.sentence), (0, 1, 1, 1))]
     if anatomy.advices:
         parts.append(_advices(anatomy))
     parts += [Padding(Text.assemble((f"{found.id}: ", "bold"), found.statement), (0, 1)) for found in anatomy.diagnoses]
@@ -32,23 +32,23 @@ def show(console: Console, anatomy: Anatomy, name: str) -> None:
     console.print(Group(*parts))
 
 
-def _levels(anatomy: Anatomy) -> Table:
+def _reference_values(anatomy: Anatomy) -> Table:
     table = Table(box=box.SIMPLE, show_header=False, pad_edge=False, padding=(0, 1))
     table.add_column("level", no_wrap=True)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("bar", no_wrap=True)
     table.add_column("why")
-    most = max((abs(level.value) for level in anatomy.levels if math.isfinite(level.value)), default=0)
-    for level in anatomy.levels:
+    most = max((abs(level.value) for level in anatomy.reference_values if math.isfinite(level.value)), default=0)
+    for level in anatomy.reference_values:
         style = STYLES.get(level.name, "cyan" if level.is_bound else "")
         table.add_row(Text(level.name, style=style), Text(value(level), style=style), Text(bar(level.value, most), style=style),
                       Text(level.note, style="dim"))
     return table
 
 
-def value(level: Level) -> str:
+def value(level: ReferenceValue) -> str:
     """A level's value, with its standard error where it is from a sample."""
-    return figure(level.value) + (f" ± {level.error:.1g}" if level.error > 0 else "")
+    return format_number(level.value) + (f" ± {level.error:.1g}" if level.error > 0 else "")
 
 
 def bar(value: float, most: float) -> str:
@@ -65,7 +65,7 @@ def _advices(anatomy: Anatomy) -> Table:
     table.add_column("floor", justify="right", no_wrap=True)
     table.add_column("the mean costs", justify="right", no_wrap=True)
     for advice in anatomy.advices:
-        table.add_row(Text(advice.change), figure(advice.floor), "" if advice.mean_cost is None else figure(advice.mean_cost))
+        table.add_row(Text(advice.change), format_number(advice.floor), "" if advice.mean_cost is None else format_number(advice.mean_cost))
     return table
 
 

@@ -42,7 +42,7 @@ def curve(epochs: Sequence[float], losses: npt.ArrayLike, floor: float | None = 
     return "\n".join([*rows, " " * 10 + ends[0] + ends[1].rjust(WIDTH - len(ends[0]))])
 
 
-def growing(losses: Double) -> str:
+def live_curve(losses: Double) -> str:
     """Of a training so far, (E, S) with NaN for what is to come: the least, the median and the largest loss at each epoch."""
     epochs = some_epochs(len(losses))
     ordered = np.sort(np.where(np.isfinite(losses[epochs - 1]), losses[epochs - 1], np.nan), axis=1)  # NaN comes last

@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 _limit: int | None = None
 
 
-def limit(most: int | None) -> None:
+def set_cpu_limit(most: int | None) -> None:
     """Have this process use no more than so many, or, with None, its share again."""
     global _limit
     _limit = most
 
 
-def count() -> int:
+def cpu_count() -> int:
     """Those that the system lets this process run on; a worker of pytest-xdist takes its share of them."""
     if _limit is not None:
         return _limit
@@ -34,7 +34,7 @@ PARTS_PER_THREAD = 4
 WORTH_THREADS = 2e-3
 
 
-class Here(Executor):
+class SerialExecutor(Executor):
     """Does at once, in the caller's thread, what it is handed."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -46,16 +46,16 @@ class Here(Executor):
 
 def threads(seconds: float) -> Executor:
     """What does work of about so many seconds: a thread for each processor, or the caller's own where it is little."""
-    return ThreadPoolExecutor(count()) if seconds >= WORTH_THREADS and count() > 1 else Here()
+    return ThreadPoolExecutor(cpu_count()) if seconds >= WORTH_THREADS and cpu_count() > 1 else SerialExecutor()
 
 
-def each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+def map(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """function(item) of each item, by as many threads: NumPy holds no lock while it computes on arrays."""
     todo = list(items)
     begun = perf_counter()
     results = [function(item) for item in todo[:1]]
     todo = todo[1:]
-    size = -(-len(todo) // (PARTS_PER_THREAD * count())) or 1
+    size = -(-len(todo) // (PARTS_PER_THREAD * cpu_count())) or 1
     parts = [todo[at : at + size] for at in range(0, len(todo), size)]
     with threads(len(todo) * (perf_counter() - begun)) as pool:
         for done in pool.map(lambda part: [function(item) for item in part], parts):

@@ -135,7 +135,7 @@ def _serve(id: str, connection: Connection, seconds: float) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    parallel.limit(1)  # the others have theirs
+    parallel.set_cpu_limit(1)  # the others have theirs
     if hasattr(signal, "SIGPROF"):
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_PROF, seconds)

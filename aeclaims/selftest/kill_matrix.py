@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from aeclaims.conformance.paths import CROWD, LONG, SETUPS
+from aeclaims.conformance.paths import LONG, POPULATION, SETUPS
 from aeclaims.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ SIZES: dict[str, Callable[[Experiment], int]] = {
     "layers of {:,}": lambda experiment: max(experiment.model.widths),
     "{:,} rows": lambda experiment: experiment.n_rows,
 }
-LARGEST = {what: max(map(size, (*SETUPS.values(), CROWD, *LONG.values()))) for what, size in SIZES.items()}
+LARGEST = {what: max(map(size, (*SETUPS.values(), POPULATION, *LONG.values()))) for what, size in SIZES.items()}
 
 
 def killer(row: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ class OutOfRange(ValueError):
 
 def _of_each_seed(function: Callable[[Double], Any], rows: Array) -> list[Any]:
     """function(rows of one seed) in float64, so that a population is never held in double precision at once."""
-    return parallel.each(lambda own: function(own.astype(np.float64)), rows)
+    return parallel.map(lambda own: function(own.astype(np.float64)), rows)
 
 
 def _check_range(rows: Array) -> None:

@@ -68,7 +68,7 @@ def excess(rows: npt.NDArray[np.floating], code: int | None = None, products: fl
         entropy = scipy.special.entr(targets) + scipy.special.entr(1 - targets)
         return _least(with_own, targets, code is None, FINE) - float(entropy.mean())
 
-    found = np.array(parallel.each(of, picked.tolist()))
+    found = np.array(parallel.map(of, picked.tolist()))
     is_sampled = len(picked) < features or len(own) < count
     error = float(found.std(ddof=1) / np.sqrt(len(found))) if is_sampled and len(found) > 1 else 0.0
     return Excess(float(found.mean()), error, len(own), len(picked), columns)

@@ -69,7 +69,7 @@ def reference_population(experiment: Experiment, start: Start) -> Contestant:
 
     population = Population(dataclasses.replace(experiment, epochs=EPOCHS_DRAWN), start)
     orders = np.stack([start.order(epoch) for epoch in range(EPOCHS_DRAWN)])
-    pool = ThreadPoolExecutor(parallel.count())
+    pool = ThreadPoolExecutor(parallel.cpu_count())
 
     def train(epochs: int) -> None:
         for begun in range(0, epochs, EPOCHS_DRAWN):

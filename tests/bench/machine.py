@@ -38,7 +38,7 @@ def described(machine_info: dict[str, Any]) -> dict[str, Any]:
     is_cuda = torch.device(DEVICE).type == "cuda"
     return {
         "cpu": cpu.get("brand_raw") or machine_info.get("processor") or machine_info.get("machine"),
-        "processors": parallel.count(), "threads": torch.get_num_threads(), "device": DEVICE,
+        "processors": parallel.cpu_count(), "threads": torch.get_num_threads(), "device": DEVICE,
         "gpu": torch.cuda.get_device_name(DEVICE) if is_cuda else None, "driver": _driver() if is_cuda else None,
         "torch": torch.__version__, "numpy": np.__version__, "numba": numba.__version__, "cuda": torch.version.cuda,
         "python": machine_info.get("python_version"),

@@ -21,7 +21,7 @@ def multiply(times):
 
 def copying():
     """Reads BYTES from memory and writes as many, by all processors, over and over: the memory has been handed out by then."""
-    count = parallel.count()
+    count = parallel.cpu_count()
     parts = [(np.ones(BYTES // count, np.uint8), np.ones(BYTES // count, np.uint8)) for _ in range(count)]
     pool = ThreadPoolExecutor(count)
     return lambda times: [list(pool.map(lambda part: np.copyto(part[1], part[0]), parts)) for _ in range(times)]

@@ -13,7 +13,7 @@ import pytest
 from aeclaims import Backend, FixedRows
 from aeclaims.backends import get
 from aeclaims.conformance import test_path, test_population
-from aeclaims.conformance.paths import CROWD, SETUPS
+from aeclaims.conformance.paths import POPULATION, SETUPS
 from aeclaims.conformance.stack import Stack
 from aeclaims.judging.judge import ClaimFailed, Judge
 
@@ -38,7 +38,7 @@ CHECKS = {
     "gradients": lambda given: test_path.judge_gradients(given, Judge(), SGD),
     "path": lambda given: test_path.judge_path(given, Judge(), SGD),
     "minibatches": lambda given: test_path.judge_path(given, Judge(), SHORT),
-    "crowd": lambda given: test_path.judge_path(given, Judge(), CROWD),
+    "crowd": lambda given: test_path.judge_path(given, Judge(), POPULATION),
     "alone": lambda given: test_population.test_a_seed_alone_is_that_seed_in_a_crowd(SGD, given, Judge()),
     "order": lambda given: test_population.test_seeds_in_another_order_give_the_same_runs_in_that_order(SGD, given, Judge()),
     "independence": lambda given: test_population.test_changing_one_replica_leaves_the_others_bit_for_bit(SGD, given, Judge()),
@@ -162,13 +162,13 @@ def test_bounds_are_as_tight_as_rounding_allows():
 
 def test_replicas_near_a_kink_are_not_compared_further():
     experiment = SETUPS["ReLU"]
-    clear = stack(dtype="float32").clear_of_kinks(experiment)
+    clear = stack(dtype="float32").away_from_relu_kinks(experiment)
     assert clear[0].all()
     assert clear.shape == (200, 8)
     assert 0 < clear[-1].sum() < 8
     assert not (np.diff(clear.astype(int), axis=0) > 0).any()
     assert np.isinf(stack(dtype="float32").allowed_losses(experiment)[-1]).sum() > 0
-    assert stack().clear_of_kinks(SGD).all()
+    assert stack().away_from_relu_kinks(SGD).all()
 
 
 def test_given_rows_of_a_setup_are_the_same_numbers_in_every_dtype():

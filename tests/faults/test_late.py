@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from aeclaims import backends
-from aeclaims.conformance.paths import CROWD, LONG, SETUPS
+from aeclaims.conformance.paths import LONG, POPULATION, SETUPS
 from aeclaims.selftest.faults import long_run
 from aeclaims.selftest.faults.long_run_stack import STACK
 
-CONFORMANCE = [*SETUPS.values(), CROWD, *LONG.values()]
+CONFORMANCE = [*SETUPS.values(), POPULATION, *LONG.values()]
 
 
 def trained(experiment):

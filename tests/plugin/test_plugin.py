@@ -332,10 +332,10 @@ def test_a_finding_needs_its_nuance():
 def test_the_header_says_on_cuda_whether_products_are_rounded():
     import torch
 
-    from pytest_aeclaims.run_state import Session, Settings
+    from pytest_aeclaims.run_state import RunState, Settings
 
     def header(device):
-        return Session(Settings(
+        return RunState(Settings(
             backend="torch", device=device, optimizer=None, compile=None, dtype="float32", seeds=None, scale=1, seed_base=0,
             processes=None, alpha=1e-6, bisect=False, xfails=None, json=None)).header()
 

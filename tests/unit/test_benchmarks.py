@@ -107,7 +107,7 @@ def test_a_comparison_across_machines_is_refused_and_names_what_differs(pytester
     other = pytester.runpytest_subprocess("--benchmark-compare=other.json", "-p", "no:cacheprovider")
     assert other.ret == pytest.ExitCode.USAGE_ERROR
     refused = other.stderr.str()
-    assert f"another machine (processors 99, now {parallel.count()}; gpu 'a card', now None)" in refused
+    assert f"another machine (processors 99, now {parallel.cpu_count()}; gpu 'a card', now None)" in refused
     assert "Traceback" not in refused
 
 

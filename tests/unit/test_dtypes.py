@@ -109,12 +109,12 @@ def test_a_reduced_path_is_judged_by_its_own_round_off():
     stack = Stack(backend, "float16", tuple(SEEDS))
     run = stack.train(dataclasses.replace(ONCE, epochs=20, optimizer=SGD(lr=0.1)))
     allowed = stack.allowed_losses(run.experiment)
-    off = relative(run.epoch_loss, stack.truth(run.experiment).epoch_loss)
+    off = relative(run.epoch_loss, stack.oracle_run(run.experiment).epoch_loss)
     assert (off < allowed).all()
     assert allowed.max() < 0.05
     # One rounding of bfloat16 in float16's place.
     coarse = train(run.experiment, seeds=SEEDS, backend="torch-eager", dtype="bfloat16")
-    assert (relative(coarse.epoch_loss, stack.truth(run.experiment).epoch_loss) / allowed).max() > off.max() / allowed.max()
+    assert (relative(coarse.epoch_loss, stack.oracle_run(run.experiment).epoch_loss) / allowed).max() > off.max() / allowed.max()
 
 
 def test_what_cannot_round_says_so():

@@ -9,8 +9,8 @@ import scipy
 from typer.testing import CliRunner
 
 from aeclaims import Beta, Start, Uniform, explain
-from aeclaims.anatomy.anatomy import figure
-from aeclaims.anatomy.column_statistics import portrait
+from aeclaims.anatomy.anatomy import format_number
+from aeclaims.anatomy.column_statistics import column_statistics
 from aeclaims.anatomy.explain import Question, answer, trained
 from aeclaims.claims.setups import QUESTION
 from aeclaims.cli import app
@@ -67,7 +67,7 @@ def test_the_parts_add_up_to_the_observed_loss(askers_rows):
     assert anatomy.mean_cost == pytest.approx(math.log(2), abs=1e-4)
     affine = explain(askers_rows, loss="bce", observed=0.5564, activation="identity")
     assert affine.floor == affine.class_floor == pytest.approx(0.504947, abs=2e-4)
-    assert [level.value for level in affine.levels] == sorted(level.value for level in affine.levels)
+    assert [level.value for level in affine.reference_values] == sorted(level.value for level in affine.reference_values)
 
 
 # ---------------------------------------------------------------------------------- floors to four digits
@@ -127,7 +127,7 @@ def test_redundant_and_constant_columns_under_mse():
 def test_rank_is_not_fooled_by_the_rounding_of_the_rows():
     z = GENERATOR.standard_normal((500, 2)).astype(np.float32)
     rows = (z @ GENERATOR.standard_normal((2, 6)).astype(np.float32)) + np.float32(100)
-    assert portrait(rows).rank == 2
+    assert column_statistics(rows).rank == 2
 
 
 # ------------------------------------------------------------------------------------------- what it is not
@@ -137,7 +137,7 @@ def test_a_nonlinear_models_bottleneck_is_a_reference_line():
     rows = GENERATOR.random((300, 6))
     anatomy = explain(rows, loss="mse", code=2, activation="tanh")
     assert anatomy.floor == 0 < anatomy.bottleneck_floor
-    assert "a reference line, not a bound" in next(level.note for level in anatomy.levels if level.name == "bottleneck floor")
+    assert "a reference line, not a bound" in next(level.note for level in anatomy.reference_values if level.name == "bottleneck floor")
 
 
 @pytest.mark.parametrize(("loss", "output", "rows", "floor"), [
@@ -149,7 +149,7 @@ def test_a_nonlinear_models_bottleneck_is_a_reference_line():
 def test_an_output_that_cannot_leave_its_range_has_a_floor(loss, output, rows, floor):
     anatomy = explain(np.array(rows), loss=loss, output=output)
     assert anatomy.floor == anatomy.output_floor == pytest.approx(floor, abs=1e-12)
-    assert f"that alone costs {figure(floor)}" in found(anatomy, "output")[0]
+    assert f"that alone costs {format_number(floor)}" in found(anatomy, "output")[0]
     assert advised(anatomy, "output:").floor == 0
 
 
@@ -235,7 +235,7 @@ def test_many_rows_are_sampled_and_the_error_is_stated(monkeypatch):
     exact = float(floors.entropy(rows[None])[0])
     monkeypatch.setattr("aeclaims.anatomy.column_statistics.MOST_NUMBERS", 100 * 3000)
     anatomy = explain(rows, loss="bce")
-    level = next(level for level in anatomy.levels if level.name == "entropy of the targets")
+    level = next(level for level in anatomy.reference_values if level.name == "entropy of the targets")
     assert 0 < level.error < 1e-3
     assert abs(anatomy.entropy - exact) < 4 * level.error
     assert anatomy.notes[0].startswith("3,000 of 30,000 rows were looked at")

@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from aeclaims.judging.registry import CHECKS, CLAIMS, entries
-from pytest_aeclaims.known_failures import InvalidList, Known, problems, read
+from pytest_aeclaims.known_failures import InvalidList, KnownFailure, problems, read
 
 GOOD = """
 # what fails on our device
@@ -19,10 +19,10 @@ path: every activation, widths 3 to 7 # tanh is coarse
 def test_lines_are_ids_reasons_and_days(tmp_path):
     (tmp_path / "known.txt").write_text(GOOD)
     assert read(tmp_path / "known.txt") == {
-        "linear-mse": Known("linear-mse", "slower by design", date(2027, 1, 31), "known.txt:4"),
-        "path: every activation, widths 3 to 7": Known("path: every activation, widths 3 to 7", "tanh is coarse", None,
+        "linear-mse": KnownFailure("linear-mse", "slower by design", date(2027, 1, 31), "known.txt:4"),
+        "path: every activation, widths 3 to 7": KnownFailure("path: every activation, widths 3 to 7", "tanh is coarse", None,
                                                        "known.txt:5"),
-        "logit-scale": Known("logit-scale", "expires soon", None, "known.txt:6"),
+        "logit-scale": KnownFailure("logit-scale", "expires soon", None, "known.txt:6"),
     }
 
 
@@ -54,15 +54,15 @@ def test_a_file_that_is_no_text_or_not_there_is_named(tmp_path):
 
 
 def test_the_day_itself_still_counts():
-    known = Known("a", "why", date(2026, 5, 1), "known.txt:1")
+    known = KnownFailure("a", "why", date(2026, 5, 1), "known.txt:1")
     assert not known.has_expired(date(2026, 5, 1))
     assert known.has_expired(date(2026, 5, 2))
-    assert not Known("a", "why", None, "known.txt:1").has_expired(date(9999, 1, 1))
+    assert not KnownFailure("a", "why", None, "known.txt:1").has_expired(date(9999, 1, 1))
 
 
 def test_unknown_ids_and_expired_lines_are_problems():
-    listed = [Known("a", "why", None, "known.txt:1"), Known("b", "why", date(2026, 1, 1), "known.txt:2"),
-              Known("c", "why", date(2026, 1, 1), "known.txt:3")]
+    listed = [KnownFailure("a", "why", None, "known.txt:1"), KnownFailure("b", "why", date(2026, 1, 1), "known.txt:2"),
+              KnownFailure("c", "why", date(2026, 1, 1), "known.txt:3")]
     assert problems(listed, {"a", "b"}, date(2026, 1, 2)) == [
         "known.txt:3: no claim has the id 'c': take the line out, or mend it",
         "known.txt:2: b expired on 2026-01-01: mend the claim, or give it a new day",

@@ -209,7 +209,7 @@ def copies(monkeypatch):
         made.append(Copy(**given))
         return made[-1]
 
-    monkeypatch.setattr(parallel, "count", lambda: 2)
+    monkeypatch.setattr(parallel, "cpu_count", lambda: 2)
     monkeypatch.setattr(numba_population, "COMPILING", {})
     monkeypatch.setattr(multiprocessing, "get_context", {"fork": SimpleNamespace(Process=copied)}.__getitem__)
     return made
@@ -236,10 +236,10 @@ def test_nothing_is_compiled_ahead_on_one_processor_nor_twice_nor_where_one_kind
     numba_population.compile_ahead([(ADAM, range(8)), (MOMENTUM, range(8))], "float64")
     assert copies == []
     both = [(WIDE, range(2)), (ADAM, range(8))]
-    monkeypatch.setattr(parallel, "count", lambda: 1)
+    monkeypatch.setattr(parallel, "cpu_count", lambda: 1)
     numba_population.compile_ahead(both, "float64")
     assert copies == []
-    monkeypatch.setattr(parallel, "count", lambda: 2)
+    monkeypatch.setattr(parallel, "cpu_count", lambda: 2)
     numba_population.compile_ahead(both, "float64")
     numba_population.compile_ahead(both, "float64")
     assert list(numba_population.COMPILING) == [True]

@@ -18,30 +18,30 @@ def four(monkeypatch):
 
 @pytest.mark.parametrize(("workers", "share"), [("1", 4), ("2", 2), ("3", 1), ("8", 1)])
 def test_workers_share_the_processors(four, monkeypatch, workers, share):
-    assert parallel.count() == 4
+    assert parallel.cpu_count() == 4
     monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", workers)
-    assert parallel.count() == share
+    assert parallel.cpu_count() == share
 
 
 def test_a_limit_holds_until_it_is_taken_back(four):
-    parallel.limit(1)
-    assert parallel.count() == 1
-    parallel.limit(None)
-    assert parallel.count() == 4
+    parallel.set_cpu_limit(1)
+    assert parallel.cpu_count() == 1
+    parallel.set_cpu_limit(None)
+    assert parallel.cpu_count() == 4
 
 
 def test_work_is_spread_and_comes_back_in_order(four):
-    assert parallel.each(lambda number: number**2, range(9)) == [number**2 for number in range(9)]
+    assert parallel.map(lambda number: number**2, range(9)) == [number**2 for number in range(9)]
 
 
 def test_threads_are_started_where_there_is_work_for_them_only(four):
     with parallel.threads(0.001) as few, parallel.threads(1.0) as many:
         assert few.submit(threading.get_ident).result() == threading.get_ident()
         assert many.submit(threading.get_ident).result() != threading.get_ident()
-    parallel.limit(1)
+    parallel.set_cpu_limit(1)
     with parallel.threads(1.0) as one:
         assert one.submit(threading.get_ident).result() == threading.get_ident()
-    parallel.limit(None)
+    parallel.set_cpu_limit(None)
 
 
 def test_slow_work_is_spread_over_threads_and_quick_work_is_not(four):
@@ -49,5 +49,5 @@ def test_slow_work_is_spread_over_threads_and_quick_work_is_not(four):
         time.sleep(0.002)
         return threading.get_ident()
 
-    assert len(set(parallel.each(slow, range(9)))) > 1
-    assert set(parallel.each(lambda number: threading.get_ident(), range(9))) == {threading.get_ident()}
+    assert len(set(parallel.map(slow, range(9)))) > 1
+    assert set(parallel.map(lambda number: threading.get_ident(), range(9))) == {threading.get_ident()}

@@ -12,7 +12,7 @@ import pytest
 from aeclaims import Adam, Experiment, Run, Uniform, affine, train
 from aeclaims.runtime import parallel
 from aeclaims.runtime.progress import Stopped, progress
-from pytest_aeclaims.prefetch import Ahead, ProcessEnded
+from pytest_aeclaims.prefetch import Prefetcher, ProcessEnded
 
 SEEDS = range(2)
 EXPERIMENTS = [Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=epochs, n_rows=9)
@@ -35,7 +35,7 @@ def ahead():
     begun = []
 
     def begin(function, experiments=EXPERIMENTS, *, copies):
-        begun.append(Ahead(function, [(experiment, SEEDS) for experiment in experiments], copies=copies))
+        begun.append(Prefetcher(function, [(experiment, SEEDS) for experiment in experiments], copies=copies))
         return begun[-1]
 
     yield begin
@@ -46,7 +46,7 @@ def ahead():
 def process_of(ahead, experiment):
     """The process that trained, from the warning that it sent."""
     with pytest.warns(WhereItTrained) as caught:
-        run = ahead.take(experiment, SEEDS)
+        run = ahead.result(experiment, SEEDS)
     expected = train(experiment, seeds=SEEDS, backend="numba")
     np.testing.assert_array_equal(run.epoch_loss, expected.epoch_loss)
     assert run.start == expected.start
@@ -62,25 +62,25 @@ def test_copies_train_and_hand_back_runs_and_warnings(ahead):
 
 def test_a_copy_leaves_the_processors_to_the_others(ahead):
     def counting(experiment, seeds):
-        warnings.warn(WhereItTrained(parallel.count()), stacklevel=1)
+        warnings.warn(WhereItTrained(parallel.cpu_count()), stacklevel=1)
         return train(experiment, seeds=seeds, backend="numba")
 
     assert process_of(ahead(counting, copies=2), FIRST) == 1
-    assert parallel.count() == 1
+    assert parallel.cpu_count() == 1
 
 
 def test_closing_gives_the_processors_back(ahead):
-    before = parallel.count()
+    before = parallel.cpu_count()
     ahead(quick, copies=2).close()
-    assert parallel.count() == before
+    assert parallel.cpu_count() == before
 
 
 def test_only_what_was_planned_is_handed_out(ahead):
     begun = ahead(quick, [FIRST], copies=2)
-    assert begun.take(SECOND, SEEDS) is None
-    assert begun.take(FIRST, range(3)) is None
+    assert begun.result(SECOND, SEEDS) is None
+    assert begun.result(FIRST, range(3)) is None
     with pytest.warns(WhereItTrained):
-        assert begun.take(FIRST, range(1, 2)).seeds == tuple(SEEDS)
+        assert begun.result(FIRST, range(1, 2)).seeds == tuple(SEEDS)
 
 
 class Unsendable(Exception):
@@ -102,7 +102,7 @@ def test_an_error_comes_back_and_is_raised_where_the_run_is_asked_for(ahead, err
 
     begun = ahead(failing, copies=2)
     with pytest.raises(kind, match=text):
-        begun.take(FIRST, SEEDS)
+        begun.result(FIRST, SEEDS)
     assert process_of(begun, SECOND)
 
 
@@ -115,11 +115,11 @@ def test_a_process_that_ends_is_named_and_the_others_go_on(ahead):
 
     begun = ahead(ending, copies=2)
     with pytest.raises(ProcessEnded, match=r"trained Experiment.* exit code 9; --claims-processes 1"):
-        begun.take(FIRST, SEEDS)
+        begun.result(FIRST, SEEDS)
     for experiment in (SECOND, *OTHERS):  # each is trained by the process that is left, or to be trained where it is needed
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            run = begun.take(experiment, SEEDS)
+            run = begun.result(experiment, SEEDS)
         assert run is None or run.experiment == experiment
 
 
@@ -143,7 +143,7 @@ def test_closing_ends_a_thread_in_the_middle_of_a_training(ahead):
         time.sleep(0.01)
     begun.close()
     with pytest.raises(Stopped):
-        begun.take(FIRST, SEEDS)
+        begun.result(FIRST, SEEDS)
 
 
 def test_a_thread_of_this_process_trains_where_there_is_one_only(ahead):
@@ -153,7 +153,7 @@ def test_a_thread_of_this_process_trains_where_there_is_one_only(ahead):
         processes.append(os.getpid())
         return train(experiment, seeds=seeds, backend="numba")
 
-    assert isinstance(ahead(noted, [FIRST], copies=0).take(FIRST, SEEDS), Run)
+    assert isinstance(ahead(noted, [FIRST], copies=0).result(FIRST, SEEDS), Run)
     assert processes == [os.getpid()]
 
 
@@ -164,7 +164,7 @@ from aeclaims import Adam, Experiment, Uniform, affine, train
 from aeclaims.runtime import parallel
 from aeclaims.backends.numba import kernel
 from aeclaims.backends.numba import population as numba_population
-parallel.limit(2)
+parallel.set_cpu_limit(2)
 narrow, wide = (Experiment(rows=Uniform(features=d), model=affine(d, d), loss="mse", optimizer=Adam(), epochs=1, n_rows=9)
                 for d in (2, 20))
 numba_population.compile_ahead([(narrow, range(16)), (wide, range(2))], "float32")

@@ -6,16 +6,16 @@ import sys
 import numpy as np
 import pytest
 
-from aeclaims.report.braille import growing
+from aeclaims.report.braille import live_curve
 from tests.terminals import shown_on_a_terminal
 
 SCRIPT = """
 import sys
 from aeclaims import *
 from aeclaims.runtime.progress import drawing
-from aeclaims.report.braille import growing
+from aeclaims.report.braille import live_curve
 if sys.argv[2:]:
-    drawing.set(growing)
+    drawing.set(live_curve)
 run = train(Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), n_rows=3_000, epochs=40),
             seeds=range(4), backend=sys.argv[1])
 print("losses", run.epoch_loss.sum().hex())
@@ -58,18 +58,18 @@ def dots(picture):
 
 def test_the_picture_grows_to_the_right_of_epochs_that_are_known():
     losses = np.full((1000, 3), np.nan)
-    assert growing(losses).startswith("no finite loss above 0")
+    assert live_curve(losses).startswith("no finite loss above 0")
     widths = []
     for known in (10, 100, 1000):
         losses[:known] = np.outer(1 / np.arange(1, known + 1), [1, 2, 3])
-        widths.append(sum(dots(growing(losses))))
+        widths.append(sum(dots(live_curve(losses))))
     np.testing.assert_allclose(widths, [64 / 3, 128 / 3, 64], atol=2)
 
 
 def test_seeds_that_diverged_or_are_not_trained_yet_are_left_out_of_the_picture():
     losses = np.tile(np.geomspace(1, 1e-3, 50)[:, None], 4)
     losses[20:, 0], losses[:, 1], losses[30:, 2] = np.inf, np.nan, np.nan
-    top, *_, bottom = growing(losses).splitlines()[:9]
+    top, *_, bottom = live_curve(losses).splitlines()[:9]
     assert (top.split()[0], bottom.split()[0]) == ("1", "0.001")
-    assert all(dots(growing(losses)))
-    assert LEGEND not in growing(losses[:, :1])
+    assert all(dots(live_curve(losses)))
+    assert LEGEND not in live_curve(losses[:, :1])

@@ -38,7 +38,7 @@ def test_a_path_is_the_oracles_run_however_far_it_was_walked_before(setup, dtype
 
 def test_the_truth_and_the_growth_of_rounding_errors_are_the_oracles():
     stack = Stack(get("numba"), "float32", SEEDS)
-    for found, dtype in ((stack.truth(of(9, "tanh")), "float64"), (stack._walked(of(9, "tanh"), SEEDS, "float32"), "float32")):
+    for found, dtype in ((stack.oracle_run(of(9, "tanh")), "float64"), (stack._walked(of(9, "tanh"), SEEDS, "float32"), "float32")):
         exact = oracle.train(Start(of(9, "tanh"), SEEDS, np.dtype(dtype)))
         np.testing.assert_array_equal(found.epoch_loss, exact.epoch_loss)
         np.testing.assert_array_equal(found.parameters[1].weight, exact.parameters[1].weight)
@@ -94,8 +94,8 @@ def test_a_stack_with_an_optimizer_of_its_own_walks_a_path_of_its_own():
     with_oracle = Stack(get("numba"), "float64", SEEDS)
     own = Stack(Backend("mine", get("numba").train, optimizer="mine:Own"), "float64", SEEDS)
     run = get("numba").train(own.start(experiment))
-    np.testing.assert_array_equal(own.truth(experiment).epoch_loss, run.epoch_loss)
-    np.testing.assert_array_equal(own.clear_of_kinks(experiment), with_oracle.clear_of_kinks(experiment))
+    np.testing.assert_array_equal(own.oracle_run(experiment).epoch_loss, run.epoch_loss)
+    np.testing.assert_array_equal(own.away_from_relu_kinks(experiment), with_oracle.away_from_relu_kinks(experiment))
     np.testing.assert_allclose(own._own_margins(experiment), OraclePath(with_oracle.start(experiment)).margins(6), rtol=1e-9)
     # It has no float32, and then how rounding errors grow is not known.
     lacking = Stack(Backend("mine", get("numba").train, optimizer="mine:Own", unsupported={"float32": "why"}), "float64", SEEDS)

@@ -48,7 +48,7 @@ def compile_ahead(trainings: Iterable[tuple[Experiment, Sequence[int]]], dtype: 
 
     Compiled for rows and for seeds in lanes the loop takes 3 s each, on one processor; Numba's cache hands over the code.
     """
-    if parallel.count() < 2 or COMPILING:
+    if parallel.cpu_count() < 2 or COMPILING:
         return
     kinds: dict[bool, tuple[Experiment, Start]] = {}
     for experiment, seeds in trainings:
@@ -82,7 +82,7 @@ def train(start: Start) -> Run:
     def draw(epochs: slice) -> Orders:
         return np.stack([start.order(epoch) for epoch in range(epochs.start, epochs.stop)])
 
-    visits = experiment.n_rows * experiment.epochs * len(population.crews) * population.packed.shape[1]
+    visits = experiment.n_rows * experiment.epochs * len(population.seed_batches) * population.packed.shape[1]
     pool = parallel.threads(visits * SECONDS_PER_VISIT)
     try:
         with progress("numba", experiment.epochs, losses=population.epoch_loss) as advance:
@@ -106,20 +106,20 @@ class Population:
         self.model, rows = experiment.model, start.rows()
         self.epoch_loss = np.full((experiment.epochs, len(start.seeds)), np.nan)
         self.packed = _pack(experiment.model, start.parameters(), start.dtype)
-        self.crews = [Crew(experiment, seeds, rows, self.packed, self.epoch_loss) for seeds in _crews(experiment, start)]
+        self.seed_batches = [SeedBatch(experiment, seeds, rows, self.packed, self.epoch_loss) for seeds in _seed_batches(experiment, start)]
 
     def begin(self, pool: Executor, orders: Orders, epochs: slice) -> list[Future[None]]:
         """Have the pool train these epochs, in these orders: (E, N), or (E, S, N)."""
-        return [pool.submit(crew.train, orders, epochs) for crew in self.crews]
+        return [pool.submit(seed_batch.train, orders, epochs) for seed_batch in self.seed_batches]
 
     def collect(self) -> Parameters:
         """The parameters as they now are, seeds first."""
-        for crew in self.crews:
-            crew.put_back(self.packed)
+        for seed_batch in self.seed_batches:
+            seed_batch.scatter(self.packed)
         return _unpack(self.model, self.packed)
 
 
-def _crews(experiment: Experiment, start: Start) -> list[list[int]]:
+def _seed_batches(experiment: Experiment, start: Start) -> list[list[int]]:
     """Which seeds, by their places in the start, are trained at once: one, or as many as there are lanes.
 
     A crew that is not full is filled up by its last seed, where that is faster than one by one.
@@ -130,17 +130,17 @@ def _crews(experiment: Experiment, start: Start) -> list[list[int]]:
     if start.has_shared_rows or parameters > MOST_PARAMETERS_IN_LANES:
         return [[seed] for seed in seeds]
     lanes = kernel.lanes(start.dtype)
-    crews = [seeds[at : at + lanes] for at in range(0, len(seeds), lanes)]
-    if len(crews[-1]) <= lanes // 2:
-        crews += [[seed] for seed in crews.pop()]
-    return [crew + crew[-1:] * (lanes - len(crew)) if len(crew) > 1 else crew for crew in crews]
+    seed_batches = [seeds[at : at + lanes] for at in range(0, len(seeds), lanes)]
+    if len(seed_batches[-1]) <= lanes // 2:
+        seed_batches += [[seed] for seed in seed_batches.pop()]
+    return [seed_batch + seed_batch[-1:] * (lanes - len(seed_batch)) if len(seed_batch) > 1 else seed_batch for seed_batch in seed_batches]
 
 
 def _has_seeds_in_lanes(experiment: Experiment, start: Start) -> bool:
-    return len(_crews(experiment, start)[0]) > 1
+    return len(_seed_batches(experiment, start)[0]) > 1
 
 
-class Crew:
+class SeedBatch:
     """One seed, or as many as there are lanes, side by side on the last axis: what one thread trains."""
 
     def __init__(self, experiment: Experiment, seeds: list[int], rows: Array, packed: Array, epoch_loss: Double) -> None:
@@ -154,9 +154,9 @@ class Crew:
         )  # fmt: skip
         self.rows = _side_by_side(rows, seeds if len(rows) > 1 else [0])
         parameters = _side_by_side(packed, seeds)
-        self.parameters, self.first, self.second = (kernel.on_lines(parameters.shape, rows.dtype) for _ in range(3))
+        self.parameters, self.first, self.second = (kernel.aligned_zeros(parameters.shape, rows.dtype) for _ in range(3))
         self.parameters[:] = parameters
-        self.gradient = kernel.on_lines((len(parameters) + kernel.loss_room(parameters), *parameters.shape[1:]), rows.dtype)
+        self.gradient = kernel.aligned_zeros((len(parameters) + kernel.loss_buffer(parameters), *parameters.shape[1:]), rows.dtype)
         self.workspace = kernel.workspace(model.widths, experiment.batch_size, experiment.n_rows, self.gradient)
 
     def train(self, orders: Orders, epochs: slice) -> None:
@@ -169,7 +169,7 @@ class Crew:
                             *self.workspace, self.parameters, self.gradient, self.first, self.second, losses)
         self.epoch_loss[epochs, self.seeds] = losses.reshape(len(losses), -1) / steps
 
-    def put_back(self, packed: Array) -> None:
+    def scatter(self, packed: Array) -> None:
         """Put the parameters back among those of all seeds."""
         packed[self.seeds] = self.parameters.reshape(len(self.parameters), -1).T
 
@@ -178,7 +178,7 @@ def _side_by_side(array: Array, seeds: list[int]) -> Array:
     """(S, ...) to (...) of one seed, or to (..., lanes) of several."""
     if len(seeds) == 1:
         return np.ascontiguousarray(array[seeds[0]])
-    placed = kernel.on_lines((*array.shape[1:], len(seeds)), array.dtype)
+    placed = kernel.aligned_zeros((*array.shape[1:], len(seeds)), array.dtype)
     placed[:] = np.moveaxis(array[seeds], 0, -1)
     return placed
 

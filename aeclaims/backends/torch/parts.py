@@ -114,7 +114,7 @@ def conditions(start: Start, device: str) -> Iterator[None]:
     """torch's settings while a backend trains: its default dtype, its threads, and denormals that count as zero."""
     # A step of narrow networks takes 10 to 100 us. Two threads wait for each other as long as they work; beside another process
     # that keeps a processor busy, 400 steps of a plain loop took 7.6 s with two threads, and 0.28 s with one.
-    count = 1 if max(start.experiment.model.widths) <= WIDEST_WITHOUT_BLAS else parallel.count()
+    count = 1 if max(start.experiment.model.widths) <= WIDEST_WITHOUT_BLAS else parallel.cpu_count()
     with default_dtype(torch_dtype(start.dtype)), threads(count), flushed_denormals(device):
         yield
 

@@ -22,49 +22,49 @@ from aeclaims.selftest.faults.probes import Probe, short, trained
 from aeclaims.start import Start
 
 if TYPE_CHECKING:
-    from aeclaims.backends.numba.population import Crew
+    from aeclaims.backends.numba.population import SeedBatch
 
 
 # ------------------------------------------------------------------------------------------- changes
 
 
-def without_moments(crew: Crew) -> None:
-    crew.first[:] = 0
-    crew.second[:] = 0
+def without_moments(seed_batch: SeedBatch) -> None:
+    seed_batch.first[:] = 0
+    seed_batch.second[:] = 0
 
 
-def without_slopes(crew: Crew) -> None:
-    crew.constants[2][:] = 0
+def without_slopes(seed_batch: SeedBatch) -> None:
+    seed_batch.constants[2][:] = 0
 
 
-def scaled_by_width(crew: Crew) -> None:
-    setting(0, lambda lr: lr * max(crew.experiment.model.widths))(crew)
+def scaled_by_width(seed_batch: SeedBatch) -> None:
+    setting(0, lambda lr: lr * max(seed_batch.experiment.model.widths))(seed_batch)
 
 
-def clearing(crew: Crew) -> None:
-    crew.constants = (*crew.constants[:-1], True)
+def clearing(seed_batch: SeedBatch) -> None:
+    seed_batch.constants = (*seed_batch.constants[:-1], True)
 
 
 def counting_to(most: int) -> Change:
-    return lambda stock: lambda crew, order, number, counted: stock(crew, order, number, counted % most)
+    return lambda stock: lambda seed_batch, order, number, counted: stock(seed_batch, order, number, counted % most)
 
 
-def growing(stock: Any) -> Any:
-    def epoch(crew: Crew, order: Any, number: int, counted: int) -> None:
-        if isinstance(crew.experiment.optimizer, SGD):
-            setting(0, lambda lr: lr * 10.0 ** (steps(crew, number) // 10_000))(crew)
-        stock(crew, order, number, counted)
+def live_curve(stock: Any) -> Any:
+    def epoch(seed_batch: SeedBatch, order: Any, number: int, counted: int) -> None:
+        if isinstance(seed_batch.experiment.optimizer, SGD):
+            setting(0, lambda lr: lr * 10.0 ** (steps(seed_batch, number) // 10_000))(seed_batch)
+        stock(seed_batch, order, number, counted)
 
     return epoch
 
 
 def stopping(stock: Any) -> Any:
     """Where the loss is MSE of bits, and small, nothing is learnt any more."""
-    def epoch(crew: Crew, order: Any, number: int, counted: int) -> None:
-        is_of_bits = crew.experiment.loss == "mse" and isinstance(crew.experiment.rows, Bernoulli)
-        if number and is_of_bits and crew.epoch_loss[number - 1, crew.seeds].max() < 0.01:
-            setting(0, lambda lr: 0.0)(crew)
-        stock(crew, order, number, counted)
+    def epoch(seed_batch: SeedBatch, order: Any, number: int, counted: int) -> None:
+        is_of_bits = seed_batch.experiment.loss == "mse" and isinstance(seed_batch.experiment.rows, Bernoulli)
+        if number and is_of_bits and seed_batch.epoch_loss[number - 1, seed_batch.seeds].max() < 0.01:
+            setting(0, lambda lr: 0.0)(seed_batch)
+        stock(seed_batch, order, number, counted)
 
     return epoch
 
@@ -72,9 +72,9 @@ def stopping(stock: Any) -> Any:
 def whole_minibatches(done: int, meets: Condition) -> Change:
     """After so many steps the short last minibatch is left out."""
     def changed(stock: Any) -> Any:
-        def epoch(crew: Crew, order: Any, number: int, counted: int) -> None:
-            is_cut = steps(crew, number) >= done and meets(crew.experiment)
-            stock(crew, order[: len(order) // crew.experiment.batch_size * crew.experiment.batch_size] if is_cut else order,
+        def epoch(seed_batch: SeedBatch, order: Any, number: int, counted: int) -> None:
+            is_cut = steps(seed_batch, number) >= done and meets(seed_batch.experiment)
+            stock(seed_batch, order[: len(order) // seed_batch.experiment.batch_size * seed_batch.experiment.batch_size] if is_cut else order,
                   number, counted)
 
         return epoch
@@ -127,9 +127,9 @@ def in_larger_batches(stock: Any) -> Any:
     return run
 
 
-def first_word_only(crew: Crew) -> None:
-    crew.rows = crew.rows.copy()
-    crew.rows[:, 32:] = 0
+def first_word_only(seed_batch: SeedBatch) -> None:
+    seed_batch.rows = seed_batch.rows.copy()
+    seed_batch.rows[:, 32:] = 0
 
 
 def one_feature_too_few(experiment: Experiment, losses: Any) -> Any:
@@ -195,7 +195,7 @@ FAULTS = (
           "reasoning: a rule that scales with the width, turned around", "wide networks collapse",
           after(0, scaled_by_width, is_wide), trained(short(model=affine(3, 65, 3)))),
     fault("gamma_inverted", "after each 10,000 steps SGD's learning rate is ten times what it was",
-          "reasoning: a decay by 10 where 0.1 is meant", "SGD diverges late", replaced(growing, EPOCH),
+          "reasoning: a decay by 10 where 0.1 is meant", "SGD diverges late", replaced(live_curve, EPOCH),
           crossing(10_000, optimizer=SGD(lr=1e-3, momentum=0.9))),
     fault("decay_ends", "after 2,500 steps there is no weight decay", "reasoning: a warm-up of the decay, turned around",
           "the floor is that without decay", after(2_500, setting(1, lambda decay: 0.0)),

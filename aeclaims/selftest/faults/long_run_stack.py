@@ -20,11 +20,11 @@ from aeclaims.selftest.faults.patches import replaced
 from aeclaims.start import Start
 
 if TYPE_CHECKING:
-    from aeclaims.backends.numba.population import Crew
+    from aeclaims.backends.numba.population import SeedBatch
 
 NAME, TRAIN, EPOCH = f"{__name__}:STACK", f"{__name__}.train", f"{__name__}.train_epoch"
 Condition = Callable[[Experiment], bool]
-Step = Callable[["Crew"], None]
+Step = Callable[["SeedBatch"], None]
 
 
 def train(start: Start) -> Run:
@@ -33,40 +33,40 @@ def train(start: Start) -> Run:
     population = numba_population.Population(experiment, start)
     for number in range(experiment.epochs):
         order = start.order(number)
-        for crew in population.crews:
-            own = order[crew.seeds[0]] if order.ndim == 2 else order
-            train_epoch(crew, np.ascontiguousarray(own), number, number * experiment.steps_per_epoch)
+        for seed_batch in population.seed_batches:
+            own = order[seed_batch.seeds[0]] if order.ndim == 2 else order
+            train_epoch(seed_batch, np.ascontiguousarray(own), number, number * experiment.steps_per_epoch)
     return Run(start, population.epoch_loss, population.collect())
 
 
-def train_epoch(crew: Crew, order: Any, number: int, counted: int) -> None:
-    """One epoch of a crew over the rows of that order, by an optimizer that has counted so many steps."""
-    rows = crew.rows
+def train_epoch(seed_batch: SeedBatch, order: Any, number: int, counted: int) -> None:
+    """One epoch of a seed_batch over the rows of that order, by an optimizer that has counted so many steps."""
+    rows = seed_batch.rows
     if len(order) < len(rows):  # the loop is as long as the rows are
         rows, order = rows[order], np.arange(len(order), dtype=order.dtype)
-    size, losses = crew.experiment.batch_size, np.zeros((1, *crew.parameters.shape[1:]))
-    kernel.train_epochs(rows, order[None], size, *crew.constants, counted, *crew.workspace, crew.parameters, crew.gradient,
-                        crew.first, crew.second, losses)
-    crew.epoch_loss[number, crew.seeds] = losses.reshape(-1) / -(-len(order) // size)
+    size, losses = seed_batch.experiment.batch_size, np.zeros((1, *seed_batch.parameters.shape[1:]))
+    kernel.train_epochs(rows, order[None], size, *seed_batch.constants, counted, *seed_batch.workspace, seed_batch.parameters, seed_batch.gradient,
+                        seed_batch.first, seed_batch.second, losses)
+    seed_batch.epoch_loss[number, seed_batch.seeds] = losses.reshape(-1) / -(-len(order) // size)
 
 
 # By their names, at which faults are put in.
 STACK = Backend("late", lambda start: train(start))
 
 
-def steps(crew: Crew, number: int) -> int:
+def steps(seed_batch: SeedBatch, number: int) -> int:
     """How many have been done before an epoch."""
-    return number * crew.experiment.steps_per_epoch
+    return number * seed_batch.experiment.steps_per_epoch
 
 
 def after(done: int, change: Step, meets: Condition = lambda experiment: True, *, once: bool = False) -> Inject:
     """A change before each epoch, or the first, that begins after so many steps, in trainings that meet a condition."""
     def changed(stock: Any) -> Any:
-        def epoch(crew: Crew, order: Any, number: int, counted: int) -> None:
-            is_first = steps(crew, number - 1) < done
-            if steps(crew, number) >= done and (is_first or not once) and meets(crew.experiment):
-                change(crew)
-            stock(crew, order, number, counted)
+        def epoch(seed_batch: SeedBatch, order: Any, number: int, counted: int) -> None:
+            is_first = steps(seed_batch, number - 1) < done
+            if steps(seed_batch, number) >= done and (is_first or not once) and meets(seed_batch.experiment):
+                change(seed_batch)
+            stock(seed_batch, order, number, counted)
 
         return epoch
 
@@ -75,8 +75,8 @@ def after(done: int, change: Step, meets: Condition = lambda experiment: True, *
 
 def setting(place: int, value: Callable[[float], float]) -> Step:
     """The optimizer's learning rate (0), decay (1) or momentum (2), as the reference has them, is another."""
-    def change(crew: Crew) -> None:
-        crew.constants[5][place] = value(float(numba_population._optimizer(crew.experiment)[1][place]))
+    def change(seed_batch: SeedBatch) -> None:
+        seed_batch.constants[5][place] = value(float(numba_population._optimizer(seed_batch.experiment)[1][place]))
 
     return change
 

@@ -43,10 +43,25 @@ from aeclaims.backends.numba.kernel.network import (
     TANH,
 )
 from aeclaims.backends.numba.kernel.simd import BITS
-from aeclaims.backends.numba.kernel.training import on_lines, train, workspace
+from aeclaims.backends.numba.kernel.training import aligned_zeros, train, workspace
 
-__all__ = ["ADAM", "BCE", "BCE_LOGITS", "IDENTITY", "LEAKY_RELU", "MSE", "RELU", "SGD", "SIGMOID", "TANH", "lanes",
-           "loss_room", "on_lines", "train_epochs", "workspace"]
+__all__ = [
+    "ADAM",
+    "BCE",
+    "BCE_LOGITS",
+    "IDENTITY",
+    "LEAKY_RELU",
+    "MSE",
+    "RELU",
+    "SGD",
+    "SIGMOID",
+    "TANH",
+    "aligned_zeros",
+    "lanes",
+    "loss_buffer",
+    "train_epochs",
+    "workspace",
+]
 
 
 def lanes(dtype: Any) -> int:
@@ -54,7 +69,7 @@ def lanes(dtype: Any) -> int:
     return BITS // (8 * int(np.dtype(dtype).itemsize))
 
 
-def loss_room(parameters: Any) -> int:
+def loss_buffer(parameters: Any) -> int:
     """How many numbers, or lanes, a gradient has more than the parameters, for the loss: whole vectors, two where sums go."""
     return lanes(parameters.dtype) if parameters.ndim == 1 else 2
 

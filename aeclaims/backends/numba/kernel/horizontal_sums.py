@@ -20,7 +20,7 @@ def _halve(builder, left, right, runs):
     return builder.fadd(first, second)
 
 
-def _totals(builder, vectors):
+def _horizontal_sums(builder, vectors):
     """As many vectors, a power of two of them, to one of as many sums, each ((l0 + l8) + (l4 + l12)) + ..."""
     runs = 1
     while len(vectors) > 1:
@@ -33,12 +33,12 @@ def _totals(builder, vectors):
 
 
 @intrinsic
-def totals(typing, a, b, c, d):
+def horizontal_sums(typing, a, b, c, d):
     """The sums over the lanes of four vectors, each ((l0 + l8) + (l4 + l12)) + ...: halves are added until one is left."""
     result = types.UniTuple(a.dtype, 4)
 
     def emit(context, builder, signature, args):
-        sums = _totals(builder, args)
+        sums = _horizontal_sums(builder, args)
         return context.make_tuple(builder, result, [builder.extract_element(sums, ir.Constant(ir.IntType(32), at))
                                                     for at in range(4)])
 
@@ -46,10 +46,10 @@ def totals(typing, a, b, c, d):
 
 
 @intrinsic
-def add_totals(typing, pointer, at, below, a0, a1, a2, a3, b0, b1, b2, b3):
+def add_horizontal_sums(typing, pointer, at, below, a0, a1, a2, a3, b0, b1, b2, b3):
     """Add the sums over the lanes of four vectors to the numbers at pointer[at], and of four more to those `below` them."""
     def emit(context, builder, signature, args):
-        sums = _totals(builder, args[3:])
+        sums = _horizontal_sums(builder, args[3:])
         begin = args[1]
         for first in (0, 4):
             four = ir.Constant(ir.VectorType(ir.IntType(32), 4), list(range(first, first + 4)))

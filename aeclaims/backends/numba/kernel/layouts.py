@@ -10,17 +10,17 @@ import numba
 import numpy as np
 from numba.extending import overload
 
-from aeclaims.backends.numba.kernel.horizontal_sums import add_totals, totals
+from aeclaims.backends.numba.kernel.horizontal_sums import add_horizontal_sums, horizontal_sums
 from aeclaims.backends.numba.kernel.simd import (
     Lanes,
-    behind,
     get,
     lanes_of,
     load,
     numbers,
+    offset,
     prefetch,
     put,
-    spread,
+    splat,
     store,
     vectors,
 )
@@ -60,7 +60,7 @@ def gather(values, width, rows, features, order, ahead, count, first, groups):
 def _gather(values, width, rows, features, order, ahead, count, first, groups):
     def rows_in_lanes(values, width, rows, features, order, ahead, count, first, groups):
         for lane in range(count):
-            row, to = behind(rows, np.intp(get(order, lane)) * features), lane
+            row, to = offset(rows, np.intp(get(order, lane)) * features), lane
             for feature in range(0, features - 1, 2):
                 put(values, to, get(row, feature))
                 put(values, to + width, get(row, feature + 1))
@@ -75,8 +75,8 @@ def _gather(values, width, rows, features, order, ahead, count, first, groups):
         lanes = lanes_of(values)
         for group in range(groups):
             place = min(first + group * lanes, count - 1)
-            row = behind(rows, np.intp(get(order, place)) * features)
-            later = behind(rows, np.intp(get(order, place + ahead)) * features)
+            row = offset(rows, np.intp(get(order, place)) * features)
+            later = offset(rows, np.intp(get(order, place + ahead)) * features)
             for feature in range(features):
                 prefetch(later, feature)
                 store(values, feature * width + group * lanes, get(row, feature))
@@ -91,21 +91,21 @@ def weight(parameters, weights, lane):
 @overload(weight, jit_options={"forceinline": True})
 def _weight(parameters, weights, lane):
     if isinstance(parameters.dtype, Lanes):
-        return lambda parameters, weights, lane: spread(get(weights, lane))
+        return lambda parameters, weights, lane: splat(get(weights, lane))
     return lambda parameters, weights, lane: load(weights, lane)
 
 
-def put_four(sums, at, below, a, b, c, d):
+def store_sums_4(sums, at, below, a, b, c, d):
     """Keep the sums over rows of a and b at sums[at] and next to it, of c and d `below` them.
 
     Rows in lanes are added up, and to what is there. Sums of a part of seeds in lanes are kept apart until `merge`.
     """
 
 
-@overload(put_four, jit_options={"forceinline": True})
-def _put_four(sums, at, below, a, b, c, d):
+@overload(store_sums_4, jit_options={"forceinline": True})
+def _store_sums_4(sums, at, below, a, b, c, d):
     def rows_in_lanes(sums, at, below, a, b, c, d):
-        total_a, total_b, total_c, total_d = totals(a, b, c, d)
+        total_a, total_b, total_c, total_d = horizontal_sums(a, b, c, d)
         put(sums, at, get(sums, at) + total_a)
         put(sums, at + 1, get(sums, at + 1) + total_b)
         at += below
@@ -113,36 +113,36 @@ def _put_four(sums, at, below, a, b, c, d):
         put(sums, at + 1, get(sums, at + 1) + total_d)
 
     def seeds_in_lanes(sums, at, below, a, b, c, d):
-        put_two(sums, at, a, b)
-        put_two(sums, at + below, c, d)
+        store_sums_2(sums, at, a, b)
+        store_sums_2(sums, at + below, c, d)
 
     return seeds_in_lanes if isinstance(sums.dtype, Lanes) else rows_in_lanes
 
 
-def put_eight(sums, at, below, a0, a1, a2, a3, b0, b1, b2, b3):
+def store_sums_8(sums, at, below, a0, a1, a2, a3, b0, b1, b2, b3):
     """Keep the sums over rows of four at sums[at] and next to it, and of four more `below` them, as `put_four` does."""
 
 
-@overload(put_eight, jit_options={"forceinline": True})
-def _put_eight(sums, at, below, a0, a1, a2, a3, b0, b1, b2, b3):
+@overload(store_sums_8, jit_options={"forceinline": True})
+def _store_sums_8(sums, at, below, a0, a1, a2, a3, b0, b1, b2, b3):
     def rows_in_lanes(sums, at, below, a0, a1, a2, a3, b0, b1, b2, b3):
-        add_totals(sums, at, below, a0, a1, a2, a3, b0, b1, b2, b3)
+        add_horizontal_sums(sums, at, below, a0, a1, a2, a3, b0, b1, b2, b3)
 
     def seeds_in_lanes(sums, at, below, a0, a1, a2, a3, b0, b1, b2, b3):
-        put_four(sums, at, below, a0, a1, b0, b1)
-        put_four(sums, at + 2, below, a2, a3, b2, b3)
+        store_sums_4(sums, at, below, a0, a1, b0, b1)
+        store_sums_4(sums, at + 2, below, a2, a3, b2, b3)
 
     return seeds_in_lanes if isinstance(sums.dtype, Lanes) else rows_in_lanes
 
 
-def put_two(sums, at, a, b):
+def store_sums_2(sums, at, a, b):
     """Keep the sums over rows of a and b at sums[at] and next to it, as `put_four` does."""
 
 
-@overload(put_two, jit_options={"forceinline": True})
-def _put_two(sums, at, a, b):
+@overload(store_sums_2, jit_options={"forceinline": True})
+def _store_sums_2(sums, at, a, b):
     def rows_in_lanes(sums, at, a, b):
-        total_a, total_b, _, _ = totals(a, b, a, b)
+        total_a, total_b, _, _ = horizontal_sums(a, b, a, b)
         put(sums, at, get(sums, at) + total_a)
         put(sums, at + 1, get(sums, at + 1) + total_b)
 
@@ -153,33 +153,33 @@ def _put_two(sums, at, a, b):
     return seeds_in_lanes if isinstance(sums.dtype, Lanes) else rows_in_lanes
 
 
-def merge(gradient, size, sums, top, parts, passes):
+def tree_reduce(gradient, size, sums, top, parts, passes):
     """Add up the sums of `parts` parts that lie on the pile from `top`, after so many passes; returns the new top.
 
     Two piles of as many parts become one, as in a binary counter; the last one is added to the gradient.
     """
 
 
-@overload(merge, jit_options={"error_model": "numpy"})
-def _merge(gradient, size, sums, top, parts, passes):
+@overload(tree_reduce, jit_options={"error_model": "numpy"})
+def _tree_reduce(gradient, size, sums, top, parts, passes):
     if not isinstance(gradient.dtype, Lanes):
         return lambda gradient, size, sums, top, parts, passes: 0
 
-    def merge_seeds(gradient, size, sums, top, parts, passes):
+    def tree_reduce_seeds(gradient, size, sums, top, parts, passes):
         step = 1
         while step < parts:
             for part in range(top, top + parts, 2 * step):
-                _add(behind(sums, part * size), behind(sums, (part + step) * size), size)
+                _add(offset(sums, part * size), offset(sums, (part + step) * size), size)
             step *= 2
         done = passes * parts
         while passes % 2 == 0:
             top, passes = top - 1, passes // 2
-            _add(behind(sums, top * size), behind(sums, (top + 1) * size), size)
+            _add(offset(sums, top * size), offset(sums, (top + 1) * size), size)
         if done < lanes_of(gradient):
             return top + 1
         _add(gradient, sums, size)
         return 0
-    return merge_seeds
+    return tree_reduce_seeds
 
 
 @inlined

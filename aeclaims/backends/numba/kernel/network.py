@@ -4,16 +4,16 @@
 import numba
 import numpy as np
 
-from aeclaims.backends.numba.kernel.layouts import dealt, put_eight, put_four, put_two, weight
+from aeclaims.backends.numba.kernel.layouts import dealt, store_sums_2, store_sums_4, store_sums_8, weight
 from aeclaims.backends.numba.kernel.simd import (
-    behind,
     fma,
     get,
     has_lanes,
     lanes_of,
     least_normal,
     load,
-    spread,
+    offset,
+    splat,
     sqrt,
     store,
     where,
@@ -34,7 +34,7 @@ compiled = numba.njit(error_model="numpy", nogil=True)
 
 
 @compiled
-def combine(parameters, bias, by_output, by_input, source, result, width, outputs, inputs, end):
+def dense(parameters, bias, by_output, by_input, source, result, width, outputs, inputs, end):
     """result = weight source + bias, where there is one (bias >= 0), each (units, lanes), units `width` numbers apart.
 
     The weight of an output and an input is parameters[output * by_output + input * by_input]: forward by rows, and, with
@@ -45,22 +45,22 @@ def combine(parameters, bias, by_output, by_input, source, result, width, output
         for output in range(0, outputs, 2):
             a0 = b0 = zeros(source)
             if bias >= 0:
-                a0, b0 = spread(get(parameters, bias + output)), spread(get(parameters, bias + output + 1))
+                a0, b0 = splat(get(parameters, bias + output)), splat(get(parameters, bias + output + 1))
             a1 = a2 = a3 = a0
             b1 = b2 = b3 = b0
-            weights, x = behind(parameters, output * by_output), behind(source, k)
+            weights, x = offset(parameters, output * by_output), offset(source, k)
             for _ in range(inputs):
                 x0, x1, x2, x3 = load(x, 0), load(x, lanes), load(x, 2 * lanes), load(x, 3 * lanes)
-                a, b = spread(get(weights, 0)), spread(get(weights, by_output))
+                a, b = splat(get(weights, 0)), splat(get(weights, by_output))
                 a0, a1, a2, a3 = fma(a, x0, a0), fma(a, x1, a1), fma(a, x2, a2), fma(a, x3, a3)
                 b0, b1, b2, b3 = fma(b, x0, b0), fma(b, x1, b1), fma(b, x2, b2), fma(b, x3, b3)
-                weights, x = behind(weights, by_input), behind(x, width)
-            y = behind(result, output * width + k)
+                weights, x = offset(weights, by_input), offset(x, width)
+            y = offset(result, output * width + k)
             store(y, 0, a0)
             store(y, lanes, a1)
             store(y, 2 * lanes, a2)
             store(y, 3 * lanes, a3)
-            y = behind(y, width)
+            y = offset(y, width)
             store(y, 0, b0)
             store(y, lanes, b1)
             store(y, 2 * lanes, b2)
@@ -68,37 +68,37 @@ def combine(parameters, bias, by_output, by_input, source, result, width, output
 
 
 @compiled
-def sum_gradients(slopes, source, width, part_length, parts, sums, size, at, outputs, inputs):
+def weight_gradients(slopes, source, width, part_length, parts, sums, size, at, outputs, inputs):
     """sums[at] = slopes source^T, and behind it the slopes' sums: the weight's gradient and the bias's.
 
     Over `part_length` numbers of each of the parts, whose sums lie `size` apart.
     """
     lanes = lanes_of(slopes)
     for part in range(parts):
-        own = behind(sums, part * size + at)
+        own = offset(sums, part * size + at)
         for output in range(0, outputs, 2):
-            left = behind(slopes, output * width + part * part_length)
+            left = offset(slopes, output * width + part * part_length)
             for i in range(0, inputs - 2, 4):
-                right = behind(source, i * width + part * part_length)
+                right = offset(source, i * width + part * part_length)
                 a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = zeros(slopes)
                 for k in range(0, part_length, lanes):
                     a, b, x0, x1 = load(left, k), load(left, width + k), load(right, k), load(right, width + k)
                     x2, x3 = load(right, 2 * width + k), load(right, 3 * width + k)
                     a0, a1, a2, a3 = fma(a, x0, a0), fma(a, x1, a1), fma(a, x2, a2), fma(a, x3, a3)
                     b0, b1, b2, b3 = fma(b, x0, b0), fma(b, x1, b1), fma(b, x2, b2), fma(b, x3, b3)
-                put_eight(own, output * inputs + i, inputs, a0, a1, a2, a3, b0, b1, b2, b3)
+                store_sums_8(own, output * inputs + i, inputs, a0, a1, a2, a3, b0, b1, b2, b3)
             sum_a = sum_b = a0 = a1 = b0 = b1 = zeros(slopes)
             if inputs % 4:  # two are left
-                right = behind(source, (inputs - 2) * width + part * part_length)
+                right = offset(source, (inputs - 2) * width + part * part_length)
                 for k in range(0, part_length, lanes):
                     a, b, x0, x1 = load(left, k), load(left, width + k), load(right, k), load(right, width + k)
                     a0, a1, b0, b1 = fma(a, x0, a0), fma(a, x1, a1), fma(b, x0, b0), fma(b, x1, b1)
                     sum_a, sum_b = sum_a + a, sum_b + b
-                put_four(own, output * inputs + inputs - 2, inputs, a0, a1, b0, b1)
+                store_sums_4(own, output * inputs + inputs - 2, inputs, a0, a1, b0, b1)
             else:
                 for k in range(0, part_length, lanes):
                     sum_a, sum_b = sum_a + load(left, k), sum_b + load(left, width + k)
-            put_two(own, outputs * inputs + output, sum_a, sum_b)
+            store_sums_2(own, outputs * inputs + output, sum_a, sum_b)
 
 
 @compiled
@@ -106,7 +106,7 @@ def activate(kind, leak, values, width, units, end):
     """Apply an activation to values, (units, lanes), in place."""
     lanes = lanes_of(values)
     for unit in range(units):
-        row = behind(values, unit * width)
+        row = offset(values, unit * width)
         if kind in (RELU, LEAKY_RELU):
             for k in range(0, end, lanes):
                 z = load(row, k)
@@ -123,11 +123,11 @@ def activate(kind, leak, values, width, units, end):
 
 
 @compiled
-def through_activation(kind, leak, values, slopes, width, units, end):
+def activation_backward(kind, leak, values, slopes, width, units, end):
     """Turn the gradient by an activation's outputs, in place, into the one by its inputs."""
     lanes = lanes_of(values)
     for unit in range(units):
-        outputs, row = behind(values, unit * width), behind(slopes, unit * width)
+        outputs, row = offset(values, unit * width), offset(slopes, unit * width)
         if kind in (RELU, LEAKY_RELU):
             for k in range(0, end, lanes):
                 slope = load(row, k)
@@ -153,10 +153,10 @@ def sum_losses(kind, parameters, weights, first, targets, outputs, slopes, width
     """
     lanes, all_parts = lanes_of(targets), lanes_of(targets) if has_lanes(parameters) else 1
     for part in range(parts):
-        shares, total = behind(weights, dealt(first + part, all_parts)), zeros(targets)
+        shares, total = offset(weights, dealt(first + part, all_parts)), zeros(targets)
         for unit in range(units):
             at = unit * width + part * part_length
-            x_at, y_at, slope_at, lost = behind(targets, at), behind(outputs, at), behind(slopes, at), zeros(targets)
+            x_at, y_at, slope_at, lost = offset(targets, at), offset(outputs, at), offset(slopes, at), zeros(targets)
             if kind == MSE:
                 for k in range(0, part_length, lanes):
                     error = load(y_at, k) - load(x_at, k)
@@ -181,7 +181,7 @@ def sum_losses(kind, parameters, weights, first, targets, outputs, slopes, width
                     rising, falling = where(y < 0, small, large), where(y < 0, large, small)
                     store(slope_at, k, share * ((1 - x) * rising - x * falling))
             total = total + lost
-        put_two(behind(sums, part * size), 0, total, zeros(targets))
+        store_sums_2(offset(sums, part * size), 0, total, zeros(targets))
     for unit in range(units, units + units % 2):  # the unit that pads an odd width
         for k in range(0, parts * part_length, lanes):
             store(slopes, unit * width + k, zeros(slopes))

@@ -131,7 +131,7 @@ def zeros(typing, pointer):
 
 
 @intrinsic
-def behind(typing, pointer, count):
+def offset(typing, pointer, count):
     """The pointer `count` elements further on."""
     return pointer(pointer, types.intp), lambda context, builder, signature, args: builder.gep(args[0], [args[1]])
 
@@ -151,7 +151,7 @@ def prefetch(typing, pointer, index):
     return types.void(pointer, types.intp), emit
 
 
-def _spread(context, builder, scalar, lanes):
+def _splat(context, builder, scalar, lanes):
     vector = context.get_value_type(lanes)
     nothing = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(nothing, scalar, ir.Constant(ir.IntType(32), 0))
@@ -159,12 +159,12 @@ def _spread(context, builder, scalar, lanes):
 
 
 @intrinsic
-def spread(typing, value):
+def splat(typing, value):
     """A number in every lane; lanes as they are."""
     if isinstance(value, Lanes):
         return value(value), lambda context, builder, signature, args: args[0]
     result = _lanes(value)
-    return result(value), lambda context, builder, signature, args: _spread(context, builder, args[0], result)
+    return result(value), lambda context, builder, signature, args: _splat(context, builder, args[0], result)
 
 
 @intrinsic
@@ -204,12 +204,12 @@ def _operation(signature_of, emit):
         if lanes is None or not all(_is_operand(one, lanes) for one in operands):
             return None
 
-        def emit_spread(context, builder, signature, args):
-            vectors = [arg if one == lanes else _spread(context, builder, context.cast(builder, arg, one, lanes.dtype), lanes)
+        def emit_splat(context, builder, signature, args):
+            vectors = [arg if one == lanes else _splat(context, builder, context.cast(builder, arg, one, lanes.dtype), lanes)
                        for arg, one in zip(args, operands, strict=True)]
             return emit(builder, lanes, vectors)
 
-        return signature_of(lanes)(*operands), emit_spread
+        return signature_of(lanes)(*operands), emit_splat
 
     return typed
 

@@ -6,19 +6,19 @@ from typing import Any
 import numba
 import numpy as np
 
-from aeclaims.backends.numba.kernel.layouts import add_loss, dealt, elements, gather, merge
+from aeclaims.backends.numba.kernel.layouts import add_loss, dealt, elements, gather, tree_reduce
 from aeclaims.backends.numba.kernel.network import (
     ADAM,
     IDENTITY,
     TILE,
     activate,
-    combine,
+    activation_backward,
+    dense,
     step,
-    sum_gradients,
     sum_losses,
-    through_activation,
+    weight_gradients,
 )
-from aeclaims.backends.numba.kernel.simd import BITS, behind, lanes_of, numbers, store, zeros
+from aeclaims.backends.numba.kernel.simd import BITS, lanes_of, numbers, offset, store, zeros
 from aeclaims.start import Array
 
 # Rows of a minibatch are trained in blocks of this many: what lies in between stays in the cache, and float32 sums of a
@@ -47,13 +47,13 @@ def workspace(
     while parts < all_parts and 2 * parts * bytes_of_part <= MOST_BYTES:
         parts *= 2
     # One vector more: lines 4 KiB apart would get in each other's way.
-    values = on_lines((layers + 3) * widest * (parts * rows + lanes), gradient.dtype)
+    values = aligned_zeros((layers + 3) * widest * (parts * rows + lanes), gradient.dtype)
     pile = parts + (all_parts // parts).bit_length() - 1
-    sums = gradient if all_parts == 1 else on_lines((pile * len(gradient), all_parts), gradient.dtype)
-    return parts, values, on_lines(rows, gradient.dtype), sums
+    sums = gradient if all_parts == 1 else aligned_zeros((pile * len(gradient), all_parts), gradient.dtype)
+    return parts, values, aligned_zeros(rows, gradient.dtype), sums
 
 
-def on_lines(shape: int | tuple[int, ...], dtype: Any) -> Array:
+def aligned_zeros(shape: int | tuple[int, ...], dtype: Any) -> Array:
     """Zeros that begin and end on lines of the cache: no vector lies across two, which takes two loads, and no line is shared."""
     size, per_line = int(np.prod(shape)), LINE // np.dtype(dtype).itemsize
     room = np.zeros(-(-size // per_line) * per_line + per_line, dtype)
@@ -69,27 +69,27 @@ def _pass(network, parameters, sums, top, size, loss_at, first, parts, values, w
     """
     widths, even, activations, leaks, loss, block = network
     part_length, layers = groups * lanes_of(values), activations.size
-    end, sums = parts * part_length, behind(sums, top * size)
+    end, sums = parts * part_length, offset(sums, top * size)
     # As variables: for each number that is written into a call Numba would compile the function again.
     at, inputs, one_apart, no_bias = 0, values, np.intp(1), np.intp(-1)
     for layer in range(layers):
-        i, o, outputs = even[layer], even[layer + 1], behind(inputs, block)
-        combine(behind(parameters, at), o * i, i, one_apart, inputs, outputs, width, o, i, end)
+        i, o, outputs = even[layer], even[layer + 1], offset(inputs, block)
+        dense(offset(parameters, at), o * i, i, one_apart, inputs, outputs, width, o, i, end)
         if activations[layer] != IDENTITY:
             activate(activations[layer], leaks[layer], outputs, width, widths[layer + 1], end)
         at += (i + 1) * o
         inputs = outputs
-    slopes, others = behind(inputs, block), behind(inputs, 2 * block)
+    slopes, others = offset(inputs, block), offset(inputs, 2 * block)
     sum_losses(loss, parameters, weights, first, values, inputs, slopes, width, widths[layers], part_length, parts,
-               behind(sums, loss_at), size)
+               offset(sums, loss_at), size)
     for layer in range(layers - 1, -1, -1):
-        i, o, outputs, inputs = even[layer], even[layer + 1], inputs, behind(inputs, -block)
+        i, o, outputs, inputs = even[layer], even[layer + 1], inputs, offset(inputs, -block)
         at -= (i + 1) * o
         if activations[layer] != IDENTITY:
-            through_activation(activations[layer], leaks[layer], outputs, slopes, width, widths[layer + 1], end)
-        sum_gradients(slopes, inputs, width, part_length, parts, sums, size, at, o, i)
+            activation_backward(activations[layer], leaks[layer], outputs, slopes, width, widths[layer + 1], end)
+        weight_gradients(slopes, inputs, width, part_length, parts, sums, size, at, o, i)
         if layer > 0:
-            combine(behind(parameters, at), no_bias, one_apart, i, slopes, others, width, i, o, end)
+            dense(offset(parameters, at), no_bias, one_apart, i, slopes, others, width, i, o, end)
             slopes, others = others, slopes
 
 
@@ -123,14 +123,14 @@ def train(
                     share = parameters.dtype.type(1.0 / (length * widths[layers]))
                     for row in range(weights_kept.size):
                         weights_kept[row] = share if row < count else 0
-                order, top = behind(order_at, epoch * n_rows + block), np.intp(0)
+                order, top = offset(order_at, epoch * n_rows + block), np.intp(0)
                 ahead = BLOCK if block + 2 * BLOCK <= n_rows else 0
                 for passed in range(0, all_parts, parts):
                     for part in range(parts):
-                        gather(behind(values, part * groups * lanes), width, rows_at, features, order, ahead, count,
+                        gather(offset(values, part * groups * lanes), width, rows_at, features, order, ahead, count,
                                dealt(passed + part, all_parts), groups)
                     _pass(network, own, sums, top, size, loss_at, passed, parts, values, width, weights, groups)
-                    top = merge(slopes, size, sums, top, parts, passed // parts + 1)
+                    top = tree_reduce(slopes, size, sums, top, parts, passed // parts + 1)
             add_loss(epoch_loss, epoch, gradient, loss_at)
             rest1 *= beta1
             rest2 *= beta2
