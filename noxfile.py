@@ -16,6 +16,7 @@ def lint(session: nox.Session) -> None:
     """Check the style and the types."""
     session.install("-c", "constraints.txt", "-e", ".[dev]")
     session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
     session.run("mypy")
     session.run("lint-imports")
 
@@ -65,6 +66,16 @@ def judge(session: nox.Session, stack: str, runs: list[str] | tuple[str, ...], *
     with session.chdir(documents):
         for run in runs:
             # Failures (1) and nothing exercised (5) are results; any other code is a run that did not end.
-            session.run("pytest", "--pyargs", "aeclaims", "-W", "error", *STACKS["runs"][run].split(), *options,
-                        "--claims-json", f"{stack}.{run}.json", success_codes=[0, 1, 5])
+            session.run(
+                "pytest",
+                "--pyargs",
+                "aeclaims",
+                "-W",
+                "error",
+                *STACKS["runs"][run].split(),
+                *options,
+                "--claims-json",
+                f"{stack}.{run}.json",
+                success_codes=[0, 1, 5],
+            )
     session.run("python", "-m", "tools.compatibility", str(documents), env={"PYTHONPATH": str(ROOT)})

@@ -42,8 +42,15 @@ class Format:
         return np.floor(scaled) * spacing, np.ceil(scaled) * spacing
 
 
-FORMATS = {format.name: format for format in (
-    Format("float64", 53, -1022), Format("float32", 24, -126), Format("bfloat16", 8, -126), Format("float16", 11, -14))}
+FORMATS = {
+    format.name: format
+    for format in (
+        Format("float64", 53, -1022),
+        Format("float32", 24, -126),
+        Format("bfloat16", 8, -126),
+        Format("float16", 11, -14),
+    )
+}
 # Formats that products are rounded to, while parameters stay in float32.
 REDUCED = ("bfloat16", "float16")
 
@@ -61,4 +68,6 @@ def clock_error(optimizer: Adam | SGD, dtype: np.dtype[Any], losses: Double) -> 
     beta1, beta2 = (abs(float(dtype.type(beta)) - beta) / (1 - beta) for beta in optimizer.betas)
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = np.abs(np.gradient(np.log(losses), axis=0))
-    return np.asarray((beta1 + beta2 / 2) * np.arange(1, len(losses) + 1)[:, None] * np.nan_to_num(slope, nan=0.0, posinf=0.0))
+    return np.asarray(
+        (beta1 + beta2 / 2) * np.arange(1, len(losses) + 1)[:, None] * np.nan_to_num(slope, nan=0.0, posinf=0.0)
+    )

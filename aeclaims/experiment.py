@@ -83,8 +83,12 @@ class Redundant:
     def __post_init__(self) -> None:
         _require_count("Redundant.features", self.features)
         _require_count("Redundant.rank", self.rank)
-        require(self.rank <= self.features, "Redundant.rank", self.rank,
-                f"give at most as many as there are features ({self.features})")
+        require(
+            self.rank <= self.features,
+            "Redundant.rank",
+            self.rank,
+            f"give at most as many as there are features ({self.features})",
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +101,19 @@ class FixedRows:
         try:
             array = np.array(self.array, dtype=None if np.asarray(self.array).dtype == np.float32 else np.float64)
         except (TypeError, ValueError) as error:
-            raise InvalidExperiment(f"FixedRows.array: not numbers ({error}); give an array (N, D) of numbers") from None
+            raise InvalidExperiment(
+                f"FixedRows.array: not numbers ({error}); give an array (N, D) of numbers"
+            ) from None
         require(array.ndim == 2, "FixedRows.array.shape", array.shape, "give two axes, (N, D): rows, then features")
         require(min(array.shape) >= 1, "FixedRows.array.shape", array.shape, "give at least one row and one feature")
         if not np.isfinite(array).all():
             row, column = (int(i) for i in np.argwhere(~np.isfinite(array))[0])
-            require(False, f"FixedRows.array[{row}, {column}]", float(array[row, column]),
-                    "drop or fill the rows that are not finite numbers")
+            require(
+                False,
+                f"FixedRows.array[{row}, {column}]",
+                float(array[row, column]),
+                "drop or fill the rows that are not finite numbers",
+            )
         array.flags.writeable = False
         object.__setattr__(self, "array", array)
 
@@ -136,12 +146,20 @@ class Activation:
     slope: float = 0.0
 
     def __post_init__(self) -> None:
-        require(self.kind in get_args(ActivationKind), "Activation.kind", self.kind,
-                f"give one of {', '.join(get_args(ActivationKind))}")
+        require(
+            self.kind in get_args(ActivationKind),
+            "Activation.kind",
+            self.kind,
+            f"give one of {', '.join(get_args(ActivationKind))}",
+        )
         # The reference reads the sign of the input off the output, which a negative slope would hide.
         _require_number("Activation.slope", self.slope, lambda v: v >= 0, "give a finite slope of at least 0")
-        require(self.kind == "leaky_relu" or self.slope == 0, "Activation.slope", self.slope,
-                f"only leaky_relu has a slope, {self.kind} has none")
+        require(
+            self.kind == "leaky_relu" or self.slope == 0,
+            "Activation.slope",
+            self.slope,
+            f"only leaky_relu has a slope, {self.kind} has none",
+        )
 
 
 IDENTITY = Activation("identity")
@@ -168,12 +186,24 @@ class Model:
         require(len(self.widths) >= 2, "Model.widths", self.widths, "give at least an input and an output width")
         for index, width in enumerate(self.widths):
             _require_count(f"Model.widths[{index}]", width)
-        require(self.widths[0] == self.widths[-1], "Model.widths", self.widths,
-                f"an autoencoder ends on the width it starts with: end with {self.widths[0]}")
-        require(all(isinstance(a, Activation) for a in self.activations), "Model.activations", self.activations,
-                "give Activation values, such as RELU or leaky_relu(0.1)")
-        require(len(self.activations) == len(self.widths) - 1, "Model.activations", self.activations,
-                f"give one for each of the {len(self.widths) - 1} affine layers")
+        require(
+            self.widths[0] == self.widths[-1],
+            "Model.widths",
+            self.widths,
+            f"an autoencoder ends on the width it starts with: end with {self.widths[0]}",
+        )
+        require(
+            all(isinstance(a, Activation) for a in self.activations),
+            "Model.activations",
+            self.activations,
+            "give Activation values, such as RELU or leaky_relu(0.1)",
+        )
+        require(
+            len(self.activations) == len(self.widths) - 1,
+            "Model.activations",
+            self.activations,
+            f"give one for each of the {len(self.widths) - 1} affine layers",
+        )
 
     @property
     def features(self) -> int:
@@ -286,10 +316,18 @@ class Experiment:
         _require_count("Experiment.n_rows", self.n_rows)
         _require_count("Experiment.batch_size", self.batch_size)
         if isinstance(self.rows, FixedRows):
-            require(self.n_rows == len(self.rows.array), "Experiment.n_rows", self.n_rows,
-                    f"{len(self.rows.array)} rows are given: leave n_rows out, or give part of them")
-        require(self.model.features == self.rows.features, "Experiment.model.widths", self.model.widths,
-                f"the rows have {self.rows.features} features: start and end with that width")
+            require(
+                self.n_rows == len(self.rows.array),
+                "Experiment.n_rows",
+                self.n_rows,
+                f"{len(self.rows.array)} rows are given: leave n_rows out, or give part of them",
+            )
+        require(
+            self.model.features == self.rows.features,
+            "Experiment.model.widths",
+            self.model.widths,
+            f"the rows have {self.rows.features} features: start and end with that width",
+        )
         self._check_loss()
 
     def _check_parts(self) -> None:
@@ -298,28 +336,47 @@ class Experiment:
             names = " or ".join(kind.__name__ for kind in kinds)
             require(isinstance(value, kinds), f"Experiment.{name}", value, f"give a value of {names}")
         require(self.loss in get_args(Loss), "Experiment.loss", self.loss, f"give one of {', '.join(get_args(Loss))}")
-        require(self.initialisation in get_args(Initialisation), "Experiment.initialisation", self.initialisation,
-                f"give one of {', '.join(get_args(Initialisation))}")
-        require(isinstance(self.zero_grad, bool), "Experiment.zero_grad", self.zero_grad,
-                "give True or False")
+        require(
+            self.initialisation in get_args(Initialisation),
+            "Experiment.initialisation",
+            self.initialisation,
+            f"give one of {', '.join(get_args(Initialisation))}",
+        )
+        require(isinstance(self.zero_grad, bool), "Experiment.zero_grad", self.zero_grad, "give True or False")
 
     def _check_loss(self) -> None:
         if self.loss == "mse":
             return
-        require(not isinstance(self.rows, Redundant), "Experiment.loss", self.loss,
-                "Redundant rows are normal numbers, and BCE needs targets in [0, 1]: use loss='mse', or rows in [0, 1]")
+        require(
+            not isinstance(self.rows, Redundant),
+            "Experiment.loss",
+            self.loss,
+            "Redundant rows are normal numbers, and BCE needs targets in [0, 1]: use loss='mse', or rows in [0, 1]",
+        )
         if isinstance(self.rows, FixedRows):
             low, high = float(self.rows.array.min()), float(self.rows.array.max())
-            require(low >= 0 and high <= 1, "Experiment.rows", f"FixedRows from {low:g} to {high:g}",
-                    "BCE needs targets in [0, 1]: rescale the rows, or use loss='mse'")
+            require(
+                low >= 0 and high <= 1,
+                "Experiment.rows",
+                f"FixedRows from {low:g} to {high:g}",
+                "BCE needs targets in [0, 1]: rescale the rows, or use loss='mse'",
+            )
         is_sigmoid = self.model.output == SIGMOID
         if self.loss == "bce":
-            require(is_sigmoid, "Experiment.loss", self.loss,
-                    f"the output is {self.model.output.kind}, and 'bce' takes probabilities: "
-                    "use output=SIGMOID, or loss='bce_logits'")
+            require(
+                is_sigmoid,
+                "Experiment.loss",
+                self.loss,
+                f"the output is {self.model.output.kind}, and 'bce' takes probabilities: "
+                "use output=SIGMOID, or loss='bce_logits'",
+            )
         else:
-            require(not is_sigmoid, "Experiment.loss", self.loss,
-                    "'bce_logits' applies the sigmoid itself: use output=IDENTITY, or loss='bce'")
+            require(
+                not is_sigmoid,
+                "Experiment.loss",
+                self.loss,
+                "'bce_logits' applies the sigmoid itself: use output=IDENTITY, or loss='bce'",
+            )
 
     @property
     def features(self) -> int:

@@ -65,7 +65,9 @@ class Run:
         """What each replica makes of `rows`, (N, D) or (S, N, D), in float64. Returns (S, N, D)."""
         given = np.asarray(rows, np.float64)
         if given.ndim not in (2, 3) or given.shape[-1] != self.experiment.features:
-            raise ValueError(f"rows have shape {given.shape}; give (N, {self.experiment.features}), or that for each seed")
+            raise ValueError(
+                f"rows have shape {given.shape}; give (N, {self.experiment.features}), or that for each seed"
+            )
         if given.ndim == 3 and len(given) not in (1, len(self.seeds)):
             raise ValueError(f"rows have shape {given.shape}; the first axis must be 1 or the {len(self.seeds)} seeds")
         return activate(self.experiment.model.output, forward(self.experiment.model, self.parameters, given))
@@ -76,7 +78,9 @@ class Run:
         rows = self.start.rows()
 
         def of(seed: int) -> float:
-            own = tuple(LayerParameters(weight[seed : seed + 1], bias[seed : seed + 1]) for weight, bias in self.parameters)
+            own = tuple(
+                LayerParameters(weight[seed : seed + 1], bias[seed : seed + 1]) for weight, bias in self.parameters
+            )
             targets = rows[seed if len(rows) > 1 else 0].astype(np.float64)
             model = self.experiment.model
             return mean_loss(self.experiment.loss, model.output, forward(model, own, targets)[0], targets)
@@ -86,8 +90,11 @@ class Run:
     def select(self, seeds: tuple[int, ...]) -> "Run":
         """The same run for some of its seeds, which do not depend on the others."""
         at = [self.seeds.index(seed) for seed in seeds]
-        return Run(replace(self.start, seeds=seeds), self.epoch_loss[:, at],
-                   tuple(LayerParameters(w[at], b[at]) for w, b in self.parameters))
+        return Run(
+            replace(self.start, seeds=seeds),
+            self.epoch_loss[:, at],
+            tuple(LayerParameters(w[at], b[at]) for w, b in self.parameters),
+        )
 
 
 def forward(model: Model, parameters: Parameters, rows: Double) -> Double:

@@ -97,7 +97,9 @@ class Start:
     def __post_init__(self) -> None:
         object.__setattr__(self, "seeds", check_seeds(self.seeds))
         object.__setattr__(self, "dtype", check_dtype(self.dtype))
-        require(self.products in ("", *REDUCED), "products", self.products, f"give one of {', '.join(REDUCED)}, or nothing")
+        require(
+            self.products in ("", *REDUCED), "products", self.products, f"give one of {', '.join(REDUCED)}, or nothing"
+        )
 
     @property
     def format(self) -> Format:
@@ -160,7 +162,10 @@ def _rows(spec: Rows, count: int, seeds: tuple[int, ...], dtype: np.dtype[Any]) 
 # Whether a training has changed them is looked at when it is done.
 @lru_cache(maxsize=4)
 def _parameters(
-    widths: tuple[int, ...], initialisation: Initialisation, seeds: tuple[int, ...], dtype: np.dtype[Any],
+    widths: tuple[int, ...],
+    initialisation: Initialisation,
+    seeds: tuple[int, ...],
+    dtype: np.dtype[Any],
 ) -> Parameters:
     shapes = [(outputs, inputs) for inputs, outputs in pairwise(widths)]
     if initialisation == "glorot":
@@ -177,7 +182,10 @@ def _parameters(
         values: Array = ((2 * next(parts) - 1) * np.float32(bound)).astype(dtype)
         return values.reshape(len(seeds), *shape) if values.size else np.zeros((len(seeds), *shape), dtype)
 
-    return tuple(LayerParameters(scaled(bound, shape), scaled(bound, shape[:1])) for bound, shape in zip(bounds, shapes, strict=True))
+    return tuple(
+        LayerParameters(scaled(bound, shape), scaled(bound, shape[:1]))
+        for bound, shape in zip(bounds, shapes, strict=True)
+    )
 
 
 def _draw(spec: Uniform | Bernoulli | Beta | Redundant, generator: np.random.Generator, count: int) -> Array:

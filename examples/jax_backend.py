@@ -29,7 +29,9 @@ def train(start: Start) -> Run:
         for epoch in range(experiment.epochs):
             population, losses = train_epoch(recipe, population, rows, start.order(epoch).astype(np.int32))
             epoch_loss[epoch] = np.asarray(losses, np.float64).mean(axis=0)
-    return Run(start, epoch_loss, tuple(LayerParameters(np.array(weight), np.array(bias)) for weight, bias in population[0]))
+    return Run(
+        start, epoch_loss, tuple(LayerParameters(np.array(weight), np.array(bias)) for weight, bias in population[0])
+    )
 
 
 def begin(experiment: Experiment, start: Start) -> tuple[Any, Any, Any]:
@@ -40,9 +42,12 @@ def begin(experiment: Experiment, start: Start) -> tuple[Any, Any, Any]:
     return recipe, (parameters, states, jax.tree.map(jnp.zeros_like, parameters)), jnp.asarray(start.rows())
 
 
-ROUNDS = Tolerance(4, "XLA's float32 tanh is off by up to 4.7 units in the last place (4,000,000 points in [-5, 5], jax 0.10.2, "
-                   "CPU), torch's by 0.6. With it a path went 23.7 times as far as the oracle's own; the asker's network was "
-                   "off by 3.0e-4 after an epoch, where 1.2e-4 is the bound; in float64 both agree to the last digits")
+ROUNDS = Tolerance(
+    4,
+    "XLA's float32 tanh is off by up to 4.7 units in the last place (4,000,000 points in [-5, 5], jax 0.10.2, "
+    "CPU), torch's by 0.6. With it a path went 23.7 times as far as the oracle's own; the asker's network was "
+    "off by 3.0e-4 after an epoch, where 1.2e-4 is the bound; in float64 both agree to the last digits",
+)
 BACKEND = Backend("jax", train, tolerances={"float32": ROUNDS})
 
 
@@ -54,7 +59,9 @@ def train_epoch(recipe: Any, population: Any, rows: Any, order: Any) -> tuple[An
 
     def steps(population: Any, order: Any) -> tuple[Any, Any]:
         # order (..., steps, B): a minibatch of every seed, one after the other.
-        return jax.lax.scan(lambda now, picked: step(recipe, now, pick(rows, picked)), population, jnp.moveaxis(order, -2, 0))
+        return jax.lax.scan(
+            lambda now, picked: step(recipe, now, pick(rows, picked)), population, jnp.moveaxis(order, -2, 0)
+        )
 
     population, losses = steps(population, order[..., : full * size].reshape(*order.shape[:-1], full, size))
     if full * size == count:
@@ -105,7 +112,10 @@ def bce(p: Any, x: Any) -> Any:
 
 bce.defvjp(
     lambda p, x: (bce(p, x), (p, x)),
-    lambda kept, slope: (slope * (kept[0] - kept[1]) / jnp.maximum((1 - kept[0]) * kept[0], LEAST_SPREAD) / kept[0].size, None),
+    lambda kept, slope: (
+        slope * (kept[0] - kept[1]) / jnp.maximum((1 - kept[0]) * kept[0], LEAST_SPREAD) / kept[0].size,
+        None,
+    ),
 )
 LOSSES = {
     "mse": lambda y, x: ((y - x) ** 2).mean(),

@@ -93,7 +93,9 @@ def print_alarms(reporter: "pytest.TerminalReporter", found: dict[str, Any]) -> 
     reporter.section("false alarms", sep="=")
     for failure in found["failures"]:
         reporter.write_line(f"{failure['id']}, seeds from {failure['seed_base']}: {failure['reason']}", red=True)
-    unseen = sorted(name for name, verdicts in found["verdicts"].items() if not verdicts["failed"] and not verdicts["held"])
+    unseen = sorted(
+        name for name, verdicts in found["verdicts"].items() if not verdicts["failed"] and not verdicts["held"]
+    )
     if unseen:
         reporter.write_line(f"never exercised: {', '.join(unseen)}")
     if found["bases"]:
@@ -101,4 +103,5 @@ def print_alarms(reporter: "pytest.TerminalReporter", found: dict[str, Any]) -> 
         reporter.write_line(
             f"{found['bases_with_a_failure']} of {found['bases']:,} seed bases with a failure, {judged:,} verdicts on "
             f"{len(found['verdicts'])} checks; rate of false alarms at most {found['rate_at_most']:.2g}, with {CONFIDENCE:.0%} "
-            "confidence" + " (rule of three)" * (not found["failures"]))
+            "confidence" + " (rule of three)" * (not found["failures"])
+        )

@@ -81,13 +81,16 @@ def stack(request: pytest.FixtureRequest) -> "Stack":
     if claim is None:
         raise _not_a_claim(request, "stack")
     session.begin()
-    return Stack(session.backend, session.settings.dtype, tuple(session.seeds(claim)), session.trained,
-                 session.settings.compile)
+    return Stack(
+        session.backend, session.settings.dtype, tuple(session.seeds(claim)), session.trained, session.settings.compile
+    )
 
 
 def _not_a_claim(request: pytest.FixtureRequest, fixture: str) -> pytest.UsageError:
-    return pytest.UsageError(f"{request.node.nodeid} uses the fixture {fixture!r}, which is for claims: "
-                             "mark the test with aeclaims.judging.claim.claim(...)")
+    return pytest.UsageError(
+        f"{request.node.nodeid} uses the fixture {fixture!r}, which is for claims: "
+        "mark the test with aeclaims.judging.claim.claim(...)"
+    )
 
 
 def _trainer(request: pytest.FixtureRequest, which: str) -> "Callable[[Experiment], Run]":

@@ -54,7 +54,9 @@ def _parsed(text: str, place: str) -> KnownFailure:
     if "expires=" in reason:
         raise InvalidList(f"{place}: {text!r}: put expires=... at the end of the line")
     if not id or not reason:
-        raise InvalidList(f"{place}: {text!r}: give an id, and behind # the reason: linear-mse  # reason  expires=2027-01-01")
+        raise InvalidList(
+            f"{place}: {text!r}: give an id, and behind # the reason: linear-mse  # reason  expires=2027-01-01"
+        )
     expires = None
     if day is not None:
         try:
@@ -67,7 +69,12 @@ def _parsed(text: str, place: str) -> KnownFailure:
 def problems(listed: Iterable[KnownFailure], ids: Iterable[str], today: date) -> list[str]:
     """What is wrong with the list itself: lines of no claim, and expired ones."""
     there = set(ids)
-    return [f"{known.place}: no claim has the id {known.id!r}: take the line out, or mend it" for known in listed
-            if known.id not in there] + \
-           [f"{known.place}: {known.id} expired on {known.expires}: mend the claim, or give it a new day" for known in listed
-            if known.id in there and known.has_expired(today)]
+    return [
+        f"{known.place}: no claim has the id {known.id!r}: take the line out, or mend it"
+        for known in listed
+        if known.id not in there
+    ] + [
+        f"{known.place}: {known.id} expired on {known.expires}: mend the claim, or give it a new day"
+        for known in listed
+        if known.id in there and known.has_expired(today)
+    ]

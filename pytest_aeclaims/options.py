@@ -36,9 +36,13 @@ def _backend(text: str) -> str:
 
 def _json_path(text: str) -> Path:
     path = Path(text).absolute()
-    is_writable = not path.is_dir() and path.parent.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)
+    is_writable = (
+        not path.is_dir() and path.parent.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)
+    )
     if not is_writable:
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be written: give a file in a folder that exists and is writable")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} cannot be written: give a file in a folder that exists and is writable"
+        )
     return path
 
 
@@ -99,31 +103,72 @@ class Option(NamedTuple):
 
 
 OPTIONS = (
-    Option("backend", "torch", _backend,
-           "what trains: torch, torch-eager, torch-compile, torch-cudagraph, torch-loop, numba, oracle, or package.module:name"),
+    Option(
+        "backend",
+        "torch",
+        _backend,
+        "what trains: torch, torch-eager, torch-compile, torch-cudagraph, torch-loop, numba, oracle, or package.module:name",
+    ),
     Option("device", "cpu", str, "where torch trains: cpu, cuda, cuda:1, ..."),
-    Option("optimizer", None, _optimizer,
-           "package.module:name[,lr=...]: an optimizer of your own in Adam's place, on the torch backends"),
-    Option("compile", None, _compile,
-           "backend=...,mode=...,dynamic=...,fullgraph=...,scope=...: how torch and torch-compile call torch.compile"),
-    Option("dtype", "float32", _dtype, "float32 or float64; bfloat16 or float16: parameters in float32, products in that"),
-    Option("seeds", None, lambda text: _whole(1, text),
-           "replicas of each claim (default: 256 on the reference; else the fewest with which every judge can fail)"),
+    Option(
+        "optimizer",
+        None,
+        _optimizer,
+        "package.module:name[,lr=...]: an optimizer of your own in Adam's place, on the torch backends",
+    ),
+    Option(
+        "compile",
+        None,
+        _compile,
+        "backend=...,mode=...,dynamic=...,fullgraph=...,scope=...: how torch and torch-compile call torch.compile",
+    ),
+    Option(
+        "dtype", "float32", _dtype, "float32 or float64; bfloat16 or float16: parameters in float32, products in that"
+    ),
+    Option(
+        "seeds",
+        None,
+        lambda text: _whole(1, text),
+        "replicas of each claim (default: 256 on the reference; else the fewest with which every judge can fail)",
+    ),
     Option("scale", 1, lambda text: _whole(1, text), "times as many seeds as by default, for every claim"),
     Option("seed-base", 0, lambda text: _whole(0, text), "the first seed"),
-    Option("processes", None, lambda text: _whole(1, text),
-           "processes that train on a CPU while claims are judged (default: as many as there are processors; 1: pytest's own)"),
-    Option("alpha", 1e-6, _alpha,
-           "with which probability a sound stack may fail the suite by chance, all claims together: it is split over them"),
-    Option("bisect", False, bool,
-           "with -m conformance: find the first stage, from the plain loop to compiled populations, that deviates"),
-    Option("quick", False, bool, "with -m claims: the claims and conformance checks that find most faults, in half a minute"),
+    Option(
+        "processes",
+        None,
+        lambda text: _whole(1, text),
+        "processes that train on a CPU while claims are judged (default: as many as there are processors; 1: pytest's own)",
+    ),
+    Option(
+        "alpha",
+        1e-6,
+        _alpha,
+        "with which probability a sound stack may fail the suite by chance, all claims together: it is split over them",
+    ),
+    Option(
+        "bisect",
+        False,
+        bool,
+        "with -m conformance: find the first stage, from the plain loop to compiled populations, that deviates",
+    ),
+    Option(
+        "quick",
+        False,
+        bool,
+        "with -m claims: the claims and conformance checks that find most faults, in half a minute",
+    ),
     Option("selftest", False, bool, "judge the suite: which faults it kills, by which checks, how soon; -k selects"),
     Option("xfails", None, _xfails, "known failures: a file with lines `id  # reason  expires=2027-01-01`; strict"),
-    Option("false-alarms", None, lambda text: _whole(1, text),
-           "judge all that is selected on so many disjoint seed bases, and count what fails: on a sound stack nothing should"),
+    Option(
+        "false-alarms",
+        None,
+        lambda text: _whole(1, text),
+        "judge all that is selected on so many disjoint seed bases, and count what fails: on a sound stack nothing should",
+    ),
     Option("json", None, _json_path, "write what was judged to this file"),
-    Option("report", None, _json_path, "write what was judged as a page to look at: one HTML file that needs no network"),
+    Option(
+        "report", None, _json_path, "write what was judged as a page to look at: one HTML file that needs no network"
+    ),
 )
 METAVARS = {"json": "PATH", "false-alarms": "BASES", "xfails": "FILE", "report": "FILE", "compile": "SETTINGS"}
 
@@ -136,5 +181,10 @@ def declare(group: pytest.OptionGroup) -> None:
             group.addoption(f"--claims-{option.name}", action="store_true", default=False, help=option.help)
             continue
         # argparse would parse a default given here, and parsing imports what only a claim needs.
-        group.addoption(f"--claims-{option.name}", default=None, type=option.type, help=option.help + shown,
-                        metavar=METAVARS.get(option.name, option.name.upper().replace("-", "_")))
+        group.addoption(
+            f"--claims-{option.name}",
+            default=None,
+            type=option.type,
+            help=option.help + shown,
+            metavar=METAVARS.get(option.name, option.name.upper().replace("-", "_")),
+        )

@@ -45,7 +45,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "claims(claim): judges a claim about training; see aeclaims.judging.claim.claim")
-    config.addinivalue_line("markers", "conformance(claim): checks a training stack; see aeclaims.judging.claim.conformance")
+    config.addinivalue_line(
+        "markers", "conformance(claim): checks a training stack; see aeclaims.judging.claim.conformance"
+    )
     config.addinivalue_line("markers", "slow: takes hours on a CPU; runs only where -m names it")
     config.stash[RESULTS], config.stash[WORKERS_IDS] = [], set()
     config.addinivalue_line("markers", "selftest: judges the suite itself, with --claims-selftest")
@@ -53,7 +55,9 @@ def pytest_configure(config: pytest.Config) -> None:
         if config.getoption(f"claims_{mode}") and config.getoption("claims_backend") is not None:
             raise pytest.UsageError(f"--claims-{mode} chooses the backends itself: leave --claims-backend out")
         if config.getoption(f"claims_{mode}") and config.getoption("claims_optimizer") is not None:
-            raise pytest.UsageError(f"--claims-{mode} walks the oracle's path, which is Adam's: leave --claims-optimizer out")
+            raise pytest.UsageError(
+                f"--claims-{mode} walks the oracle's path, which is Adam's: leave --claims-optimizer out"
+            )
     if config.getoption("claims_selftest"):
         from pytest_aeclaims.selftest_mode import SelfTest
 
@@ -95,8 +99,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if claim.is_quick and config.getoption("claims_quick"):
             item.add_marker(pytest.mark.claims(claim))
     is_slow_named, has_bisection = "slow" in config.option.markexpr, config.getoption("claims_bisect")
-    out = {item for item, claim in claims if (item.get_closest_marker("slow") and not is_slow_named)
-           or claim.is_stage != has_bisection or (config.getoption("claims_quick") and not _is_quick(claim, config))}
+    out = {
+        item
+        for item, claim in claims
+        if (item.get_closest_marker("slow") and not is_slow_named)
+        or claim.is_stage != has_bisection
+        or (config.getoption("claims_quick") and not _is_quick(claim, config))
+    }
     if out:
         config.hook.pytest_deselected(items=list(out))
         items[:] = [item for item in items if item not in out]
@@ -130,7 +139,9 @@ def _usage_errors() -> Generator[None]:
     try:
         yield
     except UnknownBackend as error:
-        raise pytest.UsageError(f"--claims-backend, --claims-device, --claims-dtype, --claims-compile: {error}") from None
+        raise pytest.UsageError(
+            f"--claims-backend, --claims-device, --claims-dtype, --claims-compile: {error}"
+        ) from None
     except InvalidOptimizer as error:
         raise pytest.UsageError(f"--claims-optimizer: {error}") from None
 
@@ -143,7 +154,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """
     has_claims = any(claim_of(item) for item in session.items)
     if session.config.getoption("claims_bisect") and not has_claims:
-        raise pytest.UsageError("--claims-bisect: no stage is selected; give -m conformance, and no -k that leaves them out")
+        raise pytest.UsageError(
+            "--claims-bisect: no stage is selected; give -m conformance, and no -k that leaves them out"
+        )
     if not has_claims or session.config.option.collectonly:
         return
     with _usage_errors():
@@ -176,7 +189,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None],
+    item: pytest.Item,
+    call: pytest.CallInfo[None],
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     claim = claim_of(item)
@@ -185,8 +199,14 @@ def pytest_runtest_makereport(
 
         # A plain dictionary on the report travels from pytest-xdist's workers as well.
         report.aeclaims = build_result(  # type: ignore[attr-defined]
-            claim, run_state(item.config), item.stash.get(JUDGE, None), report,
-            None if call.excinfo is None else call.excinfo.value, node(item), _trainings(item))
+            claim,
+            run_state(item.config),
+            item.stash.get(JUDGE, None),
+            report,
+            None if call.excinfo is None else call.excinfo.value,
+            node(item),
+            _trainings(item),
+        )
         # JUnit's XML takes them from the report of the teardown, which is made of the item's; an item may be judged again.
         kept = [pair for pair in item.user_properties if not pair[0].startswith("claim.")]
         item.user_properties[:] = [*kept, *properties(report.aeclaims)]
@@ -213,8 +233,11 @@ def _trainings(item: pytest.Item) -> list[dict[str, Any]]:
 
     runs = list(item.stash[RUNS].values())
     longest = sorted(runs, key=lambda run: -run.experiment.epochs)[:MOST_TRAININGS]
-    most_seeds = min(MOST_ON_PAGE, max(MOST_SEEDS, MOST_OF_CLAIM // len(longest))) if (
-        item.config.getoption("claims_report")) else MOST_SEEDS
+    most_seeds = (
+        min(MOST_ON_PAGE, max(MOST_SEEDS, MOST_OF_CLAIM // len(longest)))
+        if (item.config.getoption("claims_report"))
+        else MOST_SEEDS
+    )
     return [summary(run, most_seeds) for run in runs if run in longest]
 
 
@@ -277,6 +300,8 @@ def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter", config:
         print_table(terminalreporter, config.stash[RESULTS])
     if config.getoption("claims_bisect") and config.stash[RESULTS]:
         failed = sorted(result["id"] for result in config.stash[RESULTS] if result["verdict"] == "failed")
-        terminalreporter.write_line(f"the first stage that deviates: {failed[0] if failed else 'none of those exercised'}")
+        terminalreporter.write_line(
+            f"the first stage that deviates: {failed[0] if failed else 'none of those exercised'}"
+        )
     for problem in config.stash.get(PROBLEMS, []):
         terminalreporter.write_line(f"known failures: {problem}", red=True)

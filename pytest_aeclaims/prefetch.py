@@ -59,7 +59,8 @@ class Prefetcher:
         self.idle = list(self.workers)
         self.pool = ThreadPoolExecutor(len(self.workers))
         self.planned: dict[Experiment, tuple[range, Future[Answer]]] = {
-            experiment: (seeds, self.pool.submit(self._train, experiment, seeds)) for experiment, seeds in plan}
+            experiment: (seeds, self.pool.submit(self._train, experiment, seeds)) for experiment, seeds in plan
+        }
 
     def _train(self, experiment: Experiment, seeds: range) -> Answer:
         worker = self.idle.pop()
@@ -140,9 +141,13 @@ class _ForkedWorker:
             answer: Answer = self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
-            return Answer(None, ProcessEnded(
-                f"the process that trained {experiment} ended with exit code {self.process.exitcode}; "
-                "--claims-processes 1 trains in pytest's own process"))
+            return Answer(
+                None,
+                ProcessEnded(
+                    f"the process that trained {experiment} ended with exit code {self.process.exitcode}; "
+                    "--claims-processes 1 trains in pytest's own process"
+                ),
+            )
         return answer
 
     def close(self) -> None:

@@ -10,7 +10,12 @@ from pytest_aeclaims.run_state import RunState
 
 
 def build_result(
-    claim: Claim, session: RunState, judge: Judge | None, report: pytest.TestReport, error: BaseException | None, node: str,
+    claim: Claim,
+    session: RunState,
+    judge: Judge | None,
+    report: pytest.TestReport,
+    error: BaseException | None,
+    node: str,
     trainings: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """The result of a claim's test; also turns pytest's report into the verdict: outcome, and a text that stands alone."""
@@ -31,10 +36,12 @@ def build_result(
         if isinstance(error, ClaimFailed):
             replay = session.settings.command(claim, node, 1, error.seed)
             reason = [error.reason]
-            report.longrepr = (f"claim {claim.id} failed on backend {session.settings.backend}\n"
-                               f"  says:   {claim.statement} ({claim.source}; {claim.origin})\n"
-                               f"  found:  {claim.finding}{f' ({claim.caveat})' if claim.caveat else ''}\n"
-                               f"  {error}\n  worst:  seed {error.seed}; to replay it alone:\n    {replay}")
+            report.longrepr = (
+                f"claim {claim.id} failed on backend {session.settings.backend}\n"
+                f"  says:   {claim.statement} ({claim.source}; {claim.origin})\n"
+                f"  found:  {claim.finding}{f' ({claim.caveat})' if claim.caveat else ''}\n"
+                f"  {error}\n  worst:  seed {error.seed}; to replay it alone:\n    {replay}"
+            )
         else:
             reason.append(f"{type(error).__name__}: {error}")
     elif report.skipped or judge.not_exercised or not judge.judged:  # also where it was expected to fail
@@ -66,7 +73,11 @@ def node(item: pytest.Item) -> str:
 
 def properties(result: dict[str, Any]) -> list[tuple[str, object]]:
     """What JUnit's XML has of a result: its id, verdict, floor, seeds, error rate, the command, and all that was measured."""
-    kept = {key: result[key] for key in ("id", "kind", "verdict", "floor", "seeds", "alpha", "replay") if result[key] is not None}
+    kept = {
+        key: result[key]
+        for key in ("id", "kind", "verdict", "floor", "seeds", "alpha", "replay")
+        if result[key] is not None
+    }
     return [(f"claim.{name}", value) for name, value in (kept | result["measured"]).items()]
 
 

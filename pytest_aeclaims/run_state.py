@@ -53,8 +53,12 @@ class Settings:
         """The command that judges one claim, or check, again, on these seeds."""
         kind = "conformance" if claim.origin == "conformance" else "claims"
         trains = "--claims-bisect" if claim.is_stage else f"--claims-backend {self.backend}"
-        parts = [f"pytest --pyargs {shlex.quote(node)} -m {kind} {trains}", f"--claims-dtype {self.dtype}",
-                 f"--claims-seeds {seeds}", f"--claims-seed-base {seed_base}"]
+        parts = [
+            f"pytest --pyargs {shlex.quote(node)} -m {kind} {trains}",
+            f"--claims-dtype {self.dtype}",
+            f"--claims-seeds {seeds}",
+            f"--claims-seed-base {seed_base}",
+        ]
         if self.optimizer is not None:
             parts.append(f"--claims-optimizer {shlex.quote(str(self.optimizer))}")
         if self.compile is not None:
@@ -84,10 +88,14 @@ class RunState:
         Raises InvalidOptimizer where the optimizer of the user's own is not.
         """
         if self._backend is None:
-            backend = backends.get(self.settings.backend, self.settings.device, self.settings.optimizer, self.settings.compile)
+            backend = backends.get(
+                self.settings.backend, self.settings.device, self.settings.optimizer, self.settings.compile
+            )
             if self.settings.dtype not in backend.dtypes:
-                raise backends.UnknownBackend(f"dtype {self.settings.dtype!r}: {backend.name} on {backend.device} has "
-                                              f"{' and '.join(backend.dtypes)} only")
+                raise backends.UnknownBackend(
+                    f"dtype {self.settings.dtype!r}: {backend.name} on {backend.device} has "
+                    f"{' and '.join(backend.dtypes)} only"
+                )
             self._backend = backend
         return self._backend
 
@@ -119,7 +127,10 @@ class RunState:
         """
         count = self.settings.seeds
         if count is None:
-            count = max(claim.fewest_seeds(self.settings.alpha), claim.reference_seeds * self._takes_many) * self.settings.scale
+            count = (
+                max(claim.fewest_seeds(self.settings.alpha), claim.reference_seeds * self._takes_many)
+                * self.settings.scale
+            )
         return range(self.settings.seed_base, self.settings.seed_base + count)
 
     @property
@@ -156,6 +167,7 @@ class RunState:
     def begin(self) -> None:
         """Begin to train ahead what is planned, where more than this process may train."""
         if self._prefetcher is None and self.planned and self._processes() > 1:
+
             def train(experiment: Experiment, seeds: range) -> Run:
                 return backends.train(experiment, seeds=seeds, backend=self.backend, dtype=self.settings.dtype)
 
@@ -207,12 +219,15 @@ class RunState:
         found = self.document([])
         seeds = self.settings.seeds or (
             ("256, fewer for costly claims" if self._takes_many else "the fewest that can fail a claim")
-            + f", times {self.settings.scale}" * (self.settings.scale > 1))
+            + f", times {self.settings.scale}" * (self.settings.scale > 1)
+        )
         own = f", compiled by {self.settings.compile}" if self.settings.compile else ""
         own += f", {self.settings.optimizer} in Adam's place" if self.settings.optimizer else ""
-        return (f"aeclaims {found['aeclaims']}, torch {found['torch']}, numpy {found['numpy']}, python {found['python']}; "
-                f"backend {found['backend']}{own}, device {found['device']}, {found['dtype']}{_tf32(found['device'])}; "
-                f"seeds: {seeds}, from {found['seed_base']}")
+        return (
+            f"aeclaims {found['aeclaims']}, torch {found['torch']}, numpy {found['numpy']}, python {found['python']}; "
+            f"backend {found['backend']}{own}, device {found['device']}, {found['dtype']}{_tf32(found['device'])}; "
+            f"seeds: {seeds}, from {found['seed_base']}"
+        )
 
 
 def _tf32(device: str) -> str:
@@ -226,12 +241,19 @@ def _tf32(device: str) -> str:
 
 def _check_trained(name: str, run: Run) -> None:
     start = run.start.parameters()
-    is_untouched = all(np.array_equal(now, before) for layer, initial in zip(run.parameters, start, strict=True)
-                       for now, before in zip(layer, initial, strict=True))
+    is_untouched = all(
+        np.array_equal(now, before)
+        for layer, initial in zip(run.parameters, start, strict=True)
+        for now, before in zip(layer, initial, strict=True)
+    )
     if is_untouched:
-        raise ClaimFailed(what=f"backend {name} trained nothing", reason="training changes parameters",
-                          evidence="the parameters it handed back are the start's, bit for bit",
-                          spread=f"all {len(run.seeds)} seeds", seed=run.seeds[0])
+        raise ClaimFailed(
+            what=f"backend {name} trained nothing",
+            reason="training changes parameters",
+            evidence="the parameters it handed back are the start's, bit for bit",
+            spread=f"all {len(run.seeds)} seeds",
+            seed=run.seeds[0],
+        )
 
 
 def _version(package: str) -> str | None:

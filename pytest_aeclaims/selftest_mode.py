@@ -21,7 +21,9 @@ class SelfTest:
     def __init__(self, config: pytest.Config) -> None:
         """Have pytest collect the faults, and nothing else."""
         if config.getoption("numprocesses", None):
-            raise pytest.UsageError("--claims-selftest judges several faults at a time itself: give --claims-processes, not -n")
+            raise pytest.UsageError(
+                "--claims-selftest judges several faults at a time itself: give --claims-processes, not -n"
+            )
         config.args[:] = [str(FOLDER)]
         config.option.markexpr = "selftest"
         self.processes: int = config.getoption("claims_processes") or parallel.cpu_count()
@@ -71,5 +73,12 @@ def row(fault: Fault, outcome: Outcome) -> dict[str, Any]:
         verdict = "false alarm" if is_killed else "green"
     else:
         verdict = "killed" if is_killed else "equivalent" if fault.equivalent else "survived"
-    said = {name: getattr(fault, name) for name in ("id", "layer", "does", "origin", "expected", "backend", "equivalent")}
-    return {**said, "verdict": verdict, **asdict(outcome), "killer": outcome.killer._asdict() if outcome.killer else None}
+    said = {
+        name: getattr(fault, name) for name in ("id", "layer", "does", "origin", "expected", "backend", "equivalent")
+    }
+    return {
+        **said,
+        "verdict": verdict,
+        **asdict(outcome),
+        "killer": outcome.killer._asdict() if outcome.killer else None,
+    }

@@ -39,8 +39,10 @@ def check(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
             continue
         for field in ("source", "kind", "statement", "finding", "caveat"):
             if results[id][field] != getattr(claim, field):
-                raise PagesDisagree(f"claim {id}: the run has {field} {results[id][field]!r}, the claim's record "
-                                    f"{getattr(claim, field)!r}: run it again")
+                raise PagesDisagree(
+                    f"claim {id}: the run has {field} {results[id][field]!r}, the claim's record "
+                    f"{getattr(claim, field)!r}: run it again"
+                )
     if unknown := set(results) - set(claims()):
         raise PagesDisagree(f"the run has claims that are not in the package: {', '.join(sorted(unknown))}")
     return results
@@ -49,13 +51,27 @@ def check(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def pages(document: dict[str, Any]) -> dict[str, str]:
     """The text of each file, by its name."""
     results = check(document)
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-                                     keep_trailing_newline=True, loader=jinja2.PackageLoader("aeclaims.report"))
-    environment.filters |= {"number": number, "share": share, "cell": cell, "shown": shown, "has_picture": has_picture,
-                            "capitalize_first": lambda text: text[:1].upper() + text[1:]}
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        loader=jinja2.PackageLoader("aeclaims.report"),
+    )
+    environment.filters |= {
+        "number": number,
+        "share": share,
+        "cell": cell,
+        "shown": shown,
+        "has_picture": has_picture,
+        "capitalize_first": lambda text: text[:1].upper() + text[1:],
+    }
     page = environment.get_template("page.md.jinja")
     texts = {f"{id}.md": page.render(result=result, run=document, source=ORIGIN) for id, result in results.items()}
-    return {"README.md": environment.get_template("index.md.jinja").render(run=document, table=table(results.values())), **texts}
+    return {
+        "README.md": environment.get_template("index.md.jinja").render(run=document, table=table(results.values())),
+        **texts,
+    }
 
 
 def table(results: Iterable[dict[str, Any]], folder: str = "") -> str:
@@ -88,9 +104,13 @@ def share(result: dict[str, Any], name: str) -> str:
 def between_marks(text: str, generated: str, marks: tuple[str, str] = MARKS) -> str:
     """The text with what stands between the marks replaced."""
     begin, end = (re.escape(mark) for mark in marks)
-    replaced, count = re.subn(f"{begin}.*?{end}", lambda _: f"{marks[0]}\n{generated}\n{marks[1]}", text, flags=re.DOTALL)
+    replaced, count = re.subn(
+        f"{begin}.*?{end}", lambda _: f"{marks[0]}\n{generated}\n{marks[1]}", text, flags=re.DOTALL
+    )
     if count != 1:
-        raise PagesDisagree(f"the marks {marks[0]!r} and {marks[1]!r} must stand there once, they stand there {count} times")
+        raise PagesDisagree(
+            f"the marks {marks[0]!r} and {marks[1]!r} must stand there once, they stand there {count} times"
+        )
     return replaced
 
 

@@ -52,9 +52,15 @@ class WrongDocument(ValueError):
 def strip(document: Mapping[str, Any]) -> dict[str, Any]:
     """What the page needs of a document of --claims-json: versions, counts of verdicts, and reasons."""
     claims = document["claims"]
-    reasons = {verdict: {claim["id"]: claim["reason"] for claim in claims if claim["verdict"] == verdict}
-               for verdict in ("failed", "not exercised")}
-    return {**{name: document[name] for name in KEPT}, "verdicts": Counter(claim["verdict"] for claim in claims), **reasons}
+    reasons = {
+        verdict: {claim["id"]: claim["reason"] for claim in claims if claim["verdict"] == verdict}
+        for verdict in ("failed", "not exercised")
+    }
+    return {
+        **{name: document[name] for name in KEPT},
+        "verdicts": Counter(claim["verdict"] for claim in claims),
+        **reasons,
+    }
 
 
 def names() -> list[str]:
@@ -76,10 +82,21 @@ def page(documents: Documents, suite: str = SUITE) -> str:
     for key, document in documents.items():
         check(key, document)
     compared = {key: document for key, document in documents.items() if document["aeclaims"] == suite}
-    dropped = [f"`{key}` (aeclaims {document['aeclaims']})" for key, document in documents.items() if key not in compared]
+    dropped = [
+        f"`{key}` (aeclaims {document['aeclaims']})" for key, document in documents.items() if key not in compared
+    ]
     left_out = f"Left out, since they are runs of other versions of the suite: {', '.join(dropped)}." if dropped else ""
-    parts = [INTRODUCTION, f"These are runs of aeclaims {suite}. Seconds are those of a busy machine with 2 shared cores.",
-             left_out, table(compared), COMMANDS, "## Failures", failures(compared), "## Not exercised", not_exercised(compared)]
+    parts = [
+        INTRODUCTION,
+        f"These are runs of aeclaims {suite}. Seconds are those of a busy machine with 2 shared cores.",
+        left_out,
+        table(compared),
+        COMMANDS,
+        "## Failures",
+        failures(compared),
+        "## Not exercised",
+        not_exercised(compared),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -96,15 +113,25 @@ def check(key: str, document: Mapping[str, Any]) -> None:
 def table(documents: Documents) -> str:
     """A row for each stack, a column for each run."""
     # Backends of one's own and loops have other checks in a run than the populations of torch.
-    complete = {run: max((count(document) for key, document in documents.items()
-                          if key.endswith(f".{run}") and key.rpartition(".")[0] not in STACKS["backends"]), default=0)
-                for run in TITLES}
+    complete = {
+        run: max(
+            (
+                count(document)
+                for key, document in documents.items()
+                if key.endswith(f".{run}") and key.rpartition(".")[0] not in STACKS["backends"]
+            ),
+            default=0,
+        )
+        for run in TITLES
+    }
     lines = ["| stack | versions | " + " | ".join(TITLES.values()) + " |", "|---" * (2 + len(TITLES)) + "|"]
     for stack in names():
         found = {run: documents.get(f"{stack}.{run}") for run in TITLES}
         is_backend = stack in STACKS["backends"]
-        cells = ["" if run == "bisection" and is_backend else cell(document, 0 if is_backend else complete[run])
-                 for run, document in found.items()]
+        cells = [
+            "" if run == "bisection" and is_backend else cell(document, 0 if is_backend else complete[run])
+            for run, document in found.items()
+        ]
         lines.append("| " + " | ".join([f"`{stack}`", versions(found.values()), *cells]) + " |")
     return "\n".join(lines)
 
@@ -129,14 +156,25 @@ def cell(document: Mapping[str, Any] | None, complete: int) -> str:
 
 def versions(documents: Iterable[Mapping[str, Any] | None]) -> str:
     """The versions of a stack, from its runs."""
-    return "; ".join(dict.fromkeys(f"torch {found['torch']}, numpy {found['numpy']}, Python {found['python']}, {found['device']}"
-                                   for found in documents if found))
+    return "; ".join(
+        dict.fromkeys(
+            f"torch {found['torch']}, numpy {found['numpy']}, Python {found['python']}, {found['device']}"
+            for found in documents
+            if found
+        )
+    )
 
 
 def failures(documents: Documents) -> str:
     """The checks that failed, with their reasons."""
-    return "\n".join(f"- `{key}`: **{id}**: {reason}" for key, document in documents.items()
-                     for id, reason in document["failed"].items()) or "None."
+    return (
+        "\n".join(
+            f"- `{key}`: **{id}**: {reason}"
+            for key, document in documents.items()
+            for id, reason in document["failed"].items()
+        )
+        or "None."
+    )
 
 
 def not_exercised(documents: Documents) -> str:
@@ -149,8 +187,14 @@ def not_exercised(documents: Documents) -> str:
             runs.setdefault(reason, []).append(f"`{key}`")
     lines = ["| reason | checks | runs |", "|---|---|---|"]
     for reason, ids in checks.items():
-        lines.append("| " + " | ".join(one.replace("|", "\\|") for one in (
-            reason.replace("\n", " "), shortened(ids), ", ".join(dict.fromkeys(runs[reason])))) + " |")
+        lines.append(
+            "| "
+            + " | ".join(
+                one.replace("|", "\\|")
+                for one in (reason.replace("\n", " "), shortened(ids), ", ".join(dict.fromkeys(runs[reason])))
+            )
+            + " |"
+        )
     return "\n".join(lines) if checks else "None."
 
 

@@ -17,35 +17,56 @@ RUNS = {
     "full-numba": ("--claims-backend numba", 30),
     "quick-torch": ("--claims-quick", 20),
 }
+# Filled in with the document of a run.
+INTRODUCTION = (
+    "A suite that gates commits must not fail on sound stacks. This page counts how often it does. The suite judges a sound "
+    "stack on disjoint seed bases, each as a run of its own, and counts the bases on which a check failed. If none of n "
+    "failed, the rate is at most 3/n with 95 % confidence (the rule of three). Theory gives a lower bound for chance alone: "
+    "`--claims-alpha` lets chance fail a whole suite once in a million draws of the seeds. The count covers the rest, such "
+    "as a bound that is too narrow for some seed. "
+    "Generated (aeclaims {aeclaims}, torch {torch}, numpy {numpy}, python {python})."
+)
 
 
 def page(documents: dict[str, dict[str, Any]], folder: str) -> str:
     """The page of the docs, from the documents of the runs by their names."""
-    commands = [WRITES.format(options=options, bases=bases, name=name, folder=folder) for name, (options, bases) in RUNS.items()]
-    lines = ["| run | seed bases | checks that were exercised | verdicts | bases with a failure | rate at most, 95 % | seconds |",
-             "|---" * 7 + "|"]
+    commands = [
+        WRITES.format(options=options, bases=bases, name=name, folder=folder) for name, (options, bases) in RUNS.items()
+    ]
+    lines = [
+        "| run | seed bases | checks that were exercised | verdicts | bases with a failure | rate at most, 95 % | seconds |",
+        "|---" * 7 + "|",
+    ]
     failures = []
     for name, document in documents.items():
         found = document["false_alarms"]
-        judged = [sum(count for verdict, count in verdicts.items() if verdict != "not exercised")
-                  for verdicts in found["verdicts"].values()]
-        lines.append(f"| {name} | {found['bases']:,} | {np.count_nonzero(judged)} | {sum(judged):,} | "
-                     f"{found['bases_with_a_failure']} | {found['rate_at_most']:.2g} | {document['seconds']:,.0f} |")
-        failures += [f"- {name}, seeds from {failure['seed_base']}: `{failure['id']}`: {failure['reason']}"
-                     for failure in found["failures"]]
+        judged = [
+            sum(count for verdict, count in verdicts.items() if verdict != "not exercised")
+            for verdicts in found["verdicts"].values()
+        ]
+        lines.append(
+            f"| {name} | {found['bases']:,} | {np.count_nonzero(judged)} | {sum(judged):,} | "
+            f"{found['bases_with_a_failure']} | {found['rate_at_most']:.2g} | {document['seconds']:,.0f} |"
+        )
+        failures += [
+            f"- {name}, seeds from {failure['seed_base']}: `{failure['id']}`: {failure['reason']}"
+            for failure in found["failures"]
+        ]
     first = next(iter(documents.values()))
     missing = [f"Not run: {name}." for name in RUNS if name not in documents]
-    return "\n\n".join([
-        "# False alarms",
-        "A suite that gates commits must not fail on sound stacks. Here it judges stacks that are sound on disjoint seed bases, "
-        "each of which is a run of its own, and counts the bases on which anything failed. With none among n the rate is at "
-        "most 3/n, with 95 % confidence (the rule of three). Theory's bound is lower: by `--claims-alpha` chance fails a whole "
-        "suite once in a million draws of the seeds. What is counted here is all else: bounds that are too narrow for some seed. "
-        f"Generated (aeclaims {first['aeclaims']}, torch {first['torch']}, numpy {first['numpy']}, python {first['python']}).",
-        "\n".join(["```sh", *commands, f"python -m tools.false_alarms {folder} {Path(folder).parent}", "```"]),
-        "\n".join(lines),
-        "\n".join(failures) or "Nothing failed.", *missing,
-    ]) + "\n"
+    return (
+        "\n\n".join(
+            [
+                "# False alarms",
+                INTRODUCTION.format(**first),
+                "\n".join(["```sh", *commands, f"python -m tools.false_alarms {folder} {Path(folder).parent}", "```"]),
+                "\n".join(lines),
+                "\n".join(failures) or "Nothing failed.",
+                *missing,
+            ]
+        )
+        + "\n"
+    )
 
 
 def read(source: Path) -> dict[str, dict[str, Any]]:

@@ -36,11 +36,18 @@ def page(document: dict[str, Any]) -> str:
         f"python {document['python']})." + (f" {document['note']}" if "note" in document else ""),
         COMMANDS,
         "\n".join(f"- {line}" for line in summary(rows)),
-        "## Faults", _table(of(rows, "killed", "survived", "equivalent"), cell),
-        "## Controls", _table(of(rows, "green", "false alarm"), cell),
+        "## Faults",
+        _table(of(rows, "killed", "survived", "equivalent"), cell),
+        "## Controls",
+        _table(of(rows, "green", "false alarm"), cell),
         "## What kills first",
-        "\n".join(["| check | faults that it kills first |", "|---|---|",
-                   *(f"| `{cell(id)}` | {count} |" for id, count in first.most_common())]),
+        "\n".join(
+            [
+                "| check | faults that it kills first |",
+                "|---|---|",
+                *(f"| `{cell(id)}` | {count} |" for id, count in first.most_common()),
+            ]
+        ),
         *_worth([claim for id, claim in claims().items() if id not in first], cell),
     ]
     return "\n\n".join(parts) + "\n"
@@ -52,8 +59,11 @@ def _worth(idle: list[Claim], cell: Any) -> list[str]:
         return []
     lines = ["| claim | where its sentence stands | what it trains beyond conformance |", "|---|---|---|"]
     for claim in idle:
-        beyond = [what.format(largest) for what, size in SIZES.items()
-                  if (largest := max(map(size, claim.trains), default=0)) > LARGEST[what]]
+        beyond = [
+            what.format(largest)
+            for what, size in SIZES.items()
+            if (largest := max(map(size, claim.trains), default=0)) > LARGEST[what]
+        ]
         lines.append(f"| `{claim.id}` | {cell(claim.source)} | {', '.join(beyond) or 'nothing larger'} |")
     return [
         "Claims that were not the first to kill any of these faults, since a cheaper check had. What they are there for: "
@@ -69,8 +79,10 @@ def _table(rows: Iterable[dict[str, Any]], cell: Any) -> str:
     for row in rows:
         is_quick = bool(row["killer"] and row["killer"]["is_quick"])
         does = row["does"] + ("; " + row["equivalent"] if row["equivalent"] else "")
-        lines.append(f"| `{row['id']}` | {cell(does)} | {cell(row['origin'])} | {row['backend']} | {cell(killer(row))} | "
-                     f"{row['seconds']:.1f} | {'yes' * is_quick} |")
+        lines.append(
+            f"| `{row['id']}` | {cell(does)} | {cell(row['origin'])} | {row['backend']} | {cell(killer(row))} | "
+            f"{row['seconds']:.1f} | {'yes' * is_quick} |"
+        )
     return "\n".join(lines)
 
 

@@ -27,14 +27,22 @@ from aeclaims.theory import floors
 NEGLIGIBLE = 1e-3
 
 
-def advise(question: Question, column_statistics: ColumnStatistics, reference_values: list[ReferenceValue]) -> list[Advice]:
+def advise(
+    question: Question, column_statistics: ColumnStatistics, reference_values: list[ReferenceValue]
+) -> list[Advice]:
     """What would lower the floor, each with the floor that it would give."""
     return (_of_mse if question.loss == "mse" else _of_bce)(question, column_statistics, reference_values)
 
 
-def _of_mse(question: Question, column_statistics: ColumnStatistics, reference_values: list[ReferenceValue]) -> list[Advice]:
+def _of_mse(
+    question: Question, column_statistics: ColumnStatistics, reference_values: list[ReferenceValue]
+) -> list[Advice]:
     found, mean = [], value(reference_values, MEAN)
-    if question.code is not None and at(reference_values, BOTTLENECK) is not None and value(reference_values, BOTTLENECK) > NEGLIGIBLE * mean:
+    if (
+        question.code is not None
+        and at(reference_values, BOTTLENECK) is not None
+        and value(reference_values, BOTTLENECK) > NEGLIGIBLE * mean
+    ):
         lost = column_statistics.spectrum.sum() - column_statistics.spectrum.cumsum()
         near = int(np.argmax(lost <= 0.01 * column_statistics.spectrum.sum())) + 1
         if question.code < near < column_statistics.rank:
@@ -44,12 +52,19 @@ def _of_mse(question: Question, column_statistics: ColumnStatistics, reference_v
     if at(reference_values, OUTPUT) is not None:
         found.append(Advice("output: identity, which reaches every target", 0.0))
     if column_statistics.n_binary == column_statistics.rows.size:
-        found.append(Advice("loss: BCE on logits, which fits targets that are 0 or 1", 0.0,
-                            float(binary_entropy(column_statistics.means).mean())))
+        found.append(
+            Advice(
+                "loss: BCE on logits, which fits targets that are 0 or 1",
+                0.0,
+                float(binary_entropy(column_statistics.means).mean()),
+            )
+        )
     return found
 
 
-def _of_bce(question: Question, column_statistics: ColumnStatistics, reference_values: list[ReferenceValue]) -> list[Advice]:
+def _of_bce(
+    question: Question, column_statistics: ColumnStatistics, reference_values: list[ReferenceValue]
+) -> list[Advice]:
     scale = column_statistics.features if question.loss == "vae_bce" else 1
     mse = Advice("loss: MSE, which has no entropy", 0.0, float(column_statistics.variances.mean()) * scale)
     if column_statistics.entropy is None:
@@ -61,13 +76,28 @@ def _of_bce(question: Question, column_statistics: ColumnStatistics, reference_v
     if entropy <= NEGLIGIBLE * mean:
         return found
     is_one = some(column_statistics) > 0.5
-    found += [Advice("report: the loss less the entropy, KL(x || p)", 0.0, mean - entropy), mse,
-              Advice("targets: 0 and 1, where they stand for no and yes", 0.0,
-                     float(binary_entropy(is_one.mean(axis=0)).mean()) * scale)]
+    found += [
+        Advice("report: the loss less the entropy, KL(x || p)", 0.0, mean - entropy),
+        mse,
+        Advice(
+            "targets: 0 and 1, where they stand for no and yes",
+            0.0,
+            float(binary_entropy(is_one.mean(axis=0)).mean()) * scale,
+        ),
+    ]
     if question.loss == "vae_bce":
-        least = -math.inf if column_statistics.n_binary else float(floors.continuous_bernoulli(some(column_statistics)[:100]).mean()) * scale
-        found.append(Advice("loss: continuous Bernoulli, BCE less ln C(p)", least,
-                            float(floors.continuous_bernoulli(column_statistics.means).mean()) * scale))
+        least = (
+            -math.inf
+            if column_statistics.n_binary
+            else float(floors.continuous_bernoulli(some(column_statistics)[:100]).mean()) * scale
+        )
+        found.append(
+            Advice(
+                "loss: continuous Bernoulli, BCE less ln C(p)",
+                least,
+                float(floors.continuous_bernoulli(column_statistics.means).mean()) * scale,
+            )
+        )
     return found
 
 
@@ -78,7 +108,9 @@ def _rescaled(column_statistics: ColumnStatistics, scale: int) -> Advice:
     else:
         shift, size, says = low, (high - low) or 1.0, f"targets: scaled to [0, 1], from [{low:.4g}, {high:.4g}]"
     scaled = ((values - shift) / size).clip(0, 1)
-    return Advice(says, float(floors.entropy(scaled[None])[0]) * scale, float(binary_entropy(scaled.mean(axis=0)).mean()) * scale)
+    return Advice(
+        says, float(floors.entropy(scaled[None])[0]) * scale, float(binary_entropy(scaled.mean(axis=0)).mean()) * scale
+    )
 
 
 def sentence(question: Question, reference_values: list[ReferenceValue]) -> str:
@@ -87,14 +119,20 @@ def sentence(question: Question, reference_values: list[ReferenceValue]) -> str:
     if math.isinf(value(reference_values, ENTROPY)):
         return "This loss has no floor on these targets: no value of it says how good a reconstruction is."
     if observed is None:
-        return (f"{_out_of_reach(reference_values)} Training can win {format_number(mean - least)} at the most: what predicting the mean costs, "
-                f"{format_number(mean)}, less the floor.")
+        return (
+            f"{_out_of_reach(reference_values)} Training can win {format_number(mean - least)} at the most: what predicting the mean costs, "
+            f"{format_number(mean)}, less the floor."
+        )
     if mean <= least or not least * (1 - SLACK) <= observed <= least + 1.05 * (mean - least):
-        return (f"This loss lies between its floor, {format_number(least)}, and what predicting the mean costs, {format_number(mean)}; "
-                f"yours, {format_number(observed)}, does not.")
+        return (
+            f"This loss lies between its floor, {format_number(least)}, and what predicting the mean costs, {format_number(mean)}; "
+            f"yours, {format_number(observed)}, does not."
+        )
     won = (mean - observed) / (mean - least)
-    return (f"Of your {format_number(observed)}, {'; '.join(_parts(reference_values, observed))}. Of what a model can win over predicting the "
-            f"mean, {_percent(max(won, 0))} is won.")
+    return (
+        f"Of your {format_number(observed)}, {'; '.join(_parts(reference_values, observed))}. Of what a model can win over predicting the "
+        f"mean, {_percent(max(won, 0))} is won."
+    )
 
 
 def _out_of_reach(reference_values: list[ReferenceValue]) -> str:
@@ -102,20 +140,26 @@ def _out_of_reach(reference_values: list[ReferenceValue]) -> str:
     holds = next(level.name for level in reference_values if level.is_bound and level.value == least)
     owns = f", of which {format_number(entropy)} is the targets' own entropy" if entropy > 0 else ""
     if holds == ENTROPY and entropy > 0:
-        return (f"Zero is out of reach: {format_number(entropy)} is the targets' own entropy, which a perfect prediction pays as "
-                "well.")
-    return {ENTROPY: "Nothing in the loss and the rows keeps it from zero.",
-            OUTPUT: f"No weights bring it below {format_number(least)}{owns}: the output cannot leave its range.",
-            CLASS: f"No affine model brings it below {format_number(least)}{owns}.",
-            BOTTLENECK: f"No affine model brings it below {format_number(least)}: that is lost in the code."}[holds]
+        return (
+            f"Zero is out of reach: {format_number(entropy)} is the targets' own entropy, which a perfect prediction pays as "
+            "well."
+        )
+    return {
+        ENTROPY: "Nothing in the loss and the rows keeps it from zero.",
+        OUTPUT: f"No weights bring it below {format_number(least)}{owns}: the output cannot leave its range.",
+        CLASS: f"No affine model brings it below {format_number(least)}{owns}.",
+        BOTTLENECK: f"No affine model brings it below {format_number(least)}: that is lost in the code.",
+    }[holds]
 
 
 def _parts(reference_values: list[ReferenceValue], observed: float) -> list[str]:
     entropy, least = value(reference_values, ENTROPY), floor(reference_values)
     left, parts = max(observed - least, 0.0), []
     if entropy > 0:
-        parts.append(f"{format_number(entropy)} ({_percent(entropy / observed)}) is the targets' own entropy, which a perfect "
-                     "prediction pays as well")
+        parts.append(
+            f"{format_number(entropy)} ({_percent(entropy / observed)}) is the targets' own entropy, which a perfect "
+            "prediction pays as well"
+        )
     if least > entropy:
         holds = next(level.name for level in reference_values if level.is_bound and level.value == least)
         parts.append(f"{format_number(least - entropy)} is out of reach of this model ({holds})")

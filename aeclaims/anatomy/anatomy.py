@@ -38,13 +38,21 @@ class Question:
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss", str(self.loss).replace("-", "_"))
         require(self.loss in LOSSES, "loss", self.loss, f"give one of {', '.join(LOSSES)}")
-        require(self.activation is None or self.activation in get_args(ActivationKind), "activation", self.activation,
-                f"give one of {', '.join(get_args(ActivationKind))}")
+        require(
+            self.activation is None or self.activation in get_args(ActivationKind),
+            "activation",
+            self.activation,
+            f"give one of {', '.join(get_args(ActivationKind))}",
+        )
         if self.output is None:
             object.__setattr__(self, "output", USUAL_OUTPUT.get(self.loss, "identity"))
         require(self.output in OUTPUTS, "output", self.output, f"give one of {', '.join(OUTPUTS)}")
-        require(self.output != "softmax" or self.loss == "cross_entropy", "output", self.output,
-                f"{self.loss} judges each feature by itself: a softmax couples them; give it to cross_entropy")
+        require(
+            self.output != "softmax" or self.loss == "cross_entropy",
+            "output",
+            self.output,
+            f"{self.loss} judges each feature by itself: a softmax couples them; give it to cross_entropy",
+        )
         require(self.dtype in FRACTION, "dtype", self.dtype, f"give one of {', '.join(FRACTION)}")
         self._check_numbers()
 
@@ -57,16 +65,27 @@ class Question:
             require(is_count, name, value, f"give a whole number of at least {least}")
         require(0 <= self.smoothing <= 1, "smoothing", self.smoothing, "give a number in [0, 1]")
         for name in ("smoothing", "n_classes"):
-            require(self.loss == "cross_entropy" or not getattr(self, name), name, getattr(self, name),
-                    f"{self.loss} has no classes: leave it out, or give loss='cross_entropy'")
-        require(self.loss != "cross_entropy" or self.code is None, "code", self.code,
-                "the floor of cross-entropy does not depend on it: the rows are the targets; leave it out")
+            require(
+                self.loss == "cross_entropy" or not getattr(self, name),
+                name,
+                getattr(self, name),
+                f"{self.loss} has no classes: leave it out, or give loss='cross_entropy'",
+            )
+        require(
+            self.loss != "cross_entropy" or self.code is None,
+            "code",
+            self.code,
+            "the floor of cross-entropy does not depend on it: the rows are the targets; leave it out",
+        )
 
     @property
     def unit(self) -> str:
         """What the loss is a mean of."""
-        return {"mse": "squared error per feature", "vae_bce": "nats per row, summed over features",
-                "cross_entropy": "nats per row"}.get(self.loss, "nats per feature")
+        return {
+            "mse": "squared error per feature",
+            "vae_bce": "nats per row, summed over features",
+            "cross_entropy": "nats per row",
+        }.get(self.loss, "nats per feature")
 
     @property
     def is_affine(self) -> bool:
@@ -168,8 +187,14 @@ class Anatomy:
 
 
 ENTROPY, OUTPUT, CLASS, BOTTLENECK, MEAN, OBSERVED, TRAINED = (
-    "entropy of the targets", "range of the output", "class floor", "bottleneck floor", "predicting the mean", "your loss",
-    "trained here")
+    "entropy of the targets",
+    "range of the output",
+    "class floor",
+    "bottleneck floor",
+    "predicting the mean",
+    "your loss",
+    "trained here",
+)
 
 
 def at(reference_values: Iterable[ReferenceValue], name: str) -> ReferenceValue | None:

@@ -39,7 +39,9 @@ def targets(question: Question, rows: Numbers) -> Targets:
         return _labels(question, rows[:, 0])
     classes, smoothing = rows.shape[1], question.smoothing
     if question.n_classes not in (None, classes):
-        raise InvalidRows(f"{classes} columns for {question.n_classes} classes: give one column for each, or one of labels")
+        raise InvalidRows(
+            f"{classes} columns for {question.n_classes} classes: give one column for each, or one of labels"
+        )
     seen = sample(rows, max(2, MOST_NUMBERS // classes))
     entropy, sums, is_hard = np.empty(len(seen)), np.zeros(classes), True
     for begin, part in chunks(seen):
@@ -47,8 +49,10 @@ def targets(question: Question, rows: Numbers) -> Targets:
         is_distribution = (part >= 0).all(axis=1) & (np.abs(total - 1) <= SLACK)
         if not is_distribution.all():
             at = int(np.argmin(is_distribution))
-            raise InvalidRows(f"row {begin + at} is no distribution: from {part[at].min():g} to {part[at].max():g}, sum "
-                              f"{total[at]:g}; give probabilities of the classes that sum to 1, or one column of labels")
+            raise InvalidRows(
+                f"row {begin + at} is no distribution: from {part[at].min():g} to {part[at].max():g}, sum "
+                f"{total[at]:g}; give probabilities of the classes that sum to 1, or one column of labels"
+            )
         is_hard &= bool((part.max(axis=1) == 1).all())
         smoothed = (1 - smoothing) * part / total[:, None] + smoothing / classes
         sums += smoothed.sum(axis=0)
@@ -62,27 +66,45 @@ def _labels(question: Question, labels: Numbers) -> Targets:
         raise InvalidRows(f"row {at}: {labels[at]} is no label; one column holds the numbers of classes, from 0")
     classes = question.n_classes or max(2, int(labels.max()) + 1)
     if labels.max() >= classes:
-        raise InvalidRows(f"row {int(labels.argmax())}: label {int(labels.max())} with {classes} classes, which count from 0")
+        raise InvalidRows(
+            f"row {int(labels.argmax())}: label {int(labels.max())} with {classes} classes, which count from 0"
+        )
     if classes > MOST_NUMBERS:
         raise InvalidRows(f"{classes:,} classes: is this column one of labels?")
     shares = np.bincount(labels.astype(np.int64), minlength=classes) / len(labels)
     floor = floors.smoothing_floor(classes, question.smoothing)
-    return Targets(len(labels), classes, np.full(len(labels), floor),
-                   (1 - question.smoothing) * shares + question.smoothing / classes, is_hard=True)
+    return Targets(
+        len(labels),
+        classes,
+        np.full(len(labels), floor),
+        (1 - question.smoothing) * shares + question.smoothing / classes,
+        is_hard=True,
+    )
 
 
 def reference_values(question: Question, found: Targets) -> list[ReferenceValue]:
     """The levels of cross-entropy, in ascending order."""
     note = "CE(t, p) = H(t) + KL(t || p): irreducible, whatever the model"
     if found.is_hard:
-        note = f"labels smoothed by {question.smoothing:g}: irreducible, whatever the model" if question.smoothing else \
-               "hard labels have none: a certain and right prediction costs nothing"
+        note = (
+            f"labels smoothed by {question.smoothing:g}: irreducible, whatever the model"
+            if question.smoothing
+            else "hard labels have none: a certain and right prediction costs nothing"
+        )
     mean = float(floors.row_class_entropy(found.shares[None, None])[0, 0])
-    scale = [ReferenceValue(ENTROPY, float(found.entropy.mean()), note, True, found.error),
-             ReferenceValue(MEAN, mean, "the shares of the classes, whatever the row")]
+    scale = [
+        ReferenceValue(ENTROPY, float(found.entropy.mean()), note, True, found.error),
+        ReferenceValue(MEAN, mean, "the shares of the classes, whatever the row"),
+    ]
     if question.output == "softmax" and found.is_hard:
-        scale.append(ReferenceValue(OUTPUT, floors.softmax_twice_floor(found.classes, question.smoothing),
-                           "the loss applies a softmax itself: probabilities taken for logits reach no further", True))
+        scale.append(
+            ReferenceValue(
+                OUTPUT,
+                floors.softmax_twice_floor(found.classes, question.smoothing),
+                "the loss applies a softmax itself: probabilities taken for logits reach no further",
+                True,
+            )
+        )
     return placed(question, scale)
 
 
@@ -95,5 +117,7 @@ def advise(question: Question, found: Targets, scale: list[ReferenceValue]) -> l
         advices.append(Advice("report: the loss less the entropy, KL(t || p)", 0.0, mean - entropy))
     if question.smoothing and found.is_hard:
         shares = (found.shares - question.smoothing / found.classes) / max(1 - question.smoothing, 1e-9)
-        advices.append(Advice("labels: not smoothed", 0.0, float(floors.row_class_entropy(shares.clip(0)[None, None])[0, 0])))
+        advices.append(
+            Advice("labels: not smoothed", 0.0, float(floors.row_class_entropy(shares.clip(0)[None, None])[0, 0]))
+        )
     return advices

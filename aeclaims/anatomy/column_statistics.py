@@ -38,9 +38,18 @@ def as_rows(given: Any) -> Numbers:
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidRows(f"these are no rows of numbers: {error}") from None
     if rows.dtype.names:
-        raise InvalidRows(f"a table of named fields ({', '.join(rows.dtype.names[:3])}, ...): give a plain array of numbers")
+        raise InvalidRows(
+            f"a table of named fields ({', '.join(rows.dtype.names[:3])}, ...): give a plain array of numbers"
+        )
     if rows.dtype.kind not in "fiub":
-        kinds = {"c": "complex numbers", "O": "Python objects", "U": "text", "S": "bytes", "M": "dates", "m": "durations"}
+        kinds = {
+            "c": "complex numbers",
+            "O": "Python objects",
+            "U": "text",
+            "S": "bytes",
+            "M": "dates",
+            "m": "durations",
+        }
         raise InvalidRows(f"the values are {kinds.get(rows.dtype.kind, str(rows.dtype))}: give real numbers")
     if rows.ndim == 0:
         raise InvalidRows("a single number: give rows, (N, D)")
@@ -158,8 +167,19 @@ def column_statistics(rows: Numbers) -> ColumnStatistics:
         squares += distances.sum(axis=0)
         row_variance[begin : begin + len(part)] = distances.mean(axis=1)
     varying = [known.digest() for known, is_constant in zip(hashes, low == high, strict=True) if not is_constant]
-    return ColumnStatistics(len(rows), seen, low, high, means, np.where(low == high, 0.0, squares / len(seen)), row_variance,
-                    None if n_outside else np.concatenate(entropies), n_outside, n_binary, len(varying) - len(set(varying)))
+    return ColumnStatistics(
+        len(rows),
+        seen,
+        low,
+        high,
+        means,
+        np.where(low == high, 0.0, squares / len(seen)),
+        row_variance,
+        None if n_outside else np.concatenate(entropies),
+        n_outside,
+        n_binary,
+        len(varying) - len(set(varying)),
+    )
 
 
 def _check_finite(part: Double, begin: int, *, is_sampled: bool) -> None:
@@ -167,4 +187,6 @@ def _check_finite(part: Double, begin: int, *, is_sampled: bool) -> None:
     if not is_usable.all():
         row, column = (int(i) for i in np.argwhere(~is_usable)[0])
         where = f"column {column} of a sampled row" if is_sampled else f"row {begin + row}, column {column}"
-        raise InvalidRows(f"{where} is {part[row, column]}: drop or fill what is not finite, or too large to be squared")
+        raise InvalidRows(
+            f"{where} is {part[row, column]}: drop or fill what is not finite, or too large to be squared"
+        )

@@ -40,7 +40,9 @@ def explain(
     Returns: an Anatomy, in `anatomy.question.unit`.
     Raises InvalidRows where rows are no numbers that the loss can take, InvalidExperiment where another argument is wrong.
     """
-    anatomy: Anatomy = answer(Question(loss, code, observed, activation, output, smoothing, n_classes, dtype, batch_size), rows)
+    anatomy: Anatomy = answer(
+        Question(loss, code, observed, activation, output, smoothing, n_classes, dtype, batch_size), rows
+    )
     return anatomy
 
 
@@ -57,9 +59,18 @@ def answer(question: Question, rows: Any, trained: Run | None = None) -> Anatomy
         scale = seen.features if question.loss == "vae_bce" else 1
         ended = ReferenceValue(TRAINED, float(np.median(trained.final_loss)) * scale, _set_up(trained.experiment))
         found = sorted([*found, ended], key=lambda level: level.value)
-    return Anatomy(question, seen.count, seen.features, float(seen.low.min()), float(seen.high.max()), tuple(found),
-                   advice.sentence(question, found), tuple(advice.advise(question, seen, found)),
-                   tuple(diagnoses.diagnose(question, seen, found)), tuple(notes))
+    return Anatomy(
+        question,
+        seen.count,
+        seen.features,
+        float(seen.low.min()),
+        float(seen.high.max()),
+        tuple(found),
+        advice.sentence(question, found),
+        tuple(advice.advise(question, seen, found)),
+        tuple(diagnoses.diagnose(question, seen, found)),
+        tuple(notes),
+    )
 
 
 def _of_classes(question: Question, given: Numbers) -> Anatomy:
@@ -67,27 +78,53 @@ def _of_classes(question: Question, given: Numbers) -> Anatomy:
     found = classes.reference_values(question, seen)
     placed = [*diagnoses.of_output(question, found), *diagnoses.place(question, found, seen.classes, seen.count)]
     notes = [f"{len(seen.entropy):,} of {seen.count:,} rows were looked at"] * (len(seen.entropy) < seen.count)
-    return Anatomy(question, seen.count, seen.classes, 0, 1, tuple(found), advice.sentence(question, found),
-                   tuple(classes.advise(question, seen, found)), tuple(placed), tuple(notes))
+    return Anatomy(
+        question,
+        seen.count,
+        seen.classes,
+        0,
+        1,
+        tuple(found),
+        advice.sentence(question, found),
+        tuple(classes.advise(question, seen, found)),
+        tuple(placed),
+        tuple(notes),
+    )
 
 
 def trained(
-    question: Question, rows: Any, *, hidden: Iterable[int] = (), epochs: int = 50, lr: float = 1e-3, seeds: Iterable[int] = (0,),
+    question: Question,
+    rows: Any,
+    *,
+    hidden: Iterable[int] = (),
+    epochs: int = 50,
+    lr: float = 1e-3,
+    seeds: Iterable[int] = (0,),
 ) -> Run:
     """What the reference makes of these rows: affine layers of the `hidden` widths, else of the code, and Adam.
 
     The hidden activation is the question's, identity where it says none. Of more than 50 million numbers a sample is trained.
     Raises InvalidExperiment where the loss is not one that it trains, or the output does not fit the loss.
     """
-    require(question.loss != "cross_entropy", "loss", question.loss, "its rows are targets without inputs: do not train")
+    require(
+        question.loss != "cross_entropy", "loss", question.loss, "its rows are targets without inputs: do not train"
+    )
     given = as_rows(rows)
     features, inner = given.shape[1], tuple(hidden) or (question.code or given.shape[1],)
-    activations = (_activation(question.activation or "identity"),) * len(inner) + (_activation(question.output or "identity"),)
+    activations = (_activation(question.activation or "identity"),) * len(inner) + (
+        _activation(question.output or "identity"),
+    )
     experiment = Experiment(
-        rows=FixedRows(sample(given, max(2, MOST_NUMBERS // features))), model=Model((features, *inner, features), activations),
+        rows=FixedRows(sample(given, max(2, MOST_NUMBERS // features))),
+        model=Model((features, *inner, features), activations),
         loss="bce" if question.loss == "vae_bce" else question.loss,  # type: ignore[arg-type]  # Question has checked it
-        optimizer=Adam(lr=lr), epochs=epochs, batch_size=question.batch_size)
-    return train(experiment, seeds=seeds, backend="numba", dtype="float64" if question.dtype == "float64" else "float32")
+        optimizer=Adam(lr=lr),
+        epochs=epochs,
+        batch_size=question.batch_size,
+    )
+    return train(
+        experiment, seeds=seeds, backend="numba", dtype="float64" if question.dtype == "float64" else "float32"
+    )
 
 
 def _activation(kind: str) -> Activation:
@@ -97,5 +134,7 @@ def _activation(kind: str) -> Activation:
 def _set_up(experiment: Experiment) -> str:
     """A training in a few words."""
     widths = "-".join(str(width) for width in experiment.model.widths)
-    return (f"{widths} {experiment.model.activations[0].kind.replace('_', ' ')}, Adam {experiment.optimizer.lr:g}, "
-            f"{experiment.epochs} epochs")
+    return (
+        f"{widths} {experiment.model.activations[0].kind.replace('_', ' ')}, Adam {experiment.optimizer.lr:g}, "
+        f"{experiment.epochs} epochs"
+    )

@@ -44,7 +44,9 @@ def read(source: str, key: str | None = None, stdin: IO[bytes] | None = None) ->
         if not path.is_file():
             raise InvalidData("this is no file")
         if reader is None:
-            raise InvalidData(f"suffix {path.suffix!r}: give one of {', '.join(READERS)}, or - for CSV on standard input")
+            raise InvalidData(
+                f"suffix {path.suffix!r}: give one of {', '.join(READERS)}, or - for CSV on standard input"
+            )
         if path.stat().st_size == 0:
             raise InvalidData("the file is empty")
     with _reduction(path.suffix):
@@ -112,8 +114,10 @@ def _pt(path: Path, key: str | None) -> Array:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         if "weights" in str(error).lower():  # torch's words for a pickle that names anything but tensors run to pages
-            raise InvalidData("it holds more than tensors, which would have to be executed: save the tensor alone, "
-                              "torch.save(tensor, path)") from None
+            raise InvalidData(
+                "it holds more than tensors, which would have to be executed: save the tensor alone, "
+                "torch.save(tensor, path)"
+            ) from None
         raise
     if isinstance(found, list | tuple):
         found = {str(index): value for index, value in enumerate(found)}
@@ -127,7 +131,14 @@ def _pt(path: Path, key: str | None) -> Array:
 
 
 READERS: dict[str, Callable[[Path, str | None], Array]] = {
-    ".npy": _npy, ".npz": _npz, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet, ".pt": _pt, ".pth": _pt}
+    ".npy": _npy,
+    ".npz": _npz,
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".parquet": _parquet,
+    ".pt": _pt,
+    ".pth": _pt,
+}
 
 
 def _pick(names: list[str], key: str | None) -> str:
@@ -136,7 +147,9 @@ def _pick(names: list[str], key: str | None) -> str:
     if key is None and len(names) == 1:
         return names[0]
     held = f"it holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else "it holds no array"
-    raise InvalidData(f"{held}: " + (f"none is called {key!r}" if key else "give the name of one with --key") if names else held)
+    raise InvalidData(
+        f"{held}: " + (f"none is called {key!r}" if key else "give the name of one with --key") if names else held
+    )
 
 
 def _check_size(size: int) -> None:

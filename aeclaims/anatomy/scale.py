@@ -30,7 +30,9 @@ def some(column_statistics: ColumnStatistics) -> Double:
 
 def _mean(column_statistics: ColumnStatistics, function: Callable[[Double], Double]) -> float:
     """The mean over all rows of what a floor, (1, n, D) to (1,), is on parts of them."""
-    return sum(float(function(part[None])[0]) * len(part) for _, part in chunks(column_statistics.rows)) / len(column_statistics.rows)
+    return sum(float(function(part[None])[0]) * len(part) for _, part in chunks(column_statistics.rows)) / len(
+        column_statistics.rows
+    )
 
 
 def output_range(question: Question) -> tuple[float, float]:
@@ -47,10 +49,16 @@ def reference_values(question: Question, column_statistics: ColumnStatistics) ->
     """The levels in ascending order, and how they were found where that is not by all numbers."""
     found, notes = (_mse if question.loss == "mse" else _bce)(question, column_statistics)
     if column_statistics.is_sampled:
-        notes.insert(0, f"{len(column_statistics.rows):,} of {column_statistics.count:,} rows were looked at, drawn at random; "
-                        "± is the standard error of that")
+        notes.insert(
+            0,
+            f"{len(column_statistics.rows):,} of {column_statistics.count:,} rows were looked at, drawn at random; "
+            "± is the standard error of that",
+        )
     if question.loss == "vae_bce":
-        found = [replace(each, value=each.value * column_statistics.features, error=each.error * column_statistics.features) for each in found]
+        found = [
+            replace(each, value=each.value * column_statistics.features, error=each.error * column_statistics.features)
+            for each in found
+        ]
     return placed(question, found), notes
 
 
@@ -67,33 +75,67 @@ def _mse(question: Question, column_statistics: ColumnStatistics) -> tuple[list[
     low, high = output_range(question)
     if column_statistics.low.min() < low or column_statistics.high.max() > high:
         cost = _mean(column_statistics, lambda part: floors.range_floor(part, "mse", low, high))
-        found.append(ReferenceValue(OUTPUT, cost, f"a {question.output} output stays within [{low:g}, {high:g}]", is_bound=True))
+        found.append(
+            ReferenceValue(OUTPUT, cost, f"a {question.output} output stays within [{low:g}, {high:g}]", is_bound=True)
+        )
     if question.code is not None and question.code < column_statistics.features:
         value = float(column_statistics.spectrum[question.code :].sum() / column_statistics.features)
         is_exact = question.is_affine and question.output == "identity"
-        note = "affine layers end here (Baldi and Hornik 1989)" if is_exact else \
-               "exact for affine layers; for nonlinear ones a reference line, not a bound: they can go below"
-        error = column_statistics.error(column_statistics.row_variance) * value / max(column_statistics.row_variance.mean(), 1e-300)
-        found.append(ReferenceValue(BOTTLENECK, value, f"through {question.code} of {column_statistics.features}: {note}", is_exact, error))
+        note = (
+            "affine layers end here (Baldi and Hornik 1989)"
+            if is_exact
+            else "exact for affine layers; for nonlinear ones a reference line, not a bound: they can go below"
+        )
+        error = (
+            column_statistics.error(column_statistics.row_variance)
+            * value
+            / max(column_statistics.row_variance.mean(), 1e-300)
+        )
+        found.append(
+            ReferenceValue(
+                BOTTLENECK, value, f"through {question.code} of {column_statistics.features}: {note}", is_exact, error
+            )
+        )
         if len(column_statistics.spectrum_rows) < len(column_statistics.rows):
             notes.append(f"the bottleneck floor is of {len(column_statistics.spectrum_rows):,} rows, drawn at random")
-    found.append(ReferenceValue(MEAN, float(column_statistics.variances.mean()), "each column's mean, whatever the row: the mean variance",
-                       error=column_statistics.error(column_statistics.row_variance)))
+    found.append(
+        ReferenceValue(
+            MEAN,
+            float(column_statistics.variances.mean()),
+            "each column's mean, whatever the row: the mean variance",
+            error=column_statistics.error(column_statistics.row_variance),
+        )
+    )
     return found, notes
 
 
 def _bce(question: Question, column_statistics: ColumnStatistics) -> tuple[list[ReferenceValue], list[str]]:
     notes: list[str] = []
-    mean = ReferenceValue(MEAN, float(binary_entropy(column_statistics.means).mean()), "each column's mean, whatever the row")
+    mean = ReferenceValue(
+        MEAN, float(binary_entropy(column_statistics.means).mean()), "each column's mean, whatever the row"
+    )
     if column_statistics.entropy is None:
-        return [ReferenceValue(ENTROPY, -math.inf, "BCE has no floor where a target is outside [0, 1]", is_bound=True), mean], notes
+        return [
+            ReferenceValue(ENTROPY, -math.inf, "BCE has no floor where a target is outside [0, 1]", is_bound=True),
+            mean,
+        ], notes
     entropy, error = float(column_statistics.entropy.mean()), column_statistics.error(column_statistics.entropy)
-    found = [ReferenceValue(ENTROPY, entropy, "BCE(x, p) = H(x) + KL(x || p): irreducible, whatever the model", True, error), mean]
+    found = [
+        ReferenceValue(ENTROPY, entropy, "BCE(x, p) = H(x) + KL(x || p): irreducible, whatever the model", True, error),
+        mean,
+    ]
     low, high = output_range(question)
     if low > 0 or high < 1:
         cost = _mean(column_statistics, lambda part: floors.range_floor(part, "bce", low, high))
-        found.append(ReferenceValue(OUTPUT, cost, f"a {question.output} output read as a logit gives probabilities "
-                           f"from {low:.4g} to {high:.4g}", True, error))
+        found.append(
+            ReferenceValue(
+                OUTPUT,
+                cost,
+                f"a {question.output} output read as a logit gives probabilities from {low:.4g} to {high:.4g}",
+                True,
+                error,
+            )
+        )
         return found, notes
     found.append(_class(question, column_statistics, entropy, error, notes))
     if question.code is not None and question.code < column_statistics.features:
@@ -101,7 +143,9 @@ def _bce(question: Question, column_statistics: ColumnStatistics) -> tuple[list[
     return found, notes
 
 
-def _class(question: Question, column_statistics: ColumnStatistics, entropy: float, error: float, notes: list[str]) -> ReferenceValue:
+def _class(
+    question: Question, column_statistics: ColumnStatistics, entropy: float, error: float, notes: list[str]
+) -> ReferenceValue:
     excess = logistic.excess(column_statistics.rows)
     is_restricted = excess.n_columns < column_statistics.features
     note = "affine layers and a sigmoid get no lower; nonlinear ones can"
@@ -109,14 +153,27 @@ def _class(question: Question, column_statistics: ColumnStatistics, entropy: flo
         note = "affine layers and a sigmoid reach this, or a little less; nonlinear ones go lower"
     if excess.n_features < column_statistics.features or excess.n_rows < column_statistics.count or is_restricted:
         columns = f", on themselves and {excess.n_columns - 1} principal components" if is_restricted else ""
-        notes.append(f"class floor: {excess.n_features} of {column_statistics.features} features{columns}, over {excess.n_rows:,} rows")
-    return ReferenceValue(CLASS, entropy + excess.mean, note, question.is_affine and not is_restricted, math.hypot(error, excess.error))
+        notes.append(
+            f"class floor: {excess.n_features} of {column_statistics.features} features{columns}, over {excess.n_rows:,} rows"
+        )
+    return ReferenceValue(
+        CLASS, entropy + excess.mean, note, question.is_affine and not is_restricted, math.hypot(error, excess.error)
+    )
 
 
-def _bottleneck(code: int, column_statistics: ColumnStatistics, entropy: float, error: float, notes: list[str]) -> ReferenceValue:
+def _bottleneck(
+    code: int, column_statistics: ColumnStatistics, entropy: float, error: float, notes: list[str]
+) -> ReferenceValue:
     used = min(code, logistic.MOST_COLUMNS)
     excess = logistic.excess(column_statistics.rows, used)
-    notes.append(f"bottleneck floor: by the {excess.n_columns} leading principal components, for {excess.n_features} of "
-                 f"{column_statistics.features} features, over {excess.n_rows:,} rows")
-    return ReferenceValue(BOTTLENECK, entropy + excess.mean, f"affine layers and a sigmoid reach this through {code} of "
-                 f"{column_statistics.features}, or less, down to the class floor", error=math.hypot(error, excess.error))
+    notes.append(
+        f"bottleneck floor: by the {excess.n_columns} leading principal components, for {excess.n_features} of "
+        f"{column_statistics.features} features, over {excess.n_rows:,} rows"
+    )
+    return ReferenceValue(
+        BOTTLENECK,
+        entropy + excess.mean,
+        f"affine layers and a sigmoid reach this through {code} of "
+        f"{column_statistics.features}, or less, down to the class floor",
+        error=math.hypot(error, excess.error),
+    )

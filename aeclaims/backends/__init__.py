@@ -30,8 +30,23 @@ if TYPE_CHECKING:
     from aeclaims.backends.torch.compile import Compilation
     from aeclaims.backends.torch.optimizers import CustomOptimizer
 
-__all__ = ["BACKENDS", "DTYPES", "GROUP", "Backend", "InvalidBackend", "InvalidOptimizer", "NotSupported", "Tolerance", "Train",
-           "UnknownBackend", "check_name", "get", "one_line", "train", "train_from"]
+__all__ = [
+    "BACKENDS",
+    "DTYPES",
+    "GROUP",
+    "Backend",
+    "InvalidBackend",
+    "InvalidOptimizer",
+    "NotSupported",
+    "Tolerance",
+    "Train",
+    "UnknownBackend",
+    "check_name",
+    "get",
+    "one_line",
+    "train",
+    "train_from",
+]
 
 # The entry points by which other packages offer backends under a name of their own.
 GROUP = "aeclaims.backends"
@@ -39,7 +54,9 @@ TORCH = ("torch", "torch-eager", "torch-compile", "torch-cudagraph", "torch-loop
 COMPILED = ("torch", "torch-compile")
 
 
-def _numba(device: str, optimizer: "CustomOptimizer | None" = None, compilation: "Compilation | None" = None) -> Backend:
+def _numba(
+    device: str, optimizer: "CustomOptimizer | None" = None, compilation: "Compilation | None" = None
+) -> Backend:
     if device != "cpu":
         raise UnknownBackend(f"device {device!r}: numba runs on the CPU only; give 'cpu', or a torch backend")
     from aeclaims.backends.numba import population
@@ -47,7 +64,9 @@ def _numba(device: str, optimizer: "CustomOptimizer | None" = None, compilation:
     return Backend("numba", population.train)
 
 
-def _oracle(device: str, optimizer: "CustomOptimizer | None" = None, compilation: "Compilation | None" = None) -> Backend:
+def _oracle(
+    device: str, optimizer: "CustomOptimizer | None" = None, compilation: "Compilation | None" = None
+) -> Backend:
     if device != "cpu":
         raise UnknownBackend(f"device {device!r}: oracle runs on the CPU only; give 'cpu', or a torch backend")
     from aeclaims.backends import oracle
@@ -56,21 +75,28 @@ def _oracle(device: str, optimizer: "CustomOptimizer | None" = None, compilation
 
 
 def _torch(
-    name: str, device: str, optimizer: "CustomOptimizer | None" = None, compilation: "Compilation | None" = None,
+    name: str,
+    device: str,
+    optimizer: "CustomOptimizer | None" = None,
+    compilation: "Compilation | None" = None,
 ) -> Backend:
     try:
         import torch
     except ImportError as error:
-        raise UnknownBackend(f"backend {name!r}: torch cannot be imported ({error}); "
-                             "install torch, or give 'numba'") from None
+        raise UnknownBackend(
+            f"backend {name!r}: torch cannot be imported ({error}); install torch, or give 'numba'"
+        ) from None
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise UnknownBackend(f"device {device!r}: torch cannot use it ({reason}); give one of "
-                             f"{', '.join(_torch_devices())}") from None
+        raise UnknownBackend(
+            f"device {device!r}: torch cannot use it ({reason}); give one of {', '.join(_torch_devices())}"
+        ) from None
     if name == "torch-cudagraph" and torch.device(device).type != "cuda":
-        raise UnknownBackend(f"device {device!r}: {name} captures CUDA graphs; give 'cuda', or the backend torch or torch-eager")
+        raise UnknownBackend(
+            f"device {device!r}: {name} captures CUDA graphs; give 'cuda', or the backend torch or torch-eager"
+        )
     if compilation is not None:
         compilation.check()
     # Apple's GPUs have no double precision.
@@ -81,7 +107,9 @@ def _torch(
     if optimizer is None:
         return Backend(name, stock, device, unsupported, is_torch=True, reduced=reduced, counts_on_device=counts)
     trainer, note = _with_optimizer(name, stock, device, optimizer, compilation)
-    return Backend(name, trainer, device, unsupported, is_torch=True, reduced=reduced, optimizer=str(optimizer), note=note)
+    return Backend(
+        name, trainer, device, unsupported, is_torch=True, reduced=reduced, optimizer=str(optimizer), note=note
+    )
 
 
 def _torch_trainer(name: str, device: str, compilation: "Compilation | None") -> Callable[..., Run]:
@@ -103,7 +131,11 @@ def _torch_trainer(name: str, device: str, compilation: "Compilation | None") ->
 
 
 def _with_optimizer(
-    name: str, stock: Callable[..., Run], device: str, custom: "CustomOptimizer", compilation: "Compilation | None" = None,
+    name: str,
+    stock: Callable[..., Run],
+    device: str,
+    custom: "CustomOptimizer",
+    compilation: "Compilation | None" = None,
 ) -> tuple[Train, str]:
     """What trains with a custom optimizer, and a line that says so if it is not the backend as its name says."""
     from aeclaims.backends.torch import optimizers, population
@@ -117,7 +149,8 @@ def _with_optimizer(
     if name == "torch-cudagraph" and not trial.is_capturable:
         eager = partial(population.train, device=device, own=custom)
         return partial(_by_optimizer, eager, stock), (
-            f"{custom} is trained by torch-eager: nothing says that its steps can be captured; capturable=true may say so")
+            f"{custom} is trained by torch-eager: nothing says that its steps can be captured; capturable=true may say so"
+        )
     return partial(stock, own=custom), ""
 
 
@@ -133,7 +166,9 @@ def _can_round_products(device: str, format: str) -> bool:
     with warnings.catch_warnings(action="ignore"):
         try:
             with torch.autocast(torch.device(device).type, getattr(torch, format)):
-                product = torch.nn.functional.linear(*(torch.ones(1, 1, device=device, requires_grad=True) for _ in range(2)))
+                product = torch.nn.functional.linear(
+                    *(torch.ones(1, 1, device=device, requires_grad=True) for _ in range(2))
+                )
             product.sum().backward()  # type: ignore[no-untyped-call]
         except (RuntimeError, NotImplementedError):
             return False
@@ -166,12 +201,16 @@ def check_name(name: str) -> str:
     package, colon, attribute = name.partition(":")
     if name in BACKENDS or (colon and package and attribute) or name in offered():
         return name
-    raise UnknownBackend(f"backend {name!r}: give one of {', '.join([*BACKENDS, *offered()])}, "
-                         "or package.module:name of your own")
+    raise UnknownBackend(
+        f"backend {name!r}: give one of {', '.join([*BACKENDS, *offered()])}, or package.module:name of your own"
+    )
 
 
 def get(
-    name: str, device: str = "cpu", optimizer: "CustomOptimizer | None" = None, compilation: "Compilation | None" = None,
+    name: str,
+    device: str = "cpu",
+    optimizer: "CustomOptimizer | None" = None,
+    compilation: "Compilation | None" = None,
 ) -> Backend:
     """The backend of that name on that device.
 
@@ -192,24 +231,32 @@ def get(
     """
     check_name(name)
     if optimizer is not None and name not in TORCH:
-        raise InvalidOptimizer(f"{optimizer}: backend {name!r} takes no optimizer of torch's; give --claims-backend one of "
-                               f"{', '.join(TORCH)}")
+        raise InvalidOptimizer(
+            f"{optimizer}: backend {name!r} takes no optimizer of torch's; give --claims-backend one of "
+            f"{', '.join(TORCH)}"
+        )
     if compilation is not None and name not in COMPILED:
-        raise UnknownBackend(f"backend {name!r} does not call torch.compile; give --claims-backend one of {', '.join(COMPILED)}, "
-                             "or leave --claims-compile out")
+        raise UnknownBackend(
+            f"backend {name!r} does not call torch.compile; give --claims-backend one of {', '.join(COMPILED)}, "
+            "or leave --claims-compile out"
+        )
     if name in BACKENDS:
         return BACKENDS[name](device, optimizer, compilation)
     found = _found(name)
     if callable(found) and not isinstance(found, Backend) and _takes_device(found):
         found = found(device)
         if not isinstance(found, Backend):
-            raise InvalidBackend(f"backend {name!r}: called with a device it returned a {type(found).__name__}; "
-                                 "return a Backend, or take a start and return a Run")
+            raise InvalidBackend(
+                f"backend {name!r}: called with a device it returned a {type(found).__name__}; "
+                "return a Backend, or take a start and return a Run"
+            )
     if isinstance(found, Backend):
         return found
     if not callable(found):
-        raise UnknownBackend(f"backend {name!r} is a {type(found).__name__}; give a Backend, a function "
-                             "train(start) -> Run, or a function backend(device) -> Backend")
+        raise UnknownBackend(
+            f"backend {name!r} is a {type(found).__name__}; give a Backend, a function "
+            "train(start) -> Run, or a function backend(device) -> Backend"
+        )
     return Backend(name, found, device)
 
 
@@ -220,8 +267,10 @@ def _found(name: str) -> Any:
     except UnknownBackend as error:
         raise UnknownBackend(f"backend {name!r}: {error}") from None
     except Exception as error:  # whatever the module of somebody else does while it is imported
-        raise UnknownBackend(f"backend {name!r}: {type(error).__name__}: {error}; give one of "
-                             f"{', '.join([*BACKENDS, *offered()])}, or a package.module:name that can be imported") from None
+        raise UnknownBackend(
+            f"backend {name!r}: {type(error).__name__}: {error}; give one of "
+            f"{', '.join([*BACKENDS, *offered()])}, or a package.module:name that can be imported"
+        ) from None
 
 
 def _takes_device(function: Callable[..., Any]) -> bool:
@@ -245,17 +294,20 @@ def train(
 
     backend: torch, torch-eager, torch-loop, numba, oracle, package.module:name, or a Backend.    dtype: float32 or float64, or
     bfloat16 or float16, which products are then rounded to.
-    Returns a Run.    Raises InvalidExperiment (seeds, dtype), UnknownBackend, NotSupported, and InvalidRun where the backend hands
+    Returns a Run.    Raises InvalidExperiment (seeds, dtype), UnknownBackend, NotSupported, and InvalidRun if the backend hands
     back something else than a run of this start.
     """
-    return train_from(checked(experiment, seeds, dtype), backend if isinstance(backend, Backend) else get(backend, device))
+    return train_from(
+        checked(experiment, seeds, dtype), backend if isinstance(backend, Backend) else get(backend, device)
+    )
 
 
 def train_from(start: Start, backend: Backend) -> Run:
     """Train from a start; what `train` raises, where the backend's part of it fails."""
     if start.format.name not in backend.dtypes:
-        raise UnknownBackend(f"dtype {start.format.name!r}: {backend.name} on {backend.device} has "
-                             f"{' and '.join(backend.dtypes)} only")
+        raise UnknownBackend(
+            f"dtype {start.format.name!r}: {backend.name} on {backend.device} has {' and '.join(backend.dtypes)} only"
+        )
     backend.check(start.experiment, start.dtype)
     try:
         run = backend.train(start)
@@ -264,6 +316,8 @@ def train_from(start: Start, backend: Backend) -> Run:
     if not isinstance(run, Run):
         raise InvalidRun(f"backend {backend.name} returned a {type(run).__name__}; a Run is expected")
     if run.start != start:
-        raise InvalidRun(f"backend {backend.name} returned a run of another start, with seeds {run.seeds}; "
-                         f"{start.seeds} were asked for")
+        raise InvalidRun(
+            f"backend {backend.name} returned a run of another start, with seeds {run.seeds}; "
+            f"{start.seeds} were asked for"
+        )
     return run

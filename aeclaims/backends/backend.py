@@ -14,8 +14,22 @@ from aeclaims.start import Start
 Train = Callable[[Start], Run]
 DTYPES = ("float32", "float64")
 # What a backend may lack. Affine layers, and minibatches of which the last is short, it cannot.
-SUPPORTABLE = (*DTYPES, "mse", "bce", "bce_logits", "relu", "leaky_relu", "tanh", "sigmoid", "adam", "sgd", "momentum",
-            "weight decay", "given rows", "gradients that add up")
+SUPPORTABLE = (
+    *DTYPES,
+    "mse",
+    "bce",
+    "bce_logits",
+    "relu",
+    "leaky_relu",
+    "tanh",
+    "sigmoid",
+    "adam",
+    "sgd",
+    "momentum",
+    "weight decay",
+    "given rows",
+    "gradients that add up",
+)
 
 
 class UnknownBackend(ValueError):
@@ -42,10 +56,18 @@ class Tolerance:
     evidence: str
 
     def __post_init__(self) -> None:
-        _require(isinstance(self.times, int | float) and 1 <= self.times < float("inf"), "Tolerance.times", self.times,
-                 "give a number of at least 1")
-        _require(isinstance(self.evidence, str) and bool(self.evidence.strip()), "Tolerance.evidence", self.evidence,
-                 "say what was measured, and the cause")
+        _require(
+            isinstance(self.times, int | float) and 1 <= self.times < float("inf"),
+            "Tolerance.times",
+            self.times,
+            "give a number of at least 1",
+        )
+        _require(
+            isinstance(self.evidence, str) and bool(self.evidence.strip()),
+            "Tolerance.evidence",
+            self.evidence,
+            "say what was measured, and the cause",
+        )
 
 
 @dataclass(frozen=True)
@@ -81,16 +103,32 @@ class Backend:
     def __post_init__(self) -> None:
         _require(isinstance(self.name, str) and bool(self.name), "Backend.name", self.name, "give a name")
         _require(callable(self.train), "Backend.train", self.train, "give a function train(start) -> Run")
-        _require(isinstance(self.device, str) and bool(self.device), "Backend.device", self.device, "give a name, such as 'cpu'")
+        _require(
+            isinstance(self.device, str) and bool(self.device),
+            "Backend.device",
+            self.device,
+            "give a name, such as 'cpu'",
+        )
         for flag in ("is_deterministic", "is_torch", "counts_on_device"):
-            _require(isinstance(getattr(self, flag), bool), f"Backend.{flag}", getattr(self, flag), "give True or False")
-        _require(isinstance(self.reduced, tuple) and set(self.reduced) <= set(REDUCED), "Backend.reduced", self.reduced,
-                 f"give a tuple of some of {', '.join(REDUCED)}")
+            _require(
+                isinstance(getattr(self, flag), bool), f"Backend.{flag}", getattr(self, flag), "give True or False"
+            )
+        _require(
+            isinstance(self.reduced, tuple) and set(self.reduced) <= set(REDUCED),
+            "Backend.reduced",
+            self.reduced,
+            f"give a tuple of some of {', '.join(REDUCED)}",
+        )
         for where, value in (("unsupported", self.unsupported), ("tolerances", self.tolerances)):
             _require(isinstance(value, Mapping), f"Backend.{where}", value, "give a dictionary")
         for what, reason in self.unsupported.items():
             _require(what in SUPPORTABLE, "Backend.unsupported", what, f"give names of {', '.join(SUPPORTABLE)}")
-            _require(isinstance(reason, str) and bool(reason.strip()), f"Backend.unsupported[{what!r}]", reason, "give the reason")
+            _require(
+                isinstance(reason, str) and bool(reason.strip()),
+                f"Backend.unsupported[{what!r}]",
+                reason,
+                "give the reason",
+            )
         for dtype, tolerance in self.tolerances.items():
             _require(dtype in FORMATS, "Backend.tolerances", dtype, f"give one of {', '.join(FORMATS)}")
             _require(isinstance(tolerance, Tolerance), f"Backend.tolerances[{dtype!r}]", tolerance, "give a Tolerance")
@@ -107,7 +145,9 @@ class Backend:
 
     def check(self, experiment: Experiment, dtype: npt.DTypeLike) -> None:
         """Raise NotSupported where the training needs what is lacking."""
-        lacking = [f"{what} ({self.unsupported[what]})" for what in needs(experiment, dtype) if what in self.unsupported]
+        lacking = [
+            f"{what} ({self.unsupported[what]})" for what in needs(experiment, dtype) if what in self.unsupported
+        ]
         if lacking:
             raise NotSupported(f"backend {self.name} lacks {' and '.join(lacking)}")
 

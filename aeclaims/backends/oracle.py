@@ -97,7 +97,8 @@ def steps(start: Start, count_type: Callable[[int], Any] = int) -> Iterator[Step
             with np.errstate(all="ignore"):  # a replica that diverges shows it in its losses
                 loss, new = differentiate(experiment, parameters, batch)
                 gradients = new if experiment.zero_grad else [a + b for a, b in zip(gradients, new, strict=True)]
-                updated = [update(experiment.optimizer, count_type(t), *one) for one in zip(theta, gradients, m, v, strict=True)]
+                states = zip(theta, gradients, m, v, strict=True)
+                updated = [update(experiment.optimizer, count_type(t), *state) for state in states]
             theta, m, v = (list(arrays) for arrays in zip(*updated, strict=True))
             before, parameters = parameters, tuple(map(LayerParameters, theta[::2], theta[1::2]))
             yield Step(batch, loss, before, parameters, gradients, m, v)

@@ -27,30 +27,41 @@ from aeclaims.start import Start
 from aeclaims.theory import floors
 
 # Answer, "Linear": its bound is 1e-5 in fewer than 450 epochs. The others show where the loss goes after that.
-LINEAR_MSE = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(lr=1e-5), epochs=800)
+LINEAR_MSE = Experiment(
+    rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(lr=1e-5), epochs=800
+)
 
 # The same, in as many epochs as larger learning rates take.
-LINEAR = {1e-5: LINEAR_MSE} | {lr: replace(LINEAR_MSE, optimizer=Adam(lr=lr), epochs=epochs)
-                               for lr, epochs in ((1e-4, 120), (1e-3, 40))}
+LINEAR = {1e-5: LINEAR_MSE} | {
+    lr: replace(LINEAR_MSE, optimizer=Adam(lr=lr), epochs=epochs) for lr, epochs in ((1e-4, 120), (1e-3, 40))
+}
 # The same number of steps, 4,688 to 4,700, over fewer and over more rows.
-BY_ROWS = {count: replace(LINEAR_MSE, optimizer=Adam(lr=3e-3), n_rows=count, epochs=epochs)
-           for count, epochs in ((1_000, 586), (30_000, 20), (300_000, 2))}
+BY_ROWS = {
+    count: replace(LINEAR_MSE, optimizer=Adam(lr=3e-3), n_rows=count, epochs=epochs)
+    for count, epochs in ((1_000, 586), (30_000, 20), (300_000, 2))
+}
 
 # Answer, summary: the very same affine model, its outputs read as logits, on the same rows and on binary ones.
 LOGITS_UNIFORM = replace(LINEAR[1e-3], loss="bce_logits")
 LOGITS_BERNOULLI = replace(LOGITS_UNIFORM, rows=Bernoulli(0.5, features=2), optimizer=Adam(lr=1e-2))
 
 # Answer, "Sigmoid": the same affine layers with a sigmoid at the end, and log-loss.
-SIGMOID_UNIFORM = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2, output=SIGMOID), loss="bce",
-                             optimizer=Adam(lr=1e-4), epochs=200)
+SIGMOID_UNIFORM = Experiment(
+    rows=Uniform(features=2), model=affine(2, 2, 2, output=SIGMOID), loss="bce", optimizer=Adam(lr=1e-4), epochs=200
+)
 SIGMOID_BERNOULLI = replace(SIGMOID_UNIFORM, rows=Bernoulli(0.5, features=2))
 
 # Answer, "Bottlenecks": code sizes below the number of features. It states no optimizer for them.
-IID = {code: Experiment(rows=Uniform(features=4), model=affine(4, code, 4), loss="mse", optimizer=Adam(lr=1e-3), epochs=60)
-       for code in (1, 2, 3)}
-REDUNDANT = {(rank, code): Experiment(rows=Redundant(rank, features=4), model=affine(4, code, 4), loss="mse",
-                                      optimizer=Adam(lr=1e-3), epochs=20)
-             for rank, code in ((1, 1), (2, 1), (2, 2))}
+IID = {
+    code: Experiment(rows=Uniform(features=4), model=affine(4, code, 4), loss="mse", optimizer=Adam(lr=1e-3), epochs=60)
+    for code in (1, 2, 3)
+}
+REDUNDANT = {
+    (rank, code): Experiment(
+        rows=Redundant(rank, features=4), model=affine(4, code, 4), loss="mse", optimizer=Adam(lr=1e-3), epochs=20
+    )
+    for rank, code in ((1, 1), (2, 1), (2, 2))
+}
 
 # The listing below the answer: its network, at most 310 epochs, the number that it reports. Its optimizer is not shown.
 _LEAKY = leaky_relu(0.1)
@@ -61,8 +72,12 @@ def listing_network(features: int, code: int) -> Model:
     return Model((features, features, code, features, features), (_LEAKY, IDENTITY, _LEAKY, IDENTITY))
 
 
-LISTING = {lr: Experiment(rows=Uniform(features=10), model=listing_network(10, 10), loss="mse", optimizer=Adam(lr=lr), epochs=310)
-           for lr in (1e-3, 1e-4)}
+LISTING = {
+    lr: Experiment(
+        rows=Uniform(features=10), model=listing_network(10, 10), loss="mse", optimizer=Adam(lr=lr), epochs=310
+    )
+    for lr in (1e-3, 1e-4)
+}
 LISTING_AS_IT_READS = replace(LISTING[1e-3], zero_grad=False)
 # Its commented-out optimizers.
 LISTING_SGD = replace(LISTING[1e-3], optimizer=SGD(lr=1e-3, momentum=0.9))
@@ -73,8 +88,14 @@ LISTING_REDUNDANT = replace(REDUNDANT[1, 1], model=listing_network(4, 1), epochs
 
 # The question: five hidden layers of 100 ReLUs, 100 sigmoid outputs, Keras' initialisation; 500 epochs as asked, or as
 # many as a CPU can pay.
-QUESTION_500 = Experiment(rows=Uniform(features=100), model=Model((100,) * 7, (RELU,) * 5 + (SIGMOID,)), loss="bce",
-                          optimizer=Adam(lr=1e-3), epochs=500, initialisation="glorot")
+QUESTION_500 = Experiment(
+    rows=Uniform(features=100),
+    model=Model((100,) * 7, (RELU,) * 5 + (SIGMOID,)),
+    loss="bce",
+    optimizer=Adam(lr=1e-3),
+    epochs=500,
+    initialisation="glorot",
+)
 QUESTION = replace(QUESTION_500, epochs=20)
 QUESTION_BERNOULLI = replace(QUESTION, rows=Bernoulli(0.5, features=100), epochs=10)
 QUESTION_MSE = replace(QUESTION, loss="mse", epochs=10)
@@ -99,7 +120,14 @@ def class_floor(start: Start) -> floors.Double:
     """The class floor of a start's rows, found once for the claims that ask for it."""
     return floors.class_floor(start.rows())
 
+
 # Beyond the answer: few steps, and of SGD, whose steps end where gradients do, so that rounding alone is left.
-ROUNDED = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=SGD(lr=0.1, momentum=0.9),
-                     epochs=250, n_rows=768)
+ROUNDED = Experiment(
+    rows=Uniform(features=2),
+    model=affine(2, 2, 2),
+    loss="mse",
+    optimizer=SGD(lr=0.1, momentum=0.9),
+    epochs=250,
+    n_rows=768,
+)
 ROUNDED_LOGITS = replace(ROUNDED, loss="bce_logits", epochs=20)

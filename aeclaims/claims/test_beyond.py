@@ -18,33 +18,72 @@ BCE_FORMS: tuple[Loss, ...] = ("bce", "bce_logits")
 
 def one_batch(rows: Rows, loss: Loss) -> Experiment:
     """One epoch of one minibatch with all rows: its loss is that of the initial parameters, as the stack computes it."""
-    return Experiment(rows=rows, model=affine(2, 2, 2, output=SIGMOID if loss == "bce" else IDENTITY), loss=loss,
-                      optimizer=Adam(lr=1e-4), epochs=1, n_rows=3000, batch_size=3000)
+    return Experiment(
+        rows=rows,
+        model=affine(2, 2, 2, output=SIGMOID if loss == "bce" else IDENTITY),
+        loss=loss,
+        optimizer=Adam(lr=1e-4),
+        epochs=1,
+        n_rows=3000,
+        batch_size=3000,
+    )
 
 
-@claim("entropy-floor-beta", source="beyond the answer", kind="theorem",
-       statement="the entropy of Beta(a, b) rows has a closed form: 1/2 at Beta(1, 1), from 0 to ln 2 along Beta(a, a)")
+@claim(
+    "entropy-floor-beta",
+    source="beyond the answer",
+    kind="theorem",
+    statement="the entropy of Beta(a, b) rows has a closed form: 1/2 at Beta(1, 1), from 0 to ln 2 along Beta(a, a)",
+)
 def test_the_closed_form_equals_quadrature_and_what_the_stack_cannot_undercut(train: Train, judge: Judge) -> None:
     shapes = [(0.05, 0.05), (0.3, 2.0), (1.0, 1.0), (2.0, 2.0), (5.0, 1.0), (30.0, 30.0)]
     closed = np.array([floors.expected_entropy(Beta(a, b, features=2)) for a, b in shapes])
     quadrature = np.array([_quadrature(a, b) for a, b in shapes])
     judge.measure(floor=0.5, worst_against_quadrature=np.abs(closed - quadrature).max())
-    judge.all_within(closed - quadrature, at_least=-1e-8, at_most=1e-8, seeds=range(len(shapes)),
-                what="closed form against quadrature of the density", reason="E[x ln x] by derivative of the Beta function")
+    judge.all_within(
+        closed - quadrature,
+        at_least=-1e-8,
+        at_most=1e-8,
+        seeds=range(len(shapes)),
+        what="closed form against quadrature of the density",
+        reason="E[x ln x] by derivative of the Beta function",
+    )
     along = np.array([floors.expected_entropy(Beta(a, a, features=2)) for a in np.geomspace(1e-6, 1e6, 49)])
-    judge.all_within(np.diff(along), at_least=0.0, seeds=range(48), what="the floor rises along Beta(a, a)",
-                reason="Beta(a, a) gathers at 1/2, where the entropy is largest")
-    judge.all_within([along[0], along[24] - 0.5, along[-1] - math.log(2)], at_least=-1e-5, at_most=1e-5, seeds=range(3),
-                what="the floor is 0, 1/2 and ln 2 at a = 1e-6, 1 and 1e6", reason="the limits of the closed form")
+    judge.all_within(
+        np.diff(along),
+        at_least=0.0,
+        seeds=range(48),
+        what="the floor rises along Beta(a, a)",
+        reason="Beta(a, a) gathers at 1/2, where the entropy is largest",
+    )
+    judge.all_within(
+        [along[0], along[24] - 0.5, along[-1] - math.log(2)],
+        at_least=-1e-5,
+        at_most=1e-5,
+        seeds=range(3),
+        what="the floor is 0, 1/2 and ln 2 at a = 1e-6, 1 and 1e6",
+        reason="the limits of the closed form",
+    )
     for (a, b), expected in zip(shapes, closed, strict=True):
         run = train(one_batch(Beta(a, b, features=2), "bce"))
         entropy = floors.entropy(run.start.rows())
         # Hoeffding: the mean of n numbers in [0, ln 2] errs by more than this with probability alpha.
         reach = math.log(2) * math.sqrt(math.log(2 / judge.p_value()) / (2 * len(run.seeds) * 3000 * 2))
-        judge.all_within([entropy.mean()], at_least=expected - reach, at_most=expected + reach, seeds=run.seeds[:1],
-                    what=f"entropy of drawn Beta({a}, {b}) rows about its expectation", reason="Hoeffding's inequality")
-        judge.all_within(run.epoch_loss, at_least=entropy - floors.rounding(run.start.dtype, entropy), seeds=run.seeds,
-                    what=f"BCE above the entropy of Beta({a}, {b}) rows", reason="Gibbs' inequality")
+        judge.all_within(
+            [entropy.mean()],
+            at_least=expected - reach,
+            at_most=expected + reach,
+            seeds=run.seeds[:1],
+            what=f"entropy of drawn Beta({a}, {b}) rows about its expectation",
+            reason="Hoeffding's inequality",
+        )
+        judge.all_within(
+            run.epoch_loss,
+            at_least=entropy - floors.rounding(run.start.dtype, entropy),
+            seeds=run.seeds,
+            what=f"BCE above the entropy of Beta({a}, {b}) rows",
+            reason="Gibbs' inequality",
+        )
 
 
 def _quadrature(a: float, b: float) -> float:
@@ -56,8 +95,13 @@ def _quadrature(a: float, b: float) -> float:
     return float(scipy.integrate.quad(entropy, 0, 1, epsabs=1e-10, limit=400)[0])
 
 
-@claim("excess-is-divergence", source="beyond the answer", kind="theorem", is_quick=True,
-       statement="BCE minus entropy is the divergence KL(rows || reconstruction), whatever the rows: zero at perfect reconstruction")
+@claim(
+    "excess-is-divergence",
+    source="beyond the answer",
+    kind="theorem",
+    is_quick=True,
+    statement="BCE minus entropy is the divergence KL(rows || reconstruction), whatever the rows: zero at perfect reconstruction",
+)
 def test_what_bce_costs_above_the_entropy_is_the_divergence(train: Train, judge: Judge) -> None:
     worst = 0.0
     for rows in (Uniform(features=2), Bernoulli(0.3, features=2), Beta(0.5, 3.0, features=2)):
@@ -70,32 +114,66 @@ def test_what_bce_costs_above_the_entropy_is_the_divergence(train: Train, judge:
             apart = run.epoch_loss[0] - expected
             worst = max(worst, float(np.abs(apart).max()))
             slack = floors.rounding(run.start.dtype, expected)
-            judge.all_within(apart, at_least=-slack, at_most=slack, seeds=run.seeds, what=f"{loss} minus entropy minus divergence",
-                        reason="-x ln p - (1 - x) ln(1 - p) = H(x) + KL(x || p), term by term")
+            judge.all_within(
+                apart,
+                at_least=-slack,
+                at_most=slack,
+                seeds=run.seeds,
+                what=f"{loss} minus entropy minus divergence",
+                reason="-x ln p - (1 - x) ln(1 - p) = H(x) + KL(x || p), term by term",
+            )
     judge.measure(floor=0.0, worst_difference=worst)
 
 
-@claim("class-floor-reached", source="beyond the answer", kind="observation", is_quick=True, proportions=(ALMOST_ALL,),
-       trains=[SIGMOID_UNIFORM],
-       statement="the sigmoid model ends on the class floor of its own rows, seed by seed: 0.505, not 0.5")
+@claim(
+    "class-floor-reached",
+    source="beyond the answer",
+    kind="observation",
+    is_quick=True,
+    proportions=(ALMOST_ALL,),
+    trains=[SIGMOID_UNIFORM],
+    statement="the sigmoid model ends on the class floor of its own rows, seed by seed: 0.505, not 0.5",
+)
 def test_the_sigmoid_model_ends_on_the_class_floor_of_its_rows(train: Train, judge: Judge) -> None:
     run = train(SIGMOID_UNIFORM)
     floor = class_floor(run.start)
     excess = run.final_loss - floor
-    judge.measure(floor=floor.mean(), worst_excess=excess.max(), median_excess=np.median(excess),
-                  gap_to_entropy=(floor - floors.entropy(run.start.rows())).mean())
-    judge.all_within(excess, at_least=-floors.rounding(np.float64), seeds=run.seeds, what="final loss above the class floor",
-                reason="logistic regression is convex: Newton finds its minimum")
+    judge.measure(
+        floor=floor.mean(),
+        worst_excess=excess.max(),
+        median_excess=np.median(excess),
+        gap_to_entropy=(floor - floors.entropy(run.start.rows())).mean(),
+    )
+    judge.all_within(
+        excess,
+        at_least=-floors.rounding(np.float64),
+        seeds=run.seeds,
+        what="final loss above the class floor",
+        reason="logistic regression is convex: Newton finds its minimum",
+    )
     if judge.is_adams("how near to the class floor 200 epochs come", is_the_claim=True):
         # Adam's last steps of 1e-4 leave a little: 256 of 256 seeds end within 2.9e-6; floors of two seeds differ by 1e-3.
-        judge.proportion(excess <= 1e-5, ALMOST_ALL, seeds=run.seeds, name="share_within_1e_5",
-                    what="final loss within 1e-5 of the class floor", reason="a convex loss has one minimum, and Adam finds it")
+        judge.proportion(
+            excess <= 1e-5,
+            ALMOST_ALL,
+            seeds=run.seeds,
+            name="share_within_1e_5",
+            what="final loss within 1e-5 of the class floor",
+            reason="a convex loss has one minimum, and Adam finds it",
+        )
 
 
-@claim("saddle-levels", source="beyond the answer", kind="observation", proportions=(ALMOST_ALL,), least_seeds=7,
-       reference_seeds=16,
-       trains=[LISTING_SGD, LISTING[1e-4]], needs_adam="which seeds are late, and rest, is known of Adam at 1e-4",
-       statement="seeds of the posted network that are late rest near k / (12 D): on the floor of a code that lacks k directions")
+@claim(
+    "saddle-levels",
+    source="beyond the answer",
+    kind="observation",
+    proportions=(ALMOST_ALL,),
+    least_seeds=7,
+    reference_seeds=16,
+    trains=[LISTING_SGD, LISTING[1e-4]],
+    needs_adam="which seeds are late, and rest, is known of Adam at 1e-4",
+    statement="seeds of the posted network that are late rest near k / (12 D): on the floor of a code that lacks k directions",
+)
 def test_late_seeds_rest_where_k_directions_are_not_learnt(train: Train, judge: Judge) -> None:
     ratios, seeds = [], []
     for experiment in (LISTING_SGD, LISTING[1e-4]):
@@ -108,10 +186,19 @@ def test_late_seeds_rest_where_k_directions_are_not_learnt(train: Train, judge: 
         ratio = last / levels
         ratios += list(ratio[np.abs(np.log(ratio)).argmin(axis=0), np.arange(len(last))][is_resting])
         seeds += [seed for seed, rests in zip(run.seeds, is_resting, strict=True) if rests]
-    judge.measure(floor=1 / (12 * 10), resting=len(ratios), least_ratio=min(ratios, default=np.nan),
-                  most_ratio=max(ratios, default=np.nan))
+    judge.measure(
+        floor=1 / (12 * 10),
+        resting=len(ratios),
+        least_ratio=min(ratios, default=np.nan),
+        most_ratio=max(ratios, default=np.nan),
+    )
     # 55 of 96 runs were at rest, at 1.003 to 1.033 of a level; levels near k = 8 are 12 % apart, those near 1 a factor of 2.
-    judge.proportion((np.array(ratios) > 0.99) & (np.array(ratios) < 1.05), ALMOST_ALL, seeds=seeds, name="share_on_a_level",
-                what="a resting loss is that of k unlearnt directions, within 5 % above",
-                reason="at a saddle the map keeps D - k principal components of the rows and loses the k least (Baldi and "
-                        "Hornik 1989, for affine layers; the leaky ReLUs add the 1 to 3 %)")
+    judge.proportion(
+        (np.array(ratios) > 0.99) & (np.array(ratios) < 1.05),
+        ALMOST_ALL,
+        seeds=seeds,
+        name="share_on_a_level",
+        what="a resting loss is that of k unlearnt directions, within 5 % above",
+        reason="at a saddle the map keeps D - k principal components of the rows and loses the k least (Baldi and "
+        "Hornik 1989, for affine layers; the leaky ReLUs add the 1 to 3 %)",
+    )

@@ -17,24 +17,53 @@ PCA = "an affine code of size K keeps the K leading principal components and los
 
 
 def judge_floor(
-    run: Run, reference: Train, judge: Judge, *, within: float, floor: Double, name: str, is_the_claim: bool = False,
+    run: Run,
+    reference: Train,
+    judge: Judge,
+    *,
+    within: float,
+    floor: Double,
+    name: str,
+    is_the_claim: bool = False,
 ) -> None:
     """Final losses are on the floor of their rows: never below, almost all within that share of it."""
     excess = run.final_loss - floor
     judge.measure(worst_excess=max(excess.max(), judge.measured.get("worst_excess", 0.0)))
-    judge.all_within(excess, at_least=-floors.rounding(np.float64), seeds=run.seeds, what=f"final loss above the floor, {name}",
-                reason=PCA)
+    judge.all_within(
+        excess,
+        at_least=-floors.rounding(np.float64),
+        seeds=run.seeds,
+        what=f"final loss above the floor, {name}",
+        reason=PCA,
+    )
     if judge.is_adams("how near to the floor so many epochs come", is_the_claim=is_the_claim):
-        judge.proportion(excess <= within, ALMOST_ALL, seeds=run.seeds, name=f"share_{name}",
-                    what=f"final loss within {within:.2g} of the floor, {name}", reason=PCA)
+        judge.proportion(
+            excess <= within,
+            ALMOST_ALL,
+            seeds=run.seeds,
+            name=f"share_{name}",
+            what=f"final loss within {within:.2g} of the floor, {name}",
+            reason=PCA,
+        )
     # The reference in float32 and float64, in 10 epochs: at most 73 roundings over 2,048 seeds at lr 1e-2, 46 over 1,024 at 1e-3.
-    judge.agrees(run, reference(replace(run.experiment, epochs=10)), epochs=10, roundings=1000, above=1e-3,
-                 reason="the same start takes the same path, until saddles amplify rounding errors")
+    judge.agrees(
+        run,
+        reference(replace(run.experiment, epochs=10)),
+        epochs=10,
+        roundings=1000,
+        above=1e-3,
+        reason="the same start takes the same path, until saddles amplify rounding errors",
+    )
 
 
-@claim("iid-incompressible", source="answer, section Bottlenecks", kind="observation", proportions=(ALMOST_ALL,),
-       trains=IID.values(),
-       statement="independent features do not compress: through code size K of 4 the MSE stays at (1 - K/4)/12")
+@claim(
+    "iid-incompressible",
+    source="answer, section Bottlenecks",
+    kind="observation",
+    proportions=(ALMOST_ALL,),
+    trains=IID.values(),
+    statement="independent features do not compress: through code size K of 4 the MSE stays at (1 - K/4)/12",
+)
 def test_independent_features_lose_what_does_not_fit_the_code(train: Train, reference: Train, judge: Judge) -> None:
     judge.measure(floor=(1 - 1 / 4) / 12)
     for code, experiment in IID.items():
@@ -47,70 +76,131 @@ def test_independent_features_lose_what_does_not_fit_the_code(train: Train, refe
         expected, rows = (1 - code / 4) / 12, experiment.n_rows
         error = np.sqrt(scipy.stats.chi2.isf(judge.p_value() / len(run.seeds), 4 * 5 / 2) / (72 * rows))
         reach = np.sqrt(4 - code) * error / 4
-        judge.all_within(floor, at_least=expected - reach, at_most=expected + reach, seeds=run.seeds,
-                    what=f"floor of the rows is (1 - K/D)/12, K = {code}",
-                    reason="D independent U(0,1) features have D eigenvalues 1/12, up to sampling (Hoffman and Wielandt)")
+        judge.all_within(
+            floor,
+            at_least=expected - reach,
+            at_most=expected + reach,
+            seeds=run.seeds,
+            what=f"floor of the rows is (1 - K/D)/12, K = {code}",
+            reason="D independent U(0,1) features have D eigenvalues 1/12, up to sampling (Hoffman and Wielandt)",
+        )
         # Adam's steps of 1e-3 keep shaking the code: 256 of 256 seeds end within 8.3e-4.
         judge_floor(run, reference, judge, floor=floor, within=1e-3, name=f"K{code}")
 
 
-@claim("redundant-compressible", source="answer, section Bottlenecks", kind="observation", proportions=(ALMOST_ALL,),
-       trains=[*REDUNDANT.values(), LISTING_REDUNDANT], needs_adam="20 and 60 epochs are enough for Adam at 1e-3",
-       statement="fully redundant features fit through a bottleneck easily: below 1e-5 once the code holds their rank, not before")
+@claim(
+    "redundant-compressible",
+    source="answer, section Bottlenecks",
+    kind="observation",
+    proportions=(ALMOST_ALL,),
+    trains=[*REDUNDANT.values(), LISTING_REDUNDANT],
+    needs_adam="20 and 60 epochs are enough for Adam at 1e-3",
+    statement="fully redundant features fit through a bottleneck easily: below 1e-5 once the code holds their rank, not before",
+)
 def test_redundant_features_fit_a_code_of_their_rank(train: Train, reference: Train, judge: Judge) -> None:
     for rank, code in ((1, 1), (2, 2)):
         run = train(REDUNDANT[rank, code])
         first = run.first_epoch_below(1e-5)
         judge.measure(**{f"worst_epoch_rank{rank}": first.max()}, floor=0.0)
         # Rank 1: 256 of 256 seeds in 5 to 13 epochs; rank 2: in 5 to 12.
-        judge.proportion(first > 0, ALMOST_ALL, seeds=run.seeds, name=f"share_rank{rank}",
-                    what=f"MSE below 1e-5 in 20 epochs, rank {rank} through code {code}",
-                    reason="the covariance has as many eigenvalues above 0 as the code has numbers")
+        judge.proportion(
+            first > 0,
+            ALMOST_ALL,
+            seeds=run.seeds,
+            name=f"share_rank{rank}",
+            what=f"MSE below 1e-5 in 20 epochs, rank {rank} through code {code}",
+            reason="the covariance has as many eigenvalues above 0 as the code has numbers",
+        )
         # 8,192 seeds, the reference in float32 and float64: at most 203 roundings (the next 82) in 2 epochs.
-        judge.agrees(run, reference(replace(run.experiment, epochs=2)), epochs=2, above=1e-3, roundings=2000,
-                     reason="the same start takes the same path, until saddles amplify rounding errors")
+        judge.agrees(
+            run,
+            reference(replace(run.experiment, epochs=2)),
+            epochs=2,
+            above=1e-3,
+            roundings=2000,
+            reason="the same start takes the same path, until saddles amplify rounding errors",
+        )
     deep = train(LISTING_REDUNDANT)
     # 254 of 256 seeds in 13 to 54 epochs.
-    judge.proportion(deep.first_epoch_below(1e-5) > 0, ALMOST_ALL, seeds=deep.seeds, name="share_listing_network",
-                what="MSE below 1e-5 in 60 epochs, rank 1 through code 1 of the listing's network",
-                reason="a leaky ReLU is inverted by the next layers, so that one number still carries the row")
+    judge.proportion(
+        deep.first_epoch_below(1e-5) > 0,
+        ALMOST_ALL,
+        seeds=deep.seeds,
+        name="share_listing_network",
+        what="MSE below 1e-5 in 60 epochs, rank 1 through code 1 of the listing's network",
+        reason="a leaky ReLU is inverted by the next layers, so that one number still carries the row",
+    )
     tight = train(REDUNDANT[2, 1])
     floor = floors.bottleneck_floor(tight.start.rows(), 1)
     # Equal eigenvalues leave the code's direction free, and Adam's steps turn it: 256 of 256 seeds end within 0.0101.
     judge_floor(tight, reference, judge, floor=floor, within=0.02, name="rank2_code1")
 
 
-RANKS = {(rank, code): Experiment(rows=Redundant(rank, features=3), model=affine(3, code, 3), loss="mse",
-                                  optimizer=Adam(lr=1e-2), epochs=150, n_rows=512, batch_size=128)
-         for rank in (1, 2, 3) for code in (1, 2, 3)}
+RANKS = {
+    (rank, code): Experiment(
+        rows=Redundant(rank, features=3),
+        model=affine(3, code, 3),
+        loss="mse",
+        optimizer=Adam(lr=1e-2),
+        epochs=150,
+        n_rows=512,
+        batch_size=128,
+    )
+    for rank in (1, 2, 3)
+    for code in (1, 2, 3)
+}
 
 
-@claim("bottleneck-floor-reached", source="beyond the answer", kind="observation", proportions=(ALMOST_ALL,),
-       trains=RANKS.values(),
-       statement="affine autoencoders end on the eigenvalue floor, for every rank and code size; on zero exactly when K >= rank")
+@claim(
+    "bottleneck-floor-reached",
+    source="beyond the answer",
+    kind="observation",
+    proportions=(ALMOST_ALL,),
+    trains=RANKS.values(),
+    statement="affine autoencoders end on the eigenvalue floor, for every rank and code size; on zero exactly when K >= rank",
+)
 def test_affine_autoencoders_end_on_the_eigenvalue_floor(train: Train, reference: Train, judge: Judge) -> None:
     for (rank, code), experiment in RANKS.items():
         run = train(experiment)
         floor = floors.bottleneck_floor(run.start.rows(), code)
         is_zero = floor < 1e-12
-        judge.all_within(is_zero, at_least=code >= rank, at_most=code >= rank, seeds=run.seeds,
-                    what=f"the floor is zero, rank {rank} through code {code}", reason="zero exactly when K >= rank")
+        judge.all_within(
+            is_zero,
+            at_least=code >= rank,
+            at_most=code >= rank,
+            seeds=run.seeds,
+            what=f"the floor is zero, rank {rank} through code {code}",
+            reason="zero exactly when K >= rank",
+        )
         # Above zero the eigenvalues are near each other, and so are the losses of the codes that keep one or the other:
         # 512 of 512 seeds end within 0.063, and floors are 1/3 apart. On zero all 512 end within 2e-10.
-        judge_floor(run, reference, judge, floor=floor, within=0.1 if code < rank else 1e-8,
-                    name=f"rank{rank}_code{code}", is_the_claim=True)
+        judge_floor(
+            run,
+            reference,
+            judge,
+            floor=floor,
+            within=0.1 if code < rank else 1e-8,
+            name=f"rank{rank}_code{code}",
+            is_the_claim=True,
+        )
     judge.measure(floor=0.0)
 
 
-
-
-@claim("features-independent", source="answer, section Bottlenecks", kind="theorem", is_quick=True,
-       statement="the features of the rows are independent: one tells nothing of another")
+@claim(
+    "features-independent",
+    source="answer, section Bottlenecks",
+    kind="theorem",
+    is_quick=True,
+    statement="the features of the rows are independent: one tells nothing of another",
+)
 def test_one_feature_tells_nothing_of_another(train: Train, judge: Judge) -> None:
     chances = []
     for rows in (Uniform(features=4), Bernoulli(0.5, features=4)):
-        run = train(Experiment(rows=rows, model=affine(4, 4), loss="mse", optimizer=Adam(), epochs=1, n_rows=3000,
-                               batch_size=3000))
+        run = train(
+            Experiment(
+                rows=rows, model=affine(4, 4), loss="mse", optimizer=Adam(), epochs=1, n_rows=3000, batch_size=3000
+            )
+        )
         drawn = run.start.rows().reshape(-1, 4)
         bins = np.minimum((drawn * 8).astype(int), 7) if isinstance(rows, Uniform) else drawn.astype(int)
         for one in range(4):
@@ -118,6 +208,10 @@ def test_one_feature_tells_nothing_of_another(train: Train, judge: Judge) -> Non
                 table = scipy.stats.contingency.crosstab(bins[:, one], bins[:, other]).count
                 chances.append(scipy.stats.chi2_contingency(table, correction=False).pvalue)
     judge.measure(floor=0.0, pairs=len(chances), least_chance=min(chances))
-    judge.all_within(chances, at_least=[judge.p_value() for _ in chances], seeds=range(len(chances)),
-                what="chance of such a table, were the features independent",
-                reason="each number is drawn by itself: a chi-square test of each pair of features, over all seeds")
+    judge.all_within(
+        chances,
+        at_least=[judge.p_value() for _ in chances],
+        seeds=range(len(chances)),
+        what="chance of such a table, were the features independent",
+        reason="each number is drawn by itself: a chi-square test of each pair of features, over all seeds",
+    )

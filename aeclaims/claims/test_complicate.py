@@ -14,7 +14,10 @@ from aeclaims.theory import floors
 UNIFORM, BINARY = Uniform(features=4), Bernoulli(0.5, features=4)
 LOSSES: tuple[Loss, ...] = ("mse", "bce_logits")
 # The whole grid: rows x (model, loss).
-GRID = {rows: {(model, loss): grid(model, rows, loss) for model in GRID_MODELS for loss in LOSSES} for rows in (UNIFORM, BINARY)}
+GRID = {
+    rows: {(model, loss): grid(model, rows, loss) for model in GRID_MODELS for loss in LOSSES}
+    for rows in (UNIFORM, BINARY)
+}
 
 
 def quality(run: Run) -> tuple[Double, Double]:
@@ -30,37 +33,60 @@ def crossed(model: str, rows: Uniform | Bernoulli, train: Train) -> tuple[Run, R
     return train(GRID[rows][model, "mse"]), train(GRID[rows][model, "bce_logits"])
 
 
-@claim("match-mse-continuous", source="answer, section Complicate", kind="observation", proportions=(ALMOST_ALL, NOT_MOST),
-       finding="holds where", reference_seeds=64,
-       caveat="it is the loss that log-loss spoils, for every model; the reconstruction only for affine, leaky ReLU and tanh "
-              "models. Of ReLU and deeper leaky ReLU ones MSE reconstructs no better for most seeds",
-       trains=GRID[UNIFORM].values(), needs_adam="which loss reconstructs better after 40 epochs is known of Adam at 1e-2",
-       statement="deeper nonlinear models of continuous rows match MSE")
+@claim(
+    "match-mse-continuous",
+    source="answer, section Complicate",
+    kind="observation",
+    proportions=(ALMOST_ALL, NOT_MOST),
+    finding="holds where",
+    reference_seeds=64,
+    caveat="it is the loss that log-loss spoils, for every model; the reconstruction only for affine, leaky ReLU and tanh "
+    "models. Of ReLU and deeper leaky ReLU ones MSE reconstructs no better for most seeds",
+    trains=GRID[UNIFORM].values(),
+    needs_adam="which loss reconstructs better after 40 epochs is known of Adam at 1e-2",
+    statement="deeper nonlinear models of continuous rows match MSE",
+)
 def test_mse_reconstructs_continuous_rows_better_for_some_models_only(train: Train, judge: Judge) -> None:
     judge.measure(floor=0.5)
     for model in GRID_MODELS:
         mse, bce = crossed(model, UNIFORM, train)
         entropy = floors.entropy(bce.start.rows())
-        judge.all_within(bce.final_loss - entropy, at_least=-floors.rounding(np.float64), seeds=bce.seeds,
-                    what=f"log-loss of the {model} model above the entropy of its rows",
-                    reason="Gibbs: BCE(x, p) = H(x) + KL(x || p) >= H(x)")
+        judge.all_within(
+            bce.final_loss - entropy,
+            at_least=-floors.rounding(np.float64),
+            seeds=bce.seeds,
+            what=f"log-loss of the {model} model above the entropy of its rows",
+            reason="Gibbs: BCE(x, p) = H(x) + KL(x || p) >= H(x)",
+        )
         (by_mse, _), (by_bce, _) = quality(mse), quality(bce)
         key = model.replace(" ", "_")
         judge.measure(**{f"rmse_mse_{key}": np.median(by_mse), f"rmse_bce_{key}": np.median(by_bce)})
         # 100 % of 256 seeds for affine and tanh, 96.9 % for leaky ReLU; 41 % for ReLU, 39 % for deeper leaky ReLU.
         is_better = model in ("affine", "leaky ReLU", "tanh")
-        judge.proportion(by_mse < by_bce, ALMOST_ALL if is_better else NOT_MOST, seeds=mse.seeds, name=f"share_{key}",
-                    what=f"MSE reconstructs uniform rows better than log-loss, {model} model",
-                    reason="log-loss of such rows is least at a sigmoid of them, which an affine map does not give; "
-                            "what a ReLU has lost no loss brings back")
+        judge.proportion(
+            by_mse < by_bce,
+            ALMOST_ALL if is_better else NOT_MOST,
+            seeds=mse.seeds,
+            name=f"share_{key}",
+            what=f"MSE reconstructs uniform rows better than log-loss, {model} model",
+            reason="log-loss of such rows is least at a sigmoid of them, which an affine map does not give; "
+            "what a ReLU has lost no loss brings back",
+        )
 
 
-@claim("match-logloss-binary", source="answer, section Complicate", kind="observation", proportions=(ALMOST_ALL, MORE_OFTEN),
-       finding="holds where", reference_seeds=64,
-       caveat="log-loss gets every bit right with affine, leaky ReLU and tanh models, and with the others no fewer than MSE for "
-              "most seeds; but MSE gets every bit of an affine model right too: there both match",
-       trains=GRID[BINARY].values(), needs_adam="which bits are right after 40 epochs is known of Adam at 1e-2",
-       statement="deeper nonlinear models of binary rows match log-loss")
+@claim(
+    "match-logloss-binary",
+    source="answer, section Complicate",
+    kind="observation",
+    proportions=(ALMOST_ALL, MORE_OFTEN),
+    finding="holds where",
+    reference_seeds=64,
+    caveat="log-loss gets every bit right with affine, leaky ReLU and tanh models, and with the others no fewer than MSE for "
+    "most seeds; but MSE gets every bit of an affine model right too: there both match",
+    trains=GRID[BINARY].values(),
+    needs_adam="which bits are right after 40 epochs is known of Adam at 1e-2",
+    statement="deeper nonlinear models of binary rows match log-loss",
+)
 def test_log_loss_gets_bits_right_and_so_does_mse_where_the_model_is_affine(train: Train, judge: Judge) -> None:
     judge.measure(floor=0.0)
     for model in GRID_MODELS:
@@ -69,15 +95,30 @@ def test_log_loss_gets_bits_right_and_so_does_mse_where_the_model_is_affine(trai
         key = model.replace(" ", "_")
         judge.measure(**{f"bits_mse_{key}": by_mse.mean(), f"bits_bce_{key}": by_bce.mean()})
         if model in ("affine", "leaky ReLU", "tanh"):
-            judge.proportion(by_bce == 1, ALMOST_ALL, seeds=bce.seeds, name=f"share_all_bits_{key}",
-                        what=f"log-loss gets every bit of its rows right, {model} model",
-                        reason="binary rows have entropy 0, and each bit is a function of itself")
+            judge.proportion(
+                by_bce == 1,
+                ALMOST_ALL,
+                seeds=bce.seeds,
+                name=f"share_all_bits_{key}",
+                what=f"log-loss gets every bit of its rows right, {model} model",
+                reason="binary rows have entropy 0, and each bit is a function of itself",
+            )
         else:
             # 79.7 % of 256 seeds for ReLU, 74.6 % for deeper leaky ReLU.
-            judge.proportion(by_bce >= by_mse, MORE_OFTEN, seeds=bce.seeds, name=f"share_{key}",
-                        what=f"log-loss gets no fewer bits right than MSE, {model} model",
-                        reason="binary rows have entropy 0, and the logarithm punishes bits that are wrong")
+            judge.proportion(
+                by_bce >= by_mse,
+                MORE_OFTEN,
+                seeds=bce.seeds,
+                name=f"share_{key}",
+                what=f"log-loss gets no fewer bits right than MSE, {model} model",
+                reason="binary rows have entropy 0, and the logarithm punishes bits that are wrong",
+            )
         if model == "affine":
-            judge.proportion((by_mse == 1) & (rmse < 1e-3), ALMOST_ALL, seeds=mse.seeds, name="share_mse_too",
-                        what="MSE gets every bit right too, within 1e-3, affine model",
-                        reason="the identity is an affine map, whatever the rows: MSE has floor 0")
+            judge.proportion(
+                (by_mse == 1) & (rmse < 1e-3),
+                ALMOST_ALL,
+                seeds=mse.seeds,
+                name="share_mse_too",
+                what="MSE gets every bit right too, within 1e-3, affine model",
+                reason="the identity is an affine map, whatever the rows: MSE has floor 0",
+            )

@@ -13,25 +13,49 @@ NEARLY_ALL = Proportion(at_least=0.9)
 FACTOR = 16
 
 
-@claim("rounding-floor", source="beyond the answer", kind="observation", proportions=(NEARLY_ALL,), trains=[ROUNDED],
-       reference_seeds=64, formats=ALL,
-       statement="zero is what the format makes of it: MSE ends within a factor of 16 of what the round-off of its numbers comes to")
+@claim(
+    "rounding-floor",
+    source="beyond the answer",
+    kind="observation",
+    proportions=(NEARLY_ALL,),
+    trains=[ROUNDED],
+    reference_seeds=64,
+    formats=ALL,
+    statement="zero is what the format makes of it: MSE ends within a factor of 16 of what the round-off of its numbers comes to",
+)
 def test_mse_ends_where_the_unit_round_off_says(train: Train, judge: Judge) -> None:
     run = train(ROUNDED)
     predicted, floor = floors.rounding_mse(run), floors.format_floor(run.start.rows(), "mse", run.start.format)
     times = run.epoch_loss[-1] / predicted
-    judge.measure(floor=floor.mean(), median_predicted=np.median(predicted), median_last_loss=np.median(run.epoch_loss[-1]),
-                  least_times=np.min(times), most_times=np.max(times))
+    judge.measure(
+        floor=floor.mean(),
+        median_predicted=np.median(predicted),
+        median_last_loss=np.median(run.epoch_loss[-1]),
+        least_times=np.min(times),
+        most_times=np.max(times),
+    )
     # Losses are summed in float32, or float64, whatever the products are rounded to.
-    judge.all_within(run.epoch_loss, at_least=floor - floors.rounding(run.start.dtype, floor), seeds=run.seeds,
-                what="MSE above the square distance of the rows to the numbers next to them",
-                reason="an output is a number of the format; the nearest one costs the least")
-    judge.proportion((times > 1 / FACTOR) & (times < FACTOR), NEARLY_ALL, seeds=run.seeds,
-                what=f"last MSE within a factor of {FACTOR} of what roundings in {run.start.format.name} come to",
-                reason="roundings are independent and uniform between the numbers of a format (Wilkinson); SGD ends where they, "
-                        "and steps that they swallow, are left")
+    judge.all_within(
+        run.epoch_loss,
+        at_least=floor - floors.rounding(run.start.dtype, floor),
+        seeds=run.seeds,
+        what="MSE above the square distance of the rows to the numbers next to them",
+        reason="an output is a number of the format; the nearest one costs the least",
+    )
+    judge.proportion(
+        (times > 1 / FACTOR) & (times < FACTOR),
+        NEARLY_ALL,
+        seeds=run.seeds,
+        what=f"last MSE within a factor of {FACTOR} of what roundings in {run.start.format.name} come to",
+        reason="roundings are independent and uniform between the numbers of a format (Wilkinson); SGD ends where they, "
+        "and steps that they swallow, are left",
+    )
     logits = train(ROUNDED_LOGITS)
     least = floors.format_floor(logits.start.rows(), "bce_logits", logits.start.format)
-    judge.all_within(logits.epoch_loss, at_least=least - floors.rounding(logits.start.dtype, least), seeds=logits.seeds,
-                what="BCE above that of the best logits of the format",
-                reason="a logit is a number of the format; BCE is convex in it, and least at one next to logit(x)")
+    judge.all_within(
+        logits.epoch_loss,
+        at_least=least - floors.rounding(logits.start.dtype, least),
+        seeds=logits.seeds,
+        what="BCE above that of the best logits of the format",
+        reason="a logit is a number of the format; BCE is convex in it, and least at one next to logit(x)",
+    )

@@ -13,77 +13,151 @@ from aeclaims.judging.judge import Judge
 from aeclaims.theory import floors
 
 
-@claim("listing-converges", source="listing below the answer", kind="observation", reference_seeds=16,
-       proportions=(SEVEN_EIGHTHS, ALMOST_ALL),
-       finding="holds for a share",
-       caveat="that is with Adam at 1e-3, for the optimizer is not shown; at 1e-4 about half of them get there",
-       trains=LISTING.values(), needs_adam="310 epochs are those of Adam",
-       statement="the posted network gets below 1e-5 within 310 epochs")
+@claim(
+    "listing-converges",
+    source="listing below the answer",
+    kind="observation",
+    reference_seeds=16,
+    proportions=(SEVEN_EIGHTHS, ALMOST_ALL),
+    finding="holds for a share",
+    caveat="that is with Adam at 1e-3, for the optimizer is not shown; at 1e-4 about half of them get there",
+    trains=LISTING.values(),
+    needs_adam="310 epochs are those of Adam",
+    statement="the posted network gets below 1e-5 within 310 epochs",
+)
 def test_most_seeds_of_the_posted_network_get_below_1e_5(train: Train, reference: Train, judge: Judge) -> None:
     fast, slow = train(LISTING[1e-3]), train(LISTING[1e-4])
-    first, later = (np.where(run.first_epoch_below(1e-5) > 0, run.first_epoch_below(1e-5), np.inf) for run in (fast, slow))
+    first, later = (
+        np.where(run.first_epoch_below(1e-5) > 0, run.first_epoch_below(1e-5), np.inf) for run in (fast, slow)
+    )
     judge.measure(floor=0.0, median_epoch=np.median(first), share_lr_1e_4=np.isfinite(later).mean())
-    judge.proportion(np.isfinite(first), SEVEN_EIGHTHS, seeds=fast.seeds, name="share_reached",
-                what="MSE below 1e-5 within 310 epochs, lr 1e-3",
-                reason="the listing reports one run of 310 epochs; 94.5 % of 1,024 seeds get there on the reference")
+    judge.proportion(
+        np.isfinite(first),
+        SEVEN_EIGHTHS,
+        seeds=fast.seeds,
+        name="share_reached",
+        what="MSE below 1e-5 within 310 epochs, lr 1e-3",
+        reason="the listing reports one run of 310 epochs; 94.5 % of 1,024 seeds get there on the reference",
+    )
     # lr 1e-4: 51.6 % of 128 seeds within 310 epochs.
-    judge.proportion(later >= first, ALMOST_ALL, seeds=fast.seeds, name="share_not_sooner_lr_1e_4",
-                what="the same seed gets there no sooner with lr 1e-4",
-                reason="Adam moves each parameter by about the learning rate, so that a tenth of it takes longer")
+    judge.proportion(
+        later >= first,
+        ALMOST_ALL,
+        seeds=fast.seeds,
+        name="share_not_sooner_lr_1e_4",
+        what="the same seed gets there no sooner with lr 1e-4",
+        reason="Adam moves each parameter by about the learning rate, so that a tenth of it takes longer",
+    )
     # 4,096 seeds, the reference in float32 and float64: at most 1,406 roundings (the next 590 and 139), and 12 at lr 1e-4.
     for lr, run, roundings in ((1e-3, fast, 20_000), (1e-4, slow, 200)):
-        judge.agrees(run, reference(replace(LISTING[lr], epochs=1)), epochs=1, roundings=roundings,
-                     reason="the same start takes the same path, until saddles amplify rounding errors")
+        judge.agrees(
+            run,
+            reference(replace(LISTING[lr], epochs=1)),
+            epochs=1,
+            roundings=roundings,
+            reason="the same start takes the same path, until saddles amplify rounding errors",
+        )
 
 
-@claim("listing-needs-zero-grad", source="listing below the answer", kind="observation", proportions=(NEXT_TO_NONE,),
-       reference_seeds=16, finding="does not hold", caveat="no seed gets there: the listing cannot be what was run",
-       trains=[LISTING_AS_IT_READS], needs_adam="how far the parameters swing is known of Adam at 1e-3",
-       statement="the listing as it reads, which never clears its gradients, gets below 1e-5 in 310 epochs")
+@claim(
+    "listing-needs-zero-grad",
+    source="listing below the answer",
+    kind="observation",
+    proportions=(NEXT_TO_NONE,),
+    reference_seeds=16,
+    finding="does not hold",
+    caveat="no seed gets there: the listing cannot be what was run",
+    trains=[LISTING_AS_IT_READS],
+    needs_adam="how far the parameters swing is known of Adam at 1e-3",
+    statement="the listing as it reads, which never clears its gradients, gets below 1e-5 in 310 epochs",
+)
 def test_without_clearing_gradients_no_seed_gets_there(train: Train, reference: Train, judge: Judge) -> None:
     run = train(LISTING_AS_IT_READS)
     judge.measure(floor=0.0, least_loss=run.epoch_loss.min(), median_final_loss=np.median(run.epoch_loss[-1]))
-    judge.proportion(run.first_epoch_below(1e-5) > 0, NEXT_TO_NONE, seeds=run.seeds, name="share_reached",
-                what="MSE below 1e-5 within 310 epochs, gradients left to add up",
-                reason="summed gradients do not vanish at a minimum: the parameters swing through it, ever wider")
+    judge.proportion(
+        run.first_epoch_below(1e-5) > 0,
+        NEXT_TO_NONE,
+        seeds=run.seeds,
+        name="share_reached",
+        what="MSE below 1e-5 within 310 epochs, gradients left to add up",
+        reason="summed gradients do not vanish at a minimum: the parameters swing through it, ever wider",
+    )
     # 4,096 seeds, the reference in float32 and float64: at most 519 roundings; by epoch 10 the paths are apart.
-    judge.agrees(run, reference(replace(LISTING_AS_IT_READS, epochs=1)), epochs=1, roundings=5000,
-                 reason="the same start takes the same path, until the swings amplify rounding errors")
+    judge.agrees(
+        run,
+        reference(replace(LISTING_AS_IT_READS, epochs=1)),
+        epochs=1,
+        roundings=5000,
+        reason="the same start takes the same path, until the swings amplify rounding errors",
+    )
 
 
-@claim("listing-sgd", source="listing below the answer, an optimizer that is commented out", kind="observation",
-       proportions=(NEXT_TO_NONE,), reference_seeds=16, finding="does not hold",
-       caveat="310 epochs of it leave two to eight of the ten directions of the rows unlearnt",
-       trains=[LISTING_SGD],
-       statement="SGD at 1e-3 with momentum 0.9 does as well")
+@claim(
+    "listing-sgd",
+    source="listing below the answer, an optimizer that is commented out",
+    kind="observation",
+    proportions=(NEXT_TO_NONE,),
+    reference_seeds=16,
+    finding="does not hold",
+    caveat="310 epochs of it leave two to eight of the ten directions of the rows unlearnt",
+    trains=[LISTING_SGD],
+    statement="SGD at 1e-3 with momentum 0.9 does as well",
+)
 def test_sgd_does_not_get_there_in_310_epochs(train: Train, judge: Judge) -> None:
     run = train(LISTING_SGD)
     # A direction that is not learnt costs its variance over D: with 1 of 10 left, 1/120.
     left = 120 * run.epoch_loss[-1]
-    judge.measure(floor=0.0, median_final_loss=np.median(run.epoch_loss[-1]), fewest_directions_left=left.min(),
-                  most_directions_left=left.max())
-    judge.proportion(run.first_epoch_below(1e-5) > 0, NEXT_TO_NONE, seeds=run.seeds, name="share_reached",
-                what="MSE below 1e-5 within 310 epochs of SGD",
-                reason="the gradient of each direction has the factor 1 / (12 D) and that of weights which are small at first: "
-                        "72,850 steps of 0.01 learn the directions one after the other")
-    judge.proportion(~(run.epoch_loss[-1] < run.epoch_loss[0] / 2), NEXT_TO_NONE, seeds=run.seeds, name="share_untrained",
-                what="SGD does not even halve the loss of the first epoch", reason="biases and the first directions are learnt")
+    judge.measure(
+        floor=0.0,
+        median_final_loss=np.median(run.epoch_loss[-1]),
+        fewest_directions_left=left.min(),
+        most_directions_left=left.max(),
+    )
+    judge.proportion(
+        run.first_epoch_below(1e-5) > 0,
+        NEXT_TO_NONE,
+        seeds=run.seeds,
+        name="share_reached",
+        what="MSE below 1e-5 within 310 epochs of SGD",
+        reason="the gradient of each direction has the factor 1 / (12 D) and that of weights which are small at first: "
+        "72,850 steps of 0.01 learn the directions one after the other",
+    )
+    judge.proportion(
+        ~(run.epoch_loss[-1] < run.epoch_loss[0] / 2),
+        NEXT_TO_NONE,
+        seeds=run.seeds,
+        name="share_untrained",
+        what="SGD does not even halve the loss of the first epoch",
+        reason="biases and the first directions are learnt",
+    )
 
 
-@claim("listing-weight-decay", source="listing below the answer, an argument that is commented out", kind="observation",
-       proportions=(ALMOST_ALL, THREE_QUARTERS), reference_seeds=16, finding="does not hold",
-       caveat="zero is no longer reached: an affine model with decay w ends at 3 (w D)^2. And one seed in ten of those that get "
-              "below 1e-5 within 310 epochs no longer does with a decay of 1e-6",
-       trains=[LISTING_DECAY, LINEAR_DECAY], needs_adam="the decay is Adam's, added to the gradient",
-       statement="weight decay of 1e-6 does no harm")
+@claim(
+    "listing-weight-decay",
+    source="listing below the answer, an argument that is commented out",
+    kind="observation",
+    proportions=(ALMOST_ALL, THREE_QUARTERS),
+    reference_seeds=16,
+    finding="does not hold",
+    caveat="zero is no longer reached: an affine model with decay w ends at 3 (w D)^2. And one seed in ten of those that get "
+    "below 1e-5 within 310 epochs no longer does with a decay of 1e-6",
+    trains=[LISTING_DECAY, LINEAR_DECAY],
+    needs_adam="the decay is Adam's, added to the gradient",
+    statement="weight decay of 1e-6 does no harm",
+)
 def test_weight_decay_moves_the_floor_to_where_theory_puts_it(train: Train, judge: Judge) -> None:
     run = train(LISTING_DECAY)
     judge.measure(median_final_loss=np.median(run.epoch_loss[-1]))
     # Of 1,024 seeds 968 get there without decay and 870 with it; 114 only without, 16 only with it.
-    judge.proportion(run.first_epoch_below(1e-5) > 0, THREE_QUARTERS, seeds=run.seeds, name="share_reached",
-                what="MSE below 1e-5 within 310 epochs with weight decay 1e-6",
-                reason="decay of 1e-6 lifts the floor to about 3 (1e-6 D)^2 = 3e-10, but near a saddle it pulls back weights "
-                        "that have still to grow")
+    judge.proportion(
+        run.first_epoch_below(1e-5) > 0,
+        THREE_QUARTERS,
+        seeds=run.seeds,
+        name="share_reached",
+        what="MSE below 1e-5 within 310 epochs with weight decay 1e-6",
+        reason="decay of 1e-6 lifts the floor to about 3 (1e-6 D)^2 = 3e-10, but near a saddle it pulls back weights "
+        "that have still to grow",
+    )
     # Two affine layers carry each direction of variance v = 1/12 by a product s. The loss v (1 - s)^2 / D of a direction
     # and the penalty w s of its two factors sqrt(s) are least in sum at 1 - s = w D / (2 v) = 6 w D; what is left of the
     # loss is D directions of v (6 w D)^2 / D each: 3 (w D)^2. Predicted before it was measured.
@@ -92,16 +166,35 @@ def test_weight_decay_moves_the_floor_to_where_theory_puts_it(train: Train, judg
     ratio = affine.final_loss / predicted
     judge.measure(floor=predicted, least_ratio=ratio.min(), most_ratio=ratio.max(), median_ratio=np.median(ratio))
     # Steps of 1e-3 keep shaking it: 256 of 256 seeds end within 0.866 and 1.245 of the prediction.
-    judge.proportion((ratio > 2 / 3) & (ratio < 3 / 2), ALMOST_ALL, seeds=affine.seeds, name="share_as_predicted",
-                what="final loss of an affine model with weight decay within 2/3 and 3/2 of 3 (w D)^2",
-                reason="decay pulls each direction from 1 to 1 - 6 w D")
+    judge.proportion(
+        (ratio > 2 / 3) & (ratio < 3 / 2),
+        ALMOST_ALL,
+        seeds=affine.seeds,
+        name="share_as_predicted",
+        what="final loss of an affine model with weight decay within 2/3 and 3/2 of 3 (w D)^2",
+        reason="decay pulls each direction from 1 to 1 - 6 w D",
+    )
 
 
-@claim("listing-signs", source="listing below the answer, rows that are commented out", kind="theorem", is_quick=True,
-       statement="signs of centred uniform numbers, negatives set to 0, are Bernoulli(1/2)")
+@claim(
+    "listing-signs",
+    source="listing below the answer, rows that are commented out",
+    kind="theorem",
+    is_quick=True,
+    statement="signs of centred uniform numbers, negatives set to 0, are Bernoulli(1/2)",
+)
 def test_signs_of_centred_uniform_rows_are_fair_bits(train: Train, judge: Judge) -> None:
-    rows = train(Experiment(rows=Uniform(features=10), model=affine(10, 10), loss="mse", optimizer=Adam(), epochs=1,
-                            n_rows=3000, batch_size=3000)).start.rows()
+    rows = train(
+        Experiment(
+            rows=Uniform(features=10),
+            model=affine(10, 10),
+            loss="mse",
+            optimizer=Adam(),
+            epochs=1,
+            n_rows=3000,
+            batch_size=3000,
+        )
+    ).start.rows()
     bits = np.maximum(np.sign(rows - 0.5), 0)
     ones, count = int(bits.sum()), bits.size
     chance = scipy.stats.binomtest(ones, count, 0.5).pvalue
@@ -109,10 +202,25 @@ def test_signs_of_centred_uniform_rows_are_fair_bits(train: Train, judge: Judge)
     patterns = np.bincount(rank.astype(int).ravel(), minlength=2 ** bits.shape[-1])
     together = scipy.stats.chisquare(patterns).pvalue
     judge.measure(floor=floors.entropy(bits).max(), share_of_ones=ones / count, p_fair=chance, p_independent=together)
-    judge.all_within(np.isin(bits, (0, 1)).all(axis=(1, 2)), at_least=1, seeds=range(len(bits)), what="signs are 0 or 1",
-                reason="a uniform float32 is exactly 1/2 once in 2^24; it counts as 0")
-    judge.all_within([chance, together], at_least=[judge.p_value(), judge.p_value()], seeds=(0, 1),
-                what="chance of such bits, were they fair and independent",
-                reason="P(u > 1/2) = 1/2: a binomial test of each bit, and a chi-square test of all 1,024 patterns of ten")
-    judge.all_within(floors.entropy(bits), at_least=0, at_most=0, seeds=range(len(bits)), what="entropy of the bits",
-                reason="0 ln 0 = 0: log-loss of bits has floor 0")
+    judge.all_within(
+        np.isin(bits, (0, 1)).all(axis=(1, 2)),
+        at_least=1,
+        seeds=range(len(bits)),
+        what="signs are 0 or 1",
+        reason="a uniform float32 is exactly 1/2 once in 2^24; it counts as 0",
+    )
+    judge.all_within(
+        [chance, together],
+        at_least=[judge.p_value(), judge.p_value()],
+        seeds=(0, 1),
+        what="chance of such bits, were they fair and independent",
+        reason="P(u > 1/2) = 1/2: a binomial test of each bit, and a chi-square test of all 1,024 patterns of ten",
+    )
+    judge.all_within(
+        floors.entropy(bits),
+        at_least=0,
+        at_most=0,
+        seeds=range(len(bits)),
+        what="entropy of the bits",
+        reason="0 ln 0 = 0: log-loss of bits has floor 0",
+    )

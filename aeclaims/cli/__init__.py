@@ -9,8 +9,13 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
-                  help="Why can't this autoencoder reach zero loss? The claims of one answer, and the anatomy of your own loss.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Why can't this autoencoder reach zero loss? The claims of one answer, and the anatomy of your own loss.",
+)
 
 # Logs have no width of their own.
 WIDTH = 110
@@ -35,13 +40,19 @@ def explain(
     code: Annotated[int | None, typer.Option(help="the narrowest width of your model")] = None,
     hidden: Annotated[str, typer.Option(help="widths of the hidden layers, such as 128,32,128")] = "",
     activation: Annotated[str | None, typer.Option(help="of the hidden layers; identity: all are affine")] = None,
-    output: Annotated[str | None, typer.Option(help="the last activation: identity, sigmoid, relu, tanh, softmax")] = None,
+    output: Annotated[
+        str | None, typer.Option(help="the last activation: identity, sigmoid, relu, tanh, softmax")
+    ] = None,
     smoothing: Annotated[float, typer.Option(help="label smoothing of cross_entropy")] = 0.0,
     classes: Annotated[int | None, typer.Option(help="how many classes a column of labels has")] = None,
-    dtype: Annotated[str, typer.Option(help="what the loss is computed in: float64, float32, float16, bfloat16")] = "float32",
+    dtype: Annotated[
+        str, typer.Option(help="what the loss is computed in: float64, float32, float16, bfloat16")
+    ] = "float32",
     batch_size: Annotated[int, typer.Option(help="rows of a minibatch")] = 128,
     key: Annotated[str | None, typer.Option(help="the array to take, where the file holds several")] = None,
-    train: Annotated[bool, typer.Option("--train", help="train a model of these widths on the rows, and show its path")] = False,
+    train: Annotated[
+        bool, typer.Option("--train", help="train a model of these widths on the rows, and show its path")
+    ] = False,
     epochs: Annotated[int, typer.Option(help="with --train")] = 50,
     lr: Annotated[float, typer.Option(help="with --train: Adam's learning rate")] = 1e-3,
 ) -> None:
@@ -112,7 +123,9 @@ def list_claims() -> None:
 @app.command()
 def run(
     claim: Annotated[str, typer.Argument(help="the id of a claim; aeclaims list shows them")],
-    seeds: Annotated[int | None, typer.Option(help="how many (default: 256 on the reference, else as few as can fail)")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="how many (default: 256 on the reference, else as few as can fail)")
+    ] = None,
     seed_base: Annotated[int, typer.Option(help="the first seed; with --seeds 1, the one")] = 0,
     backend: Annotated[str, typer.Option(help="what trains: numba, torch, ..., or package.module:name")] = "numba",
     device: Annotated[str, typer.Option(help="where torch trains: cpu, cuda, ...")] = "cpu",
@@ -127,18 +140,29 @@ def run(
         from difflib import get_close_matches
 
         near = get_close_matches(claim, known, 3, 0.4)
-        stop(f"run: no claim is called {claim!r}: " + (f"{', '.join(near)}? " if near else "") + "aeclaims list shows all")
+        stop(
+            f"run: no claim is called {claim!r}: "
+            + (f"{', '.join(near)}? " if near else "")
+            + "aeclaims list shows all"
+        )
     if plot is not None:
         _check_plot(plot)
     from aeclaims.cli import replay
 
-    options = [f"--claims-seed-base={seed_base}", f"--claims-backend={backend}", f"--claims-device={device}",
-               f"--claims-dtype={dtype}", *([f"--claims-seeds={seeds}"] if seeds is not None else [])]
+    options = [
+        f"--claims-seed-base={seed_base}",
+        f"--claims-backend={backend}",
+        f"--claims-device={device}",
+        f"--claims-dtype={dtype}",
+        *([f"--claims-seeds={seeds}"] if seeds is not None else []),
+    ]
     code, result = replay.replay(known[claim], options)
     if result is not None:
         _show_curve(result)
         if plot is not None:
-            print(f"drawn: {plot}" if replay.plot(result, plot) else "nothing to draw: no training of more than one epoch")
+            print(
+                f"drawn: {plot}" if replay.plot(result, plot) else "nothing to draw: no training of more than one epoch"
+            )
     raise typer.Exit(code)
 
 

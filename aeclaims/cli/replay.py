@@ -31,11 +31,29 @@ def replay(entry: Entry, options: list[str]) -> tuple[int, dict[str, Any] | None
         options = [*options, "--claims-processes=1"]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.json"
-        code = pytest.main([
-            "--pyargs", entry.node, "-m", "claims and slow" if entry.is_slow else "claims", "-q", "--no-header",
-            "-p", "no:cacheprovider", "-p", "no:benchmark", "--noconftest", "-c", os.devnull,
-            "--rootdir", str(Path(aeclaims.__file__).parent),
-            "-W", "ignore::pytest.PytestAssertRewriteWarning", f"--claims-json={path}", *options])
+        code = pytest.main(
+            [
+                "--pyargs",
+                entry.node,
+                "-m",
+                "claims and slow" if entry.is_slow else "claims",
+                "-q",
+                "--no-header",
+                "-p",
+                "no:cacheprovider",
+                "-p",
+                "no:benchmark",
+                "--noconftest",
+                "-c",
+                os.devnull,
+                "--rootdir",
+                str(Path(aeclaims.__file__).parent),
+                "-W",
+                "ignore::pytest.PytestAssertRewriteWarning",
+                f"--claims-json={path}",
+                *options,
+            ]
+        )
         document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"claims": []}
     results = document["claims"]
     return CODES.get(pytest.ExitCode(code), 1), results[0] if results else None

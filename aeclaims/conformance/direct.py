@@ -50,7 +50,9 @@ def host(values: Any) -> Any:
     return np.asarray(values.detach().double().cpu().numpy())
 
 
-def number(judge: Judge, value: float, *, what: str, reason: str, at_least: float = -np.inf, at_most: float = np.inf) -> None:
+def number(
+    judge: Judge, value: float, *, what: str, reason: str, at_least: float = -np.inf, at_most: float = np.inf
+) -> None:
     """One number lies within its bounds."""
     judge.all_within([value], at_least=at_least, at_most=at_most, seeds=(0,), what=what, reason=reason)
 
@@ -58,4 +60,10 @@ def number(judge: Judge, value: float, *, what: str, reason: str, at_least: floa
 def close(judge: Judge, seen: Any, oracle_run: Any, allowed: Any, *, what: str, reason: str) -> None:
     """Every number is as near to the truth as allowed; its place in the list stands for the seed."""
     off = np.abs(np.asarray(seen, np.float64) - oracle_run).ravel()
-    judge.all_within(off, at_most=np.broadcast_to(allowed, np.shape(oracle_run)).ravel(), seeds=range(off.size), what=what, reason=reason)
+    judge.all_within(
+        off,
+        at_most=np.broadcast_to(allowed, np.shape(oracle_run)).ravel(),
+        seeds=range(off.size),
+        what=what,
+        reason=reason,
+    )

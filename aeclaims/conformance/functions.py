@@ -52,9 +52,15 @@ def activations(torch: Torch) -> list[Case]:
         "sigmoid": (nn.Sigmoid(), scipy.special.expit(x), scipy.special.expit(x) * scipy.special.expit(-x)),
     }
     for slope in (0.01, 0.1, 0.3):
-        formulas[f"leaky ReLU of {slope}"] = nn.LeakyReLU(slope), np.where(x > 0, x, slope * x), np.where(x > 0, 1, slope)
-    return [Case(name, function, (x,), value, derivative, 8 * torch.eps * np.abs(value), np.full_like(x, 8 * torch.eps))
-            for name, (function, value, derivative) in formulas.items()]
+        formulas[f"leaky ReLU of {slope}"] = (
+            nn.LeakyReLU(slope),
+            np.where(x > 0, x, slope * x),
+            np.where(x > 0, 1, slope),
+        )
+    return [
+        Case(name, function, (x,), value, derivative, 8 * torch.eps * np.abs(value), np.full_like(x, 8 * torch.eps))
+        for name, (function, value, derivative) in formulas.items()
+    ]
 
 
 def log_loss_on_logits(torch: Torch) -> Case:
@@ -63,9 +69,16 @@ def log_loss_on_logits(torch: Torch) -> Case:
     value = np.where(x == 1, np.logaddexp(0, -z), np.logaddexp(0, z) - x * z)
     # torch adds (1 - x) z and -log(sigmoid(z)), which cancel for z far below 0; where x = 1 the first is exactly 0.
     scale = np.where(x == 1, value, 1 + np.abs(z))
-    return Case("BCE on logits", torch.module.nn.BCEWithLogitsLoss(reduction="none"), (z, x), value,
-                scipy.special.expit(z) - x, 8 * torch.eps * scale + TINY, np.full_like(z, 8 * torch.eps),
-                because_slope="sigmoid(z) - x, below 1")
+    return Case(
+        "BCE on logits",
+        torch.module.nn.BCEWithLogitsLoss(reduction="none"),
+        (z, x),
+        value,
+        scipy.special.expit(z) - x,
+        8 * torch.eps * scale + TINY,
+        np.full_like(z, 8 * torch.eps),
+        because_slope="sigmoid(z) - x, below 1",
+    )
 
 
 def log_loss_of_probabilities(torch: Torch, *, is_compiled: bool = False) -> Case:
@@ -80,9 +93,16 @@ def log_loss_of_probabilities(torch: Torch, *, is_compiled: bool = False) -> Cas
     least = float(np.float32(1e-12))
     slope = (p - x) / np.maximum((1 - p) * p, least)
     of_least = np.where((1 - p) * p < least, abs(1 - 1e-12 / least), 0) * is_compiled
-    return Case("BCE of probabilities", torch.module.nn.BCELoss(reduction="none"), (p, x), value, slope,
-                8 * torch.eps * (np.abs(value) + torch.eps), (8 * torch.eps + of_least) * np.abs(slope) + TINY,
-                because_slope="(p - x) / max(p (1 - p), 1e-12), as torch documents it")
+    return Case(
+        "BCE of probabilities",
+        torch.module.nn.BCELoss(reduction="none"),
+        (p, x),
+        value,
+        slope,
+        8 * torch.eps * (np.abs(value) + torch.eps),
+        (8 * torch.eps + of_least) * np.abs(slope) + TINY,
+        because_slope="(p - x) / max(p (1 - p), 1e-12), as torch documents it",
+    )
 
 
 def losses_of_minibatches(torch: Torch) -> list[Case]:
@@ -91,12 +111,26 @@ def losses_of_minibatches(torch: Torch) -> list[Case]:
     y, x = held(torch, *np.random.default_rng(1).uniform(0.1, 0.9, (2, 7, 5)))
     formulas = {
         "MSE": (nn.MSELoss(), (y - x) ** 2, 2 * (y - x)),
-        "the mean of BCE of probabilities": (nn.BCELoss(), -(x * np.log(y) + (1 - x) * np.log1p(-y)), (y - x) / (y * (1 - y))),
+        "the mean of BCE of probabilities": (
+            nn.BCELoss(),
+            -(x * np.log(y) + (1 - x) * np.log1p(-y)),
+            (y - x) / (y * (1 - y)),
+        ),
         "the mean of BCE on logits": (nn.BCEWithLogitsLoss(), np.logaddexp(0, y) - x * y, scipy.special.expit(y) - x),
     }
-    return [Case(name, function, (y, x), value.mean(), slope / y.size, 32 * torch.eps * np.abs(value.mean()),
-                 8 * torch.eps * (np.abs(slope) + 1) / y.size, reason="terms round a few times, and are added up")
-            for name, (function, value, slope) in formulas.items()]
+    return [
+        Case(
+            name,
+            function,
+            (y, x),
+            value.mean(),
+            slope / y.size,
+            32 * torch.eps * np.abs(value.mean()),
+            8 * torch.eps * (np.abs(slope) + 1) / y.size,
+            reason="terms round a few times, and are added up",
+        )
+        for name, (function, value, slope) in formulas.items()
+    ]
 
 
 def arithmetic(torch: Torch) -> list[Case]:
@@ -112,37 +146,98 @@ def arithmetic(torch: Torch) -> list[Case]:
         "log": (lambda x, y: module.log(x), np.log(x), 1 / x),
     }
     # The exponent of a power is rounded before it is raised: x by eps / 2, which a power of 0.9 multiplies by x ln 0.9.
-    return [Case(name, function, (x, y), value, slope, 8 * torch.eps * (np.abs(value) + (name == "log") * torch.eps),
-                 8 * torch.eps * np.abs(slope)) for name, (function, value, slope) in formulas.items()]
+    return [
+        Case(
+            name,
+            function,
+            (x, y),
+            value,
+            slope,
+            8 * torch.eps * (np.abs(value) + (name == "log") * torch.eps),
+            8 * torch.eps * np.abs(slope),
+        )
+        for name, (function, value, slope) in formulas.items()
+    ]
 
 
 def products(torch: Torch, rows: int = 8, inner: int = 5) -> list[Case]:
     """Layers and products of batches, by their inputs and by their weights; sums and means over the rows."""
     random, module = np.random.default_rng(0), torch.module
-    x, w, b = held(torch, random.standard_normal((rows, inner)), random.standard_normal((3, inner)), random.standard_normal(3))
+    x, w, b = held(
+        torch, random.standard_normal((rows, inner)), random.standard_normal((3, inner)), random.standard_normal(3)
+    )
     many, others = held(torch, random.standard_normal((2, rows, inner)), random.standard_normal((2, inner, 3)))
     linear, ones = module.nn.functional.linear, np.ones((rows, 3))
     size = np.abs(x) @ np.abs(w).T + np.abs(b)
     formulas: dict[str, tuple[Callable[..., Any], tuple[Array, ...], Array, Array, Array, Array, int]] = {
         "linear": (linear, (x, w, b), x @ w.T + b, ones @ w, size, ones @ np.abs(w), inner),
-        "linear, by its weight": (lambda w, x, b: linear(x, w, b), (w, x, b), x @ w.T + b, ones.T @ x, size,
-                                  ones.T @ np.abs(x), rows),
-        "linear, by its bias": (lambda b, x, w: linear(x, w, b), (b, x, w), x @ w.T + b, ones.sum(axis=0), size,
-                                ones.sum(axis=0), rows),
-        "bmm": (module.bmm, (many, others), many @ others, np.ones((2, rows, 3)) @ others.swapaxes(1, 2),
-                np.abs(many) @ np.abs(others), np.ones((2, rows, 3)) @ np.abs(others).swapaxes(1, 2), inner),
-        "a sum over rows": (lambda x: x.sum(dim=0), (x,), x.sum(axis=0), np.ones_like(x), np.abs(x).sum(axis=0), np.ones_like(x),
-                            rows),
-        "a mean": (lambda x: x.mean(), (x,), x.mean(), np.full_like(x, 1 / x.size), np.abs(x).mean(), np.full_like(x, 1 / x.size),
-                   x.size),
+        "linear, by its weight": (
+            lambda w, x, b: linear(x, w, b),
+            (w, x, b),
+            x @ w.T + b,
+            ones.T @ x,
+            size,
+            ones.T @ np.abs(x),
+            rows,
+        ),
+        "linear, by its bias": (
+            lambda b, x, w: linear(x, w, b),
+            (b, x, w),
+            x @ w.T + b,
+            ones.sum(axis=0),
+            size,
+            ones.sum(axis=0),
+            rows,
+        ),
+        "bmm": (
+            module.bmm,
+            (many, others),
+            many @ others,
+            np.ones((2, rows, 3)) @ others.swapaxes(1, 2),
+            np.abs(many) @ np.abs(others),
+            np.ones((2, rows, 3)) @ np.abs(others).swapaxes(1, 2),
+            inner,
+        ),
+        "a sum over rows": (
+            lambda x: x.sum(dim=0),
+            (x,),
+            x.sum(axis=0),
+            np.ones_like(x),
+            np.abs(x).sum(axis=0),
+            np.ones_like(x),
+            rows,
+        ),
+        "a mean": (
+            lambda x: x.mean(),
+            (x,),
+            x.mean(),
+            np.full_like(x, 1 / x.size),
+            np.abs(x).mean(),
+            np.full_like(x, 1 / x.size),
+            x.size,
+        ),
     }
-    return [Case(name, function, inputs, np.asarray(value), slope, (count + 3) * torch.eps * np.asarray(size),
-                 (count + 3) * torch.eps * size_of_slope, WHY_SUM, WHY_SUM)
-            for name, (function, inputs, value, slope, size, size_of_slope, count) in formulas.items()]
+    return [
+        Case(
+            name,
+            function,
+            inputs,
+            np.asarray(value),
+            slope,
+            (count + 3) * torch.eps * np.asarray(size),
+            (count + 3) * torch.eps * size_of_slope,
+            WHY_SUM,
+            WHY_SUM,
+        )
+        for name, (function, inputs, value, slope, size, size_of_slope, count) in formulas.items()
+    ]
 
 
 def judge_cases(
-    torch: Torch, judge: Judge, cases: list[Case], compiled: Callable[[Any], Any] = lambda function: function,
+    torch: Torch,
+    judge: Judge,
+    cases: list[Case],
+    compiled: Callable[[Any], Any] = lambda function: function,
 ) -> None:
     """Judge values and gradients of functions; `compiled` compiles one call of all of them."""
     calls = [case.function for case in cases]
@@ -153,5 +248,11 @@ def judge_cases(
     torch.module.stack([value.sum() for value in values]).sum().backward()
     for case, own, value in zip(cases, inputs, values, strict=True):
         close(judge, host(value), case.value, case.allowed, what=f"{case.name}, off by", reason=case.reason)
-        close(judge, host(own[0].grad), case.slope, case.allowed_slope, what=f"gradient of {case.name}, off by",
-              reason=case.because_slope)
+        close(
+            judge,
+            host(own[0].grad),
+            case.slope,
+            case.allowed_slope,
+            what=f"gradient of {case.name}, off by",
+            reason=case.because_slope,
+        )

@@ -25,7 +25,11 @@ States = dict[tuple[int, str], Double]
 
 @lru_cache(maxsize=64)
 def oracle_states(
-    experiment: Experiment, seeds: tuple[int, ...], dtype: str, counts: tuple[int, ...], count_type: Callable[[int], Any] = int,
+    experiment: Experiment,
+    seeds: tuple[int, ...],
+    dtype: str,
+    counts: tuple[int, ...],
+    count_type: Callable[[int], Any] = int,
 ) -> tuple[Double, States]:
     """The oracle's losses of all steps, (steps, S), and its states after some of them."""
     losses, states = list[Double](), States()
@@ -38,13 +42,16 @@ def oracle_states(
             elif experiment.optimizer.momentum:
                 kinds |= {"velocity": step.m}
             for kind, arrays in kinds.items():
-                states |= {(count, f"{kind} of the {name}"): array.astype(np.float64)
-                           for name, array in zip(names(len(arrays)), arrays, strict=True)}
+                states |= {
+                    (count, f"{kind} of the {name}"): array.astype(np.float64)
+                    for name, array in zip(names(len(arrays)), arrays, strict=True)
+                }
     return np.array(losses, np.float64), states
 
 
-def loop_states(stack: Stack, experiment: Experiment, counts: tuple[int, ...],
-                compilation: "Compilation | None") -> tuple[Double, States]:
+def loop_states(
+    stack: Stack, experiment: Experiment, counts: tuple[int, ...], compilation: "Compilation | None"
+) -> tuple[Double, States]:
     """The same of the loop that people write, on torch as the stack trains with it."""
     from aeclaims.backends.torch import parts
     from aeclaims.backends.torch.loop import Loop
@@ -56,7 +63,9 @@ def loop_states(stack: Stack, experiment: Experiment, counts: tuple[int, ...],
         loop = Loop(start, device=stack.backend.device, compilation=compilation)
         for seed in range(len(start.seeds)):
             loop.begin(seed)
-            batches = islice((batch for epoch in range(experiment.epochs) for batch in loop.batches(epoch)), max(counts))
+            batches = islice(
+                (batch for epoch in range(experiment.epochs) for batch in loop.batches(epoch)), max(counts)
+            )
             own, states = list[float](), States()
             for count, batch in enumerate(batches, 1):
                 own.append(loop.step(batch))
@@ -88,7 +97,9 @@ def python_state(value: Any, inside: tuple[int, ...] = ()) -> Any:
         return type(value).__name__
     inside = (*inside, id(value))
     if isinstance(value, Mapping):
-        return [(id(key) if torch.is_tensor(key) else str(key), python_state(one, inside)) for key, one in value.items()]
+        return [
+            (id(key) if torch.is_tensor(key) else str(key), python_state(one, inside)) for key, one in value.items()
+        ]
     if isinstance(value, list | tuple | set):
         return [python_state(one, inside) for one in value]
     if not hasattr(value, "__dict__"):  # such as itertools.count, which shows its state
@@ -117,14 +128,21 @@ def names(count: int) -> list[str]:
     return [f"{kind} of layer {layer}" for layer in range(1, count // 2 + 1) for kind in ("weight", "bias")]
 
 
-def judge_loop(stack: Stack, judge: Judge, experiment: Experiment, compilation: "Compilation | None" = None,
-               after: tuple[int, ...] = AFTER) -> None:
+def judge_loop(
+    stack: Stack,
+    judge: Judge,
+    experiment: Experiment,
+    compilation: "Compilation | None" = None,
+    after: tuple[int, ...] = AFTER,
+) -> None:
     """Judge the losses of all steps, and gradients, parameters and moments after some of them."""
     steps = experiment.epochs * experiment.steps_per_epoch
     counts = tuple(sorted({min(count, steps) for count in after}))
     exact_losses, exact = oracle_states(experiment, stack.seeds, "float64", counts)
     counts_on_device = compilation is not None and compilation.scope == "step"
-    rounded_losses, rounded = oracle_states(experiment, stack.seeds, "float32", counts, np.float32 if counts_on_device else int)
+    rounded_losses, rounded = oracle_states(
+        experiment, stack.seeds, "float32", counts, np.float32 if counts_on_device else int
+    )
     seen_losses, seen = loop_states(stack, experiment, counts, compilation)
     clear = np.repeat(stack.away_from_relu_kinks(experiment), experiment.steps_per_epoch, axis=0)[: max(counts)]
     grown = np.maximum.accumulate(np.where(clear, relative(rounded_losses, exact_losses), 0).max(axis=1)) / SINGLE
@@ -137,16 +155,31 @@ def judge_loop(stack: Stack, judge: Judge, experiment: Experiment, compilation: 
             if is_clear.any():
                 growth = float(np.where(is_clear, _off(rounded[count, name], values), 0).max()) / SINGLE
                 bound = np.where(is_clear, stack.times * (growth + ROUNDINGS) * stack.eps, np.inf)
-                judge.all_within(_off(seen[count, name], values), at_most=bound, seeds=stack.seeds, reason=WHY,
-                            what=f"{name} after step {count}, deviation relative to the largest")
+                judge.all_within(
+                    _off(seen[count, name], values),
+                    at_most=bound,
+                    seeds=stack.seeds,
+                    reason=WHY,
+                    what=f"{name} after step {count}, deviation relative to the largest",
+                )
 
     # What the first step does wrong is named before its consequences: from the loss back through the layers, then the optimizer.
-    judge.all_within(relative(seen_losses, exact_losses)[:1], at_most=allowed[:1], seeds=stack.seeds, reason=WHY,
-                what="loss of step 1, relative deviation from the oracle")
+    judge.all_within(
+        relative(seen_losses, exact_losses)[:1],
+        at_most=allowed[:1],
+        seeds=stack.seeds,
+        reason=WHY,
+        what="loss of step 1, relative deviation from the oracle",
+    )
     judge_states(key for key in reversed(exact) if key[0] == 1 and key[1].startswith("gradient"))
     judge_states(key for key in exact if key[0] == 1)
-    judge.all_within(relative(seen_losses, exact_losses), at_most=allowed, seeds=stack.seeds, reason=WHY,
-                what="relative deviation of the losses of steps (here epochs) from the oracle")
+    judge.all_within(
+        relative(seen_losses, exact_losses),
+        at_most=allowed,
+        seeds=stack.seeds,
+        reason=WHY,
+        what="relative deviation of the losses of steps (here epochs) from the oracle",
+    )
     judge_states(key for key in exact if key[0] > 1)
 
 

@@ -25,8 +25,15 @@ from aeclaims.experiment import (
 
 STEPS = 200
 # One minibatch an epoch, so that an epoch's loss is a step's.
-_BASE = Experiment(rows=Uniform(features=3), model=affine(3, 2, 3), loss="mse", optimizer=Adam(lr=3e-3), epochs=STEPS, n_rows=48,
-                   batch_size=48)
+_BASE = Experiment(
+    rows=Uniform(features=3),
+    model=affine(3, 2, 3),
+    loss="mse",
+    optimizer=Adam(lr=3e-3),
+    epochs=STEPS,
+    n_rows=48,
+    batch_size=48,
+)
 
 
 def _with(**changes: object) -> Experiment:
@@ -47,14 +54,20 @@ SETUPS = {
     "leaky ReLU": _few(model=layers(3, 4, 3, hidden=leaky_relu(0.1))),
     "tanh": _with(model=layers(3, 5, 3, hidden=TANH)),
     "sigmoid": _with(model=layers(3, 5, 3, hidden=SIGMOID)),
-    "every activation, widths 3 to 7": _few(model=Model((3, 4, 7, 4, 6, 3), (RELU, TANH, leaky_relu(0.3), SIGMOID, IDENTITY))),
+    "every activation, widths 3 to 7": _few(
+        model=Model((3, 4, 7, 4, 6, 3), (RELU, TANH, leaky_relu(0.3), SIGMOID, IDENTITY))
+    ),
     "tanh and sigmoid, widths 3 to 7": _with(model=Model((3, 7, 5, 4, 3), (TANH, SIGMOID, TANH, IDENTITY))),
     "a wide layer": _with(model=layers(3, 40, 3, hidden=TANH)),
     "one feature": _with(rows=Uniform(features=1), model=layers(1, 3, 1, hidden=TANH)),
     "BCE of probabilities": _with(model=affine(3, 2, 3, output=SIGMOID), loss="bce"),
     "BCE on logits": _with(loss="bce_logits"),
-    "BCE of probabilities, bits": _with(rows=Bernoulli(0.3, features=3), model=affine(3, 3, 3, output=SIGMOID), loss="bce"),
-    "BCE on logits, rows near 0 and 1": _with(rows=Beta(0.1, 0.1, features=3), model=affine(3, 3, 3), loss="bce_logits"),
+    "BCE of probabilities, bits": _with(
+        rows=Bernoulli(0.3, features=3), model=affine(3, 3, 3, output=SIGMOID), loss="bce"
+    ),
+    "BCE on logits, rows near 0 and 1": _with(
+        rows=Beta(0.1, 0.1, features=3), model=affine(3, 3, 3), loss="bce_logits"
+    ),
     "MSE of a sigmoid": _with(model=affine(3, 2, 3, output=SIGMOID)),
     "normal rows of rank 1": _with(rows=Redundant(1, features=3)),
     "SGD": _with(optimizer=SGD(lr=0.1)),
@@ -70,8 +83,18 @@ SETUPS = {
 
 # Those that `--claims-quick` walks, beside the gradients of all: of 134 faults these kill as many as all do,
 # in a third of the time. One with kinks, one of each loss and optimizer, and all that have more than one minibatch.
-QUICK = ("affine layers, MSE, Adam", "ReLU", "tanh", "BCE of probabilities", "BCE on logits", "SGD with momentum and decay",
-         "Adam with decay", "gradients that add up", "a short last minibatch", "given rows")
+QUICK = (
+    "affine layers, MSE, Adam",
+    "ReLU",
+    "tanh",
+    "BCE of probabilities",
+    "BCE on logits",
+    "SGD with momentum and decay",
+    "Adam with decay",
+    "gradients that add up",
+    "a short last minibatch",
+    "given rows",
+)
 
 # Of as many seeds as kernels take at once, and more.
 POPULATION = _with(optimizer=SGD(lr=0.1), n_rows=110, epochs=10)
@@ -81,6 +104,12 @@ LONG = {
     "affine layers": _with(n_rows=150, batch_size=16, epochs=223, optimizer=Adam(lr=1e-3)),
     # The same program as the first, if programs are kept: its rate is its own.
     "affine layers, another rate": _with(n_rows=150, batch_size=16, epochs=223, optimizer=Adam(lr=2e-3)),
-    "tanh, log-loss": _with(n_rows=150, batch_size=16, epochs=223, optimizer=Adam(lr=1e-3), loss="bce",
-                            model=layers(3, 5, 3, hidden=TANH, output=SIGMOID)),
+    "tanh, log-loss": _with(
+        n_rows=150,
+        batch_size=16,
+        epochs=223,
+        optimizer=Adam(lr=1e-3),
+        loss="bce",
+        model=layers(3, 5, 3, hidden=TANH, output=SIGMOID),
+    ),
 }

@@ -100,7 +100,9 @@ class Stack:
         if self._follows_the_oracle(experiment):
             return _path(replace(experiment, epochs=1), seeds, dtype, self._count_type(dtype)).run(experiment.epochs)
         if dtype not in self.backend.dtypes:
-            raise backends.NotSupported(f"how far rounding errors grow is not known: {self.backend.name} has no {dtype}")
+            raise backends.NotSupported(
+                f"how far rounding errors grow is not known: {self.backend.name} has no {dtype}"
+            )
         return self._trained(checked(experiment, seeds, dtype))
 
     def allowed_losses(self, experiment: Experiment) -> Double:
@@ -111,7 +113,9 @@ class Stack:
         that are rounded to less than float32: off by e they move a mean square L by at most 2 e sqrt(L) + e^2 (Cauchy and
         Schwarz), and e is eps times the rows' own size. Infinite where that would say nothing.
         """
-        off = relative(self._walked(experiment, self.seeds, "float32").epoch_loss, self.oracle_run(experiment).epoch_loss)
+        off = relative(
+            self._walked(experiment, self.seeds, "float32").epoch_loss, self.oracle_run(experiment).epoch_loss
+        )
         clear = np.vstack([np.ones((1, len(self.seeds)), bool), self.away_from_relu_kinks(experiment)[:-1]])
         grown = np.maximum.accumulate(np.where(clear, off, 0).max(axis=1))[:, None] / SINGLE
         if not self.is_reduced:
@@ -125,8 +129,10 @@ class Stack:
         """For each layer's weight and bias, (S,): how far it may be from the truth, relative to its largest, in the same way."""
         clear = self.away_from_relu_kinks(experiment)[-1]
         rounded = deviations(self._walked(experiment, self.seeds, "float32"), self.oracle_run(experiment))
-        return [np.where(clear, self.times * (np.where(clear, off, 0).max() / SINGLE + ROUNDINGS) * self.eps, np.inf)
-                for _, off in rounded]
+        return [
+            np.where(clear, self.times * (np.where(clear, off, 0).max() / SINGLE + ROUNDINGS) * self.eps, np.inf)
+            for _, off in rounded
+        ]
 
     def away_from_relu_kinks(self, experiment: Experiment) -> npt.NDArray[np.bool_]:
         """(E, S): whether up to and with that epoch no unit of a replica came so near to a kink that rounding decides its side.
@@ -180,7 +186,9 @@ class OraclePath:
             steps = list(islice(self._steps, experiment.steps_per_epoch))
             self._losses.append(oracle.epoch_mean(steps))
             self._parameters.append(steps[-1].after)
-            self._margins.append(np.min([least_margins(experiment.model, step.before, step.batch) for step in steps], axis=0))
+            self._margins.append(
+                np.min([least_margins(experiment.model, step.before, step.batch) for step in steps], axis=0)
+            )
 
 
 @lru_cache(maxsize=256)

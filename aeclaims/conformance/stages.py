@@ -43,8 +43,10 @@ class Stage:
 STAGES: dict[str, Stage] = {
     "loop": Stage("torch-loop"),
     # Dynamo alone; then torch's tracing of gradients; then its decompositions and partition, which inductor compiles.
-    **{f"loop, compiled by {compiler}": Stage("torch-compile", Compilation(backend=compiler, scope="step"))
-       for compiler in ("eager", "aot_eager", "aot_eager_decomp_partition")},
+    **{
+        f"loop, compiled by {compiler}": Stage("torch-compile", Compilation(backend=compiler, scope="step"))
+        for compiler in ("eager", "aot_eager", "aot_eager_decomp_partition")
+    },
     "loop, compiled": Stage("torch-compile", Compilation(scope="step"), takes_settings=True),
     "population": Stage("torch-eager"),
     "population, compiled": Stage("torch", Compilation(dynamic=False, scope="step"), takes_settings=True),

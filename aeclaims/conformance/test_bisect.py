@@ -13,11 +13,30 @@ from aeclaims.judging.claim import conformance
 from aeclaims.judging.judge import ClaimFailed, Judge
 
 # A program takes seconds to compile: one set-up for each activation, loss and optimizer.
-NAMES = ("every activation, widths 3 to 7", "a wide layer", "BCE of probabilities", "BCE on logits",
-         "SGD with momentum and decay", "gradients that add up", "a short last minibatch", "given rows")
-MARKED = [pytest.param(name, id=name, marks=conformance(f"stage {number}: {name}", source="bisection", is_stage=True,
-                                                        seeds=2, statement=f"walks the oracle's path in {len(NAMES)} set-ups"))
-          for number, name in enumerate(STAGES, 1)]
+NAMES = (
+    "every activation, widths 3 to 7",
+    "a wide layer",
+    "BCE of probabilities",
+    "BCE on logits",
+    "SGD with momentum and decay",
+    "gradients that add up",
+    "a short last minibatch",
+    "given rows",
+)
+MARKED = [
+    pytest.param(
+        name,
+        id=name,
+        marks=conformance(
+            f"stage {number}: {name}",
+            source="bisection",
+            is_stage=True,
+            seeds=2,
+            statement=f"walks the oracle's path in {len(NAMES)} set-ups",
+        ),
+    )
+    for number, name in enumerate(STAGES, 1)
+]
 
 
 @pytest.mark.parametrize("name", MARKED)

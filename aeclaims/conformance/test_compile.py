@@ -17,11 +17,14 @@ from aeclaims.experiment import SGD, Adam, Experiment, Uniform, affine
 from aeclaims.judging.claim import conformance
 from aeclaims.judging.judge import Judge
 
-FEW_STEPS = Experiment(rows=Uniform(features=3), model=affine(3, 3), loss="mse", optimizer=Adam(), epochs=6, n_rows=8,
-                       batch_size=8)
+FEW_STEPS = Experiment(
+    rows=Uniform(features=3), model=affine(3, 3), loss="mse", optimizer=Adam(), epochs=6, n_rows=8, batch_size=8
+)
 # Pairs whose compiled steps differ in constants alone.
-PAIRS = {"SGD": (SGD(lr=0.1, momentum=0.9, weight_decay=0.01), SGD(lr=0.05, momentum=0.8, weight_decay=0.02)),
-         "Adam": (Adam(lr=3e-3), Adam(lr=1e-3, betas=(0.8, 0.95), eps=1e-3))}
+PAIRS = {
+    "SGD": (SGD(lr=0.1, momentum=0.9, weight_decay=0.01), SGD(lr=0.05, momentum=0.8, weight_decay=0.02)),
+    "Adam": (Adam(lr=3e-3), Adam(lr=1e-3, betas=(0.8, 0.95), eps=1e-3)),
+}
 
 
 @contextmanager
@@ -40,19 +43,34 @@ def compiling(stack: Stack) -> Iterator[Any]:
         raise
 
 
-@conformance("compiled functions", statement="activations, losses, products and gradients are those of mathematics, at extremes too",
-             source="torch", seeds=1, is_quick=True)
+@conformance(
+    "compiled functions",
+    statement="activations, losses, products and gradients are those of mathematics, at extremes too",
+    source="torch",
+    seeds=1,
+    is_quick=True,
+)
 def test_compiled_functions_are_those_of_mathematics(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
-    cases = [*functions.activations(torch), functions.log_loss_on_logits(torch),
-             functions.log_loss_of_probabilities(torch, is_compiled=True), *functions.losses_of_minibatches(torch),
-             *functions.arithmetic(torch), *functions.products(torch)]
+    cases = [
+        *functions.activations(torch),
+        functions.log_loss_on_logits(torch),
+        functions.log_loss_of_probabilities(torch, is_compiled=True),
+        *functions.losses_of_minibatches(torch),
+        *functions.arithmetic(torch),
+        *functions.products(torch),
+    ]
     with compiling(stack) as compiled:
         functions.judge_cases(torch, judge, cases, compiled)
 
 
-@conformance("compiled programs", statement="other sizes, slopes and layouts of memory get other programs", source="torch", seeds=1,
-             is_quick=True)
+@conformance(
+    "compiled programs",
+    statement="other sizes, slopes and layouts of memory get other programs",
+    source="torch",
+    seeds=1,
+    is_quick=True,
+)
 def test_a_program_serves_what_it_was_compiled_for(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     nn, random = torch.module.nn, np.random.default_rng(0)
@@ -79,18 +97,38 @@ def judge_layer(torch: Torch, judge: Judge, program: Any, x: Any, batch: Any, la
     output.sum().backward()
     z, size = x @ weight.T + bias, np.abs(x) @ np.abs(weight).T + np.abs(bias)
     derivative = np.where(z > 0, 1, slope)
-    seen = {"outputs": (output, z * derivative, size.max()),
-            "gradient of the weight": (layer[0].weight.grad, derivative.T @ x, np.abs(x).sum(axis=0).max()),
-            "gradient of the bias": (layer[0].bias.grad, derivative.sum(axis=0), len(x))}
+    seen = {
+        "outputs": (output, z * derivative, size.max()),
+        "gradient of the weight": (layer[0].weight.grad, derivative.T @ x, np.abs(x).sum(axis=0).max()),
+        "gradient of the bias": (layer[0].bias.grad, derivative.sum(axis=0), len(x)),
+    }
     for name, (found, oracle_run, scale) in seen.items():
-        close(judge, host(found), oracle_run, (len(x) + 6) * torch.eps * scale, reason=functions.WHY_SUM,
-              what=f"{name} of a layer and leaky ReLU of {slope}, compiled, for {how}, off by")
+        close(
+            judge,
+            host(found),
+            oracle_run,
+            (len(x) + 6) * torch.eps * scale,
+            reason=functions.WHY_SUM,
+            what=f"{name} of a layer and leaky ReLU of {slope}, compiled, for {how}, off by",
+        )
 
 
-@pytest.mark.parametrize("pair", [
-    pytest.param(pair, id=name, marks=conformance(f"compiled rates: {name}", source="torch", seeds=1,
-                                                  statement="a compiled step takes the constants of its own optimizer"))
-    for name, pair in PAIRS.items()])
+@pytest.mark.parametrize(
+    "pair",
+    [
+        pytest.param(
+            pair,
+            id=name,
+            marks=conformance(
+                f"compiled rates: {name}",
+                source="torch",
+                seeds=1,
+                statement="a compiled step takes the constants of its own optimizer",
+            ),
+        )
+        for name, pair in PAIRS.items()
+    ],
+)
 def test_a_compiled_step_takes_its_own_constants(pair: tuple[Adam | SGD, ...], stack: Stack, judge: Judge) -> None:
     under_test(stack)
     from aeclaims.backends.torch.compile import Compilation
@@ -99,4 +137,6 @@ def test_a_compiled_step_takes_its_own_constants(pair: tuple[Adam | SGD, ...], s
         experiment = dataclasses.replace(FEW_STEPS, optimizer=optimizer)
         if counts_in_python(stack, experiment):
             raise NotSupported("the optimizer's step changes Python state, on which torch.compile sets no guard")
-        judge_loop(stack, judge, experiment, dataclasses.replace(stack.compilation or Compilation(), scope="step"), (1, 3, 6))
+        judge_loop(
+            stack, judge, experiment, dataclasses.replace(stack.compilation or Compilation(), scope="step"), (1, 3, 6)
+        )

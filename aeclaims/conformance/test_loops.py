@@ -19,21 +19,49 @@ from aeclaims.judging.judge import Judge
 
 # Every activation, log-loss, decay and a short last minibatch, so that one program shows most that a compiler can do wrong.
 ALL_AT_ONCE = Experiment(
-    rows=Uniform(features=3), model=Model((3, 4, 7, 4, 6, 3), (RELU, TANH, leaky_relu(0.3), IDENTITY, SIGMOID)), loss="bce",
-    optimizer=Adam(lr=3e-3, weight_decay=0.01), epochs=100, n_rows=12, batch_size=8)
+    rows=Uniform(features=3),
+    model=Model((3, 4, 7, 4, 6, 3), (RELU, TANH, leaky_relu(0.3), IDENTITY, SIGMOID)),
+    loss="bce",
+    optimizer=Adam(lr=3e-3, weight_decay=0.01),
+    epochs=100,
+    n_rows=12,
+    batch_size=8,
+)
 LONG = dataclasses.replace(SETUPS["tanh"], epochs=700)
-NAMES = ("every activation, widths 3 to 7", "a wide layer", "BCE of probabilities", "BCE on logits",
-         "SGD with momentum and decay", "Adam with decay", "gradients that add up", "a short last minibatch",
-         "minibatches of one row")
+NAMES = (
+    "every activation, widths 3 to 7",
+    "a wide layer",
+    "BCE of probabilities",
+    "BCE on logits",
+    "SGD with momentum and decay",
+    "Adam with decay",
+    "gradients that add up",
+    "a short last minibatch",
+    "minibatches of one row",
+)
 EXPERIMENTS = {"all at once": ALL_AT_ONCE, **{name: SETUPS[name] for name in NAMES}, "700 steps": LONG}
 QUICK = {"loop": ("700 steps",), "compiled model": (), "compiled step": ("all at once",)}
-WORDS = {"loop": "a plain loop", "compiled model": "a loop whose network torch.compile compiles",
-         "compiled step": "a loop whose step torch.compile compiles"}
-CASES = [pytest.param(kind, experiment, id=f"{kind}-{name}",
-                      marks=conformance(f"{kind}: {name}", seeds=1 if name == "700 steps" else 2, source="loops",
-                                        statement=f"{words} has the oracle's losses, gradients, parameters and moments",
-                                        is_quick=name in QUICK[kind]))
-         for kind, words in WORDS.items() for name, experiment in EXPERIMENTS.items()]
+WORDS = {
+    "loop": "a plain loop",
+    "compiled model": "a loop whose network torch.compile compiles",
+    "compiled step": "a loop whose step torch.compile compiles",
+}
+CASES = [
+    pytest.param(
+        kind,
+        experiment,
+        id=f"{kind}-{name}",
+        marks=conformance(
+            f"{kind}: {name}",
+            seeds=1 if name == "700 steps" else 2,
+            source="loops",
+            statement=f"{words} has the oracle's losses, gradients, parameters and moments",
+            is_quick=name in QUICK[kind],
+        ),
+    )
+    for kind, words in WORDS.items()
+    for name, experiment in EXPERIMENTS.items()
+]
 
 
 @pytest.mark.parametrize(("kind", "experiment"), CASES)

@@ -12,30 +12,56 @@ from aeclaims.judging.judge import Judge
 
 STEPS = 1000
 SHAPES = ((3, 2), (3,), (2, 3), (2,))
-WHY_LONG = "each of 1,000 steps rounds a parameter and its moments a few times, by half an eps of the largest that they were"
+WHY_LONG = (
+    "each of 1,000 steps rounds a parameter and its moments a few times, by half an eps of the largest that they were"
+)
 
 
-@conformance("Adam, 1,000 steps", statement="Adam on gradients of 1e-2 to 1e-6, as in float64", source="torch", seeds=1, is_quick=True)
+@conformance(
+    "Adam, 1,000 steps",
+    statement="Adam on gradients of 1e-2 to 1e-6, as in float64",
+    source="torch",
+    seeds=1,
+    is_quick=True,
+)
 def test_adam_on_small_gradients(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     for decay in (0.0, 1e-2):
-        judge_long(torch, judge, lambda parameters, decay=decay, **how:
-                   torch.module.optim.Adam(parameters, lr=1e-3, weight_decay=decay, **how),
-                   adam(decay), f"Adam with decay {decay:g}")
+        judge_long(
+            torch,
+            judge,
+            lambda parameters, decay=decay, **how: torch.module.optim.Adam(
+                parameters, lr=1e-3, weight_decay=decay, **how
+            ),
+            adam(decay),
+            f"Adam with decay {decay:g}",
+        )
 
 
-@conformance("SGD, 1,000 steps", statement="SGD with momentum on gradients of 1e-2 to 1e-6, as in float64",
-             source="torch", seeds=1, is_quick=True)
+@conformance(
+    "SGD, 1,000 steps",
+    statement="SGD with momentum on gradients of 1e-2 to 1e-6, as in float64",
+    source="torch",
+    seeds=1,
+    is_quick=True,
+)
 def test_sgd_on_small_gradients(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     for momentum, decay in ((0.0, 0.0), (0.9, 1e-2)):
-        judge_long(torch, judge, lambda parameters, momentum=momentum, decay=decay, **how:
-                   torch.module.optim.SGD(parameters, lr=0.1, momentum=momentum, weight_decay=decay, **how),
-                   sgd(momentum, decay), f"SGD with momentum {momentum:g}")
+        judge_long(
+            torch,
+            judge,
+            lambda parameters, momentum=momentum, decay=decay, **how: torch.module.optim.SGD(
+                parameters, lr=0.1, momentum=momentum, weight_decay=decay, **how
+            ),
+            sgd(momentum, decay),
+            f"SGD with momentum {momentum:g}",
+        )
 
 
 def adam(decay: float, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Any:
     """Kingma and Ba's step, by hand."""
+
     def step(count: int, parameter: Any, gradient: Any, state: list[Any]) -> Any:
         first, second = state or (np.zeros_like(parameter), np.zeros_like(parameter))
         gradient = gradient + decay * parameter
@@ -48,6 +74,7 @@ def adam(decay: float, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.99
 
 def sgd(momentum: float, decay: float, lr: float = 0.1) -> Any:
     """Descent with momentum, as torch defines it: the first gradient is the first velocity."""
+
     def step(count: int, parameter: Any, gradient: Any, state: list[Any]) -> Any:
         gradient = gradient + decay * parameter
         velocity = momentum * state[0] + gradient if state else gradient
@@ -65,7 +92,9 @@ def judge_long(torch: Torch, judge: Judge, optimizer: Any, step: Any, name: str)
     random = np.random.default_rng(0)
     # Of each number a size of its own, from 1e-2 to 1e-6, and a mean, so that it goes somewhere.
     sizes = [10.0 ** random.uniform(-6, -2, shape) for shape in SHAPES]
-    gradients = [[host(torch.tensor(size * (0.3 + random.standard_normal(size.shape)))) for size in sizes] for _ in range(STEPS)]
+    gradients = [
+        [host(torch.tensor(size * (0.3 + random.standard_normal(size.shape)))) for size in sizes] for _ in range(STEPS)
+    ]
     memory: dict[str, Callable[[tuple[int, ...]], Any]] = {
         "contiguous": lambda shape: torch.tensor(np.zeros(shape)),
         "transposed": lambda shape: torch.tensor(np.zeros(shape[::-1])).permute(*reversed(range(len(shape)))),
@@ -92,9 +121,17 @@ def judge_long(torch: Torch, judge: Judge, optimizer: Any, step: Any, name: str)
         if count in (1, 2, STEPS):
             for kind, own in parameters.items():
                 for place, (parameter, oracle_run, most) in enumerate(zip(own, truths, largest, strict=True), 1):
-                    allowed = (8 + count) * torch.eps * most.max() + (fused_rounding(count) * torch.eps if kind == "fused" else 0)
-                    close(judge, host(parameter), oracle_run, allowed, reason=WHY_LONG,
-                          what=f"{name}: parameter {place} of {len(SHAPES)}, {kind}, after {count} steps, off by")
+                    allowed = (8 + count) * torch.eps * most.max() + (
+                        fused_rounding(count) * torch.eps if kind == "fused" else 0
+                    )
+                    close(
+                        judge,
+                        host(parameter),
+                        oracle_run,
+                        allowed,
+                        reason=WHY_LONG,
+                        what=f"{name}: parameter {place} of {len(SHAPES)}, {kind}, after {count} steps, off by",
+                    )
 
 
 def fused_rounding(count: int, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999) -> float:
@@ -107,7 +144,9 @@ def fused_rounding(count: int, lr: float = 1e-3, beta1: float = 0.9, beta2: floa
     return float(lr * (0.5 / (1 - beta1**steps) + 0.25 / (1 - beta2**steps)).sum())
 
 
-@conformance("zero_grad", statement="zero_grad clears the gradient of every parameter", source="torch", seeds=1, is_quick=True)
+@conformance(
+    "zero_grad", statement="zero_grad clears the gradient of every parameter", source="torch", seeds=1, is_quick=True
+)
 def test_zero_grad_clears_every_gradient(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     for is_none in (True, False):
@@ -120,8 +159,19 @@ def test_zero_grad_clears_every_gradient(stack: Stack, judge: Judge) -> None:
             values = layer(values)
         values.sum().backward()
         before = sum(parameter.grad is not None for parameter in parameters)
-        number(judge, before, at_least=len(parameters), what="parameters with a gradient after backward", reason="all are used")
+        number(
+            judge,
+            before,
+            at_least=len(parameters),
+            what="parameters with a gradient after backward",
+            reason="all are used",
+        )
         optimizer.zero_grad(set_to_none=is_none)
         left = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        number(judge, sum(float(gradient.abs().sum() > 0) for gradient in left), at_most=0,
-               what=f"gradients that zero_grad(set_to_none={is_none}) leaves", reason="gradients of a step must not add up")
+        number(
+            judge,
+            sum(float(gradient.abs().sum() > 0) for gradient in left),
+            at_most=0,
+            what=f"gradients that zero_grad(set_to_none={is_none}) leaves",
+            reason="gradients of a step must not add up",
+        )

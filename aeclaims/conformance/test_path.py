@@ -16,22 +16,41 @@ from aeclaims.run import Double
 
 # Epochs after which parameters are judged, beside the last one.
 AFTER = (1, 10)
-WHY_PATH = ("rounding errors move a path by as many eps as they move the oracle's in float32, here at most "
-            "16 times as far, and 4 roundings more")
+WHY_PATH = (
+    "rounding errors move a path by as many eps as they move the oracle's in float32, here at most "
+    "16 times as far, and 4 roundings more"
+)
 WHY_GRADIENT = "after one step of SGD at rate 1 a parameter has moved by its gradient; rounding errors as along a path"
 
 
 def setups(
-    kind: str, statement: str, experiments: dict[str, Experiment], seeds: int = 4, quick: Container[str] = (),
+    kind: str,
+    statement: str,
+    experiments: dict[str, Experiment],
+    seeds: int = 4,
+    quick: Container[str] = (),
 ) -> pytest.MarkDecorator:
     """Each set-up as a check of its own."""
+
     def needs_adam(experiment: Experiment) -> str:
         return "the oracle's path is Adam's" if kind != "gradient" and isinstance(experiment.optimizer, Adam) else ""
 
-    checks = [pytest.param(experiment, id=name, marks=conformance(f"{kind}: {name}", statement=statement, source="paths.py", seeds=seeds,
-                                                                  is_quick=name in quick, needs_adam=needs_adam(experiment),
-                                                                  formats=ALL))
-              for name, experiment in experiments.items()]
+    checks = [
+        pytest.param(
+            experiment,
+            id=name,
+            marks=conformance(
+                f"{kind}: {name}",
+                statement=statement,
+                source="paths.py",
+                seeds=seeds,
+                is_quick=name in quick,
+                needs_adam=needs_adam(experiment),
+                formats=ALL,
+            ),
+        )
+        for name, experiment in experiments.items()
+    ]
     return pytest.mark.parametrize("experiment", checks)
 
 
@@ -60,11 +79,25 @@ def judge_gradients(stack: Stack, judge: Judge, experiment: Experiment) -> None:
     require_not_oracle(stack)
     once = dataclasses.replace(experiment, epochs=1, batch_size=experiment.n_rows, optimizer=SGD(lr=1.0))
     seen, exact = stack.train(once), stack.oracle_run(once)
-    within(judge, relative(seen.epoch_loss, exact.epoch_loss), stack.allowed_losses(once), reason=WHY_PATH,
-           seeds=stack.seeds, what="loss of step 1, relative deviation from the oracle")
-    for (name, off), allowed in reversed(list(zip(deviations(seen, exact), stack.allowed_parameters(once), strict=True))):
-        within(judge, off, allowed, reason=WHY_GRADIENT, seeds=stack.seeds,
-               what=f"gradient of the {name} in step 1, relative to the largest parameter")
+    within(
+        judge,
+        relative(seen.epoch_loss, exact.epoch_loss),
+        stack.allowed_losses(once),
+        reason=WHY_PATH,
+        seeds=stack.seeds,
+        what="loss of step 1, relative deviation from the oracle",
+    )
+    for (name, off), allowed in reversed(
+        list(zip(deviations(seen, exact), stack.allowed_parameters(once), strict=True))
+    ):
+        within(
+            judge,
+            off,
+            allowed,
+            reason=WHY_GRADIENT,
+            seeds=stack.seeds,
+            what=f"gradient of the {name} in step 1, relative to the largest parameter",
+        )
 
 
 def judge_path(stack: Stack, judge: Judge, experiment: Experiment, after: tuple[int, ...] = AFTER) -> None:
@@ -96,10 +129,19 @@ def judge_part(stack: Stack, judge: Judge, experiment: Experiment) -> None:
     """Losses of all epochs, and the parameters after them."""
     seen, exact = stack.train(experiment), stack.oracle_run(experiment)
     off = relative(seen.epoch_loss, exact.epoch_loss)
-    judge.measure(loss_of_allowed=max(float((off / stack.allowed_losses(experiment)).max()),
-                                      judge.measured.get("loss_of_allowed", 0.0)))
-    within(judge, off, stack.allowed_losses(experiment), reason=WHY_PATH, seeds=stack.seeds,
-           what="relative deviation of epoch losses from the oracle")
+    judge.measure(
+        loss_of_allowed=max(
+            float((off / stack.allowed_losses(experiment)).max()), judge.measured.get("loss_of_allowed", 0.0)
+        )
+    )
+    within(
+        judge,
+        off,
+        stack.allowed_losses(experiment),
+        reason=WHY_PATH,
+        seeds=stack.seeds,
+        what="relative deviation of epoch losses from the oracle",
+    )
     if stack.is_reduced:  # a rounded gradient next to 0 may have the other sign, which Adam takes for a full step
         return
     clear = stack.away_from_relu_kinks(experiment)[-1]
@@ -107,9 +149,16 @@ def judge_part(stack: Stack, judge: Judge, experiment: Experiment) -> None:
     for (name, off), allowed in zip(deviations(seen, exact), stack.allowed_parameters(experiment), strict=True):
         if not clear.any():
             continue
-        judge.measure(parameters_of_allowed=max(float((off / allowed).max()), judge.measured.get("parameters_of_allowed", 0.0)))
-        judge.all_within(off, at_most=allowed, reason=WHY_PATH, seeds=stack.seeds,
-                    what=f"{name} after {experiment.epochs} epochs, deviation relative to the largest")
+        judge.measure(
+            parameters_of_allowed=max(float((off / allowed).max()), judge.measured.get("parameters_of_allowed", 0.0))
+        )
+        judge.all_within(
+            off,
+            at_most=allowed,
+            reason=WHY_PATH,
+            seeds=stack.seeds,
+            what=f"{name} after {experiment.epochs} epochs, deviation relative to the largest",
+        )
 
 
 def locate_first_deviation(stack: Stack, experiment: Experiment, failure: ClaimFailed, epochs: int) -> ClaimFailed:
@@ -124,8 +173,10 @@ def locate_first_deviation(stack: Stack, experiment: Experiment, failure: ClaimF
             failing, failure = middle, earlier
     try:
         judge_gradients(stack, Judge(), experiment)
-        cause = "gradients at the start are the oracle's, so that it is the optimizer (its step, moments or count of " \
-                "steps), or what is done otherwise from the second step on, such as compiled code"
+        cause = (
+            "gradients at the start are the oracle's, so that it is the optimizer (its step, moments or count of "
+            "steps), or what is done otherwise from the second step on, such as compiled code"
+        )
     except ClaimFailed as earlier:
         cause = f"gradients at the start are not the oracle's: {earlier.what}"
     except NotSupported:

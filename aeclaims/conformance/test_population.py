@@ -11,8 +11,16 @@ from aeclaims.judging.judge import Judge
 from aeclaims.run import Run
 from aeclaims.start import Array, LayerParameters, Parameters, Start
 
-POPULATIONS = {name: SETUPS[name] for name in ("tanh and sigmoid, widths 3 to 7", "a short last minibatch", "given rows",
-                                          "BCE of probabilities, bits", "SGD")}
+POPULATIONS = {
+    name: SETUPS[name]
+    for name in (
+        "tanh and sigmoid, widths 3 to 7",
+        "a short last minibatch",
+        "given rows",
+        "BCE of probabilities, bits",
+        "SGD",
+    )
+}
 # The one that --claims-quick looks at: an order for each replica, and a short last minibatch.
 QUICK = "given rows"
 WHY_ALONE = "a seed is the same replica alone or among others; sums in another order are off by rounding errors, as along a path"
@@ -21,10 +29,24 @@ WHY_BITS = "replicas share nothing: what changes one is not seen by another, to 
 
 def populations(kind: str, statement: str) -> pytest.MarkDecorator:
     """Each crowd as a check of its own."""
-    return pytest.mark.parametrize("experiment", [
-        pytest.param(experiment, id=name, marks=conformance(f"{kind}: {name}", statement=statement, source="paths.py", seeds=4,
-                                                            is_quick=name == QUICK, formats=ALL))
-        for name, experiment in POPULATIONS.items()])
+    return pytest.mark.parametrize(
+        "experiment",
+        [
+            pytest.param(
+                experiment,
+                id=name,
+                marks=conformance(
+                    f"{kind}: {name}",
+                    statement=statement,
+                    source="paths.py",
+                    seeds=4,
+                    is_quick=name == QUICK,
+                    formats=ALL,
+                ),
+            )
+            for name, experiment in POPULATIONS.items()
+        ],
+    )
 
 
 @populations("alone", "a seed alone is that seed in a crowd")
@@ -35,7 +57,9 @@ def test_a_seed_alone_is_that_seed_in_a_crowd(experiment: Experiment, stack: Sta
 
 
 @populations("order", "a population in another order gives the same runs in that order")
-def test_seeds_in_another_order_give_the_same_runs_in_that_order(experiment: Experiment, stack: Stack, judge: Judge) -> None:
+def test_seeds_in_another_order_give_the_same_runs_in_that_order(
+    experiment: Experiment, stack: Stack, judge: Judge
+) -> None:
     reversed_order = stack.train(experiment, stack.seeds[::-1])
     judge_same(stack, judge, reversed_order.select(stack.seeds), stack.train(experiment), "in another order")
 
@@ -48,15 +72,27 @@ def test_changing_one_replica_leaves_the_others_bit_for_bit(experiment: Experime
         others = tuple(other_seed if at == place else seed for at, seed in enumerate(stack.seeds))
         kept = tuple(seed for seed in stack.seeds if seed in others)
         if kept:
-            judge_bits(stack, judge, stack.train(experiment, others).select(kept), run.select(kept), WHY_BITS,
-                       f"with another replica in place {place}")
+            judge_bits(
+                stack,
+                judge,
+                stack.train(experiment, others).select(kept),
+                run.select(kept),
+                WHY_BITS,
+                f"with another replica in place {place}",
+            )
 
 
 @populations("repeated", "two trainings from one start are equal")
 def test_two_trainings_from_one_start_are_equal(experiment: Experiment, stack: Stack, judge: Judge) -> None:
     again = stack.train_from(stack.start(experiment))
-    judge_bits(stack, judge, again, stack.train(experiment),
-               "everything random comes from the start, and the backend says that it is deterministic", "the second time")
+    judge_bits(
+        stack,
+        judge,
+        again,
+        stack.train(experiment),
+        "everything random comes from the start, and the backend says that it is deterministic",
+        "the second time",
+    )
 
 
 class Strided(Start):
@@ -64,17 +100,22 @@ class Strided(Start):
 
     def parameters(self) -> Parameters:
         """The same numbers."""
+
         def non_contiguous(values: Array) -> Array:
             room = np.zeros((*values.shape[::-1], 2), values.dtype)
             view = room[..., 0].T
             view[:] = values
             return view
 
-        return tuple(LayerParameters(non_contiguous(weight), non_contiguous(bias)) for weight, bias in super().parameters())
+        return tuple(
+            LayerParameters(non_contiguous(weight), non_contiguous(bias)) for weight, bias in super().parameters()
+        )
 
 
 @populations("memory", "parameters that do not lie in order in memory train as those that do")
-def test_parameters_in_strided_memory_train_as_contiguous_ones(experiment: Experiment, stack: Stack, judge: Judge) -> None:
+def test_parameters_in_strided_memory_train_as_contiguous_ones(
+    experiment: Experiment, stack: Stack, judge: Judge
+) -> None:
     run = stack.train_from(Strided(**vars(stack.start(experiment))))
     judge_same(stack, judge, run, stack.train(experiment), "with parameters in strided memory")
 
@@ -83,8 +124,13 @@ def judge_same(stack: Stack, judge: Judge, one: Run, other: Run, how: str) -> No
     """Two runs of the same seeds, rounding errors apart."""
     experiment = one.experiment
     allowed = 2 * stack.allowed_losses(experiment).max(axis=1, keepdims=True)
-    judge.all_within(relative(one.epoch_loss, other.epoch_loss), at_most=allowed, reason=WHY_ALONE,
-                seeds=one.seeds, what=f"relative deviation of epoch losses {how}")
+    judge.all_within(
+        relative(one.epoch_loss, other.epoch_loss),
+        at_most=allowed,
+        reason=WHY_ALONE,
+        seeds=one.seeds,
+        what=f"relative deviation of epoch losses {how}",
+    )
     if stack.is_reduced:  # see judge_part of test_path.py
         return
     for (name, off), granted in zip(deviations(one, other), stack.allowed_parameters(experiment), strict=True):
@@ -96,10 +142,16 @@ def judge_bits(stack: Stack, judge: Judge, one: Run, other: Run, reason: str, ho
     if not stack.backend.is_deterministic:
         judge_same(stack, judge, one, other, how)
         return
-    judge.all_within((one.epoch_loss != other.epoch_loss).astype(float), at_most=0.0, reason=reason, seeds=one.seeds,
-                what=f"epoch losses that differ {how}")
+    judge.all_within(
+        (one.epoch_loss != other.epoch_loss).astype(float),
+        at_most=0.0,
+        reason=reason,
+        seeds=one.seeds,
+        what=f"epoch losses that differ {how}",
+    )
     for number, (ours, theirs) in enumerate(zip(one.parameters, other.parameters, strict=True), 1):
         for name, a, b in zip(("weight", "bias"), ours, theirs, strict=True):
             differ = (a != b).reshape(len(a), -1).any(axis=1).astype(float)
-            judge.all_within(differ, at_most=0.0, reason=reason, seeds=one.seeds,
-                        what=f"{name} of layer {number} that differs {how}")
+            judge.all_within(
+                differ, at_most=0.0, reason=reason, seeds=one.seeds, what=f"{name} of layer {number} that differs {how}"
+            )

@@ -13,20 +13,38 @@ from aeclaims.judging.claim import ALL, conformance
 from aeclaims.judging.judge import Judge
 
 
-@conformance("BCEWithLogitsLoss", statement="value and gradient at extreme logits and targets", source="torch", seeds=1, is_quick=True)
+@conformance(
+    "BCEWithLogitsLoss",
+    statement="value and gradient at extreme logits and targets",
+    source="torch",
+    seeds=1,
+    is_quick=True,
+)
 def test_log_loss_on_logits(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     functions.judge_cases(torch, judge, [functions.log_loss_on_logits(torch)])
-    judge_mean(torch, judge, torch.module.nn.BCEWithLogitsLoss(), lambda z, x: np.logaddexp(0, z) - x * z, "BCE on logits")
+    judge_mean(
+        torch, judge, torch.module.nn.BCEWithLogitsLoss(), lambda z, x: np.logaddexp(0, z) - x * z, "BCE on logits"
+    )
 
 
-@conformance("BCELoss", statement="value and gradient of probabilities, its logarithms held at -100",
-             source="torch", seeds=1, is_quick=True)
+@conformance(
+    "BCELoss",
+    statement="value and gradient of probabilities, its logarithms held at -100",
+    source="torch",
+    seeds=1,
+    is_quick=True,
+)
 def test_log_loss_of_probabilities(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     functions.judge_cases(torch, judge, [functions.log_loss_of_probabilities(torch)])
-    judge_mean(torch, judge, torch.module.nn.BCELoss(), lambda p, x: -(x * np.log(p) + (1 - x) * np.log1p(-p)),
-               "BCE of probabilities")
+    judge_mean(
+        torch,
+        judge,
+        torch.module.nn.BCELoss(),
+        lambda p, x: -(x * np.log(p) + (1 - x) * np.log1p(-p)),
+        "BCE of probabilities",
+    )
 
 
 def judge_mean(torch: Torch, judge: Judge, loss: Any, oracle_run: Callable[[Any, Any], Any], name: str) -> None:
@@ -34,15 +52,29 @@ def judge_mean(torch: Torch, judge: Judge, loss: Any, oracle_run: Callable[[Any,
     for shape in ((128, 3), (48, 3), (20_000, 2)):
         y, x = functions.held(torch, *np.random.default_rng(1).uniform(0.1, 0.9, (2, *shape)))
         value, slope = _value_and_slope(torch, loss, y, x)
-        number(judge, abs(float(value) / oracle_run(y, x).mean() - 1), at_most=32 * torch.eps,
-               what=f"relative deviation of the mean of {name} over {shape}",
-               reason="terms round a few times, and sums are taken in blocks")
-        number(judge, float(np.abs(slope).max()), at_most=10 / x.size, what=f"gradient of the mean of {name} over {shape}",
-               reason="a mean over n numbers weighs each with 1/n; here its slope is below 10")
+        number(
+            judge,
+            abs(float(value) / oracle_run(y, x).mean() - 1),
+            at_most=32 * torch.eps,
+            what=f"relative deviation of the mean of {name} over {shape}",
+            reason="terms round a few times, and sums are taken in blocks",
+        )
+        number(
+            judge,
+            float(np.abs(slope).max()),
+            at_most=10 / x.size,
+            what=f"gradient of the mean of {name} over {shape}",
+            reason="a mean over n numbers weighs each with 1/n; here its slope is below 10",
+        )
 
 
-@conformance("MSELoss", statement="the mean over all axes of squares, row by row, and its gradient",
-             source="torch", seeds=1, is_quick=True)
+@conformance(
+    "MSELoss",
+    statement="the mean over all axes of squares, row by row, and its gradient",
+    source="torch",
+    seeds=1,
+    is_quick=True,
+)
 def test_squared_error(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     random = np.random.default_rng(0)
@@ -52,28 +84,53 @@ def test_squared_error(stack: Stack, judge: Judge) -> None:
             y = functions.held(torch, x + scale * (y - x))[0]
             value, slope = _value_and_slope(torch, torch.module.nn.MSELoss(), y, x)
             oracle_run = float(((y - x) ** 2).mean())
-            number(judge, abs(float(value) / oracle_run - 1), at_most=32 * torch.eps,
-                   what=f"relative deviation of MSE of {shape}, {scale:g}",
-                   reason="differences are exact or round once, and sums are taken in blocks")
+            number(
+                judge,
+                abs(float(value) / oracle_run - 1),
+                at_most=32 * torch.eps,
+                what=f"relative deviation of MSE of {shape}, {scale:g}",
+                reason="differences are exact or round once, and sums are taken in blocks",
+            )
             expected = 2 * (y - x) / x.size
-            close(judge, slope, expected, 8 * torch.eps * np.abs(expected) + torch.eps * np.abs(x) / x.size,
-                  what=f"gradient of MSE of {shape}, off by", reason="2 (y - x) / n")
+            close(
+                judge,
+                slope,
+                expected,
+                8 * torch.eps * np.abs(expected) + torch.eps * np.abs(x) / x.size,
+                what=f"gradient of MSE of {shape}, off by",
+                reason="2 (y - x) / n",
+            )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         torch.module.nn.MSELoss()(torch.tensor(random.random((3, 1))), torch.tensor(random.random(3)))
-    number(judge, len(caught), at_least=1, what="warnings of outputs (3, 1) and targets (3,)",
-           reason="they are broadcast to nine differences, of which three were meant")
+    number(
+        judge,
+        len(caught),
+        at_least=1,
+        what="warnings of outputs (3, 1) and targets (3,)",
+        reason="they are broadcast to nine differences, of which three were meant",
+    )
 
 
-@conformance("activations", statement="ReLU, leaky ReLU with its slope, tanh, sigmoid: forward and backward",
-             source="torch", seeds=1, is_quick=True)
+@conformance(
+    "activations",
+    statement="ReLU, leaky ReLU with its slope, tanh, sigmoid: forward and backward",
+    source="torch",
+    seeds=1,
+    is_quick=True,
+)
 def test_activations(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     functions.judge_cases(torch, judge, functions.activations(torch))
 
 
-@conformance("NaN", statement="NaN and infinity stay visible in means, maxima, losses and a training step",
-             source="torch", seeds=1, is_quick=True)
+@conformance(
+    "NaN",
+    statement="NaN and infinity stay visible in means, maxima, losses and a training step",
+    source="torch",
+    seeds=1,
+    is_quick=True,
+)
 def test_nan_stays_visible(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     bad = torch.tensor([0.5, np.nan, 0.25, np.inf])
@@ -94,21 +151,42 @@ def test_nan_stays_visible(stack: Stack, judge: Judge) -> None:
     optimizer.step()
     seen["a parameter after a step"] = np.isnan(host(layer.bias)).any()
     for name, is_visible in seen.items():
-        number(judge, float(is_visible), at_least=1, what=f"whether {name} shows it", reason="a diverged replica must be seen")
+        number(
+            judge,
+            float(is_visible),
+            at_least=1,
+            what=f"whether {name} shows it",
+            reason="a diverged replica must be seen",
+        )
 
 
-@conformance("products", statement="products of matrices are rounded as the dtype rounds", source="torch", seeds=1, is_quick=True,
-             formats=ALL)
+@conformance(
+    "products",
+    statement="products of matrices are rounded as the dtype rounds",
+    source="torch",
+    seeds=1,
+    is_quick=True,
+    formats=ALL,
+)
 def test_products_are_rounded_as_the_dtype_rounds(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     random = np.random.default_rng(0)
     for inner in (2, 8, 32):
         a, b = functions.held(torch, random.standard_normal((64, inner)), random.standard_normal((48, inner)))
         one, other = torch.tensor(a), torch.tensor(b)
-        for name, product in (("a @ b", one @ other.T), ("linear", torch.module.nn.functional.linear(one, other)),
-                              ("bmm", (one[None] @ other.T[None])[0])):
-            close(judge, host(product), a @ b.T, (inner + 2) * torch.eps * (np.abs(a) @ np.abs(b).T), what=f"{name}, off by",
-                  reason="a sum of n products rounds 2 n times at most; TF32 and bfloat16 round operands to 11 and 8 bits")
+        for name, product in (
+            ("a @ b", one @ other.T),
+            ("linear", torch.module.nn.functional.linear(one, other)),
+            ("bmm", (one[None] @ other.T[None])[0]),
+        ):
+            close(
+                judge,
+                host(product),
+                a @ b.T,
+                (inner + 2) * torch.eps * (np.abs(a) @ np.abs(b).T),
+                what=f"{name}, off by",
+                reason="a sum of n products rounds 2 n times at most; TF32 and bfloat16 round operands to 11 and 8 bits",
+            )
 
 
 def _value_and_slope(torch: Torch, loss: Callable[..., Any], y: Any, x: Any) -> tuple[Any, Any]:

@@ -56,8 +56,10 @@ class Claim:
 
     def __post_init__(self) -> None:
         if (self.finding == "holds") == bool(self.caveat):
-            raise ValueError(f"claim {self.id}: finding {self.finding!r} with caveat {self.caveat!r}; every finding but "
-                             "'holds' says for which share, or where, or what holds instead")
+            raise ValueError(
+                f"claim {self.id}: finding {self.finding!r} with caveat {self.caveat!r}; every finding but "
+                "'holds' says for which share, or where, or what holds instead"
+            )
 
     def fewest_seeds(self, alpha: float = ALPHA) -> int:
         """The least number of seeds with which each of its judges can fail, where the suite errs with `alpha` at most.
@@ -68,23 +70,72 @@ class Claim:
 
 
 def claim(
-    id: str, *, source: str, statement: str, kind: Kind, proportions: tuple[Proportion, ...] = (), trains: Iterable[Experiment] = (),
-    finding: Finding = "holds", caveat: str = "", least_seeds: int = 2, reference_seeds: int = 256, configurations: int = 1,
-    is_quick: bool = False, needs_adam: str = "", formats: tuple[str, ...] = FULL,
+    id: str,
+    *,
+    source: str,
+    statement: str,
+    kind: Kind,
+    proportions: tuple[Proportion, ...] = (),
+    trains: Iterable[Experiment] = (),
+    finding: Finding = "holds",
+    caveat: str = "",
+    least_seeds: int = 2,
+    reference_seeds: int = 256,
+    configurations: int = 1,
+    is_quick: bool = False,
+    needs_adam: str = "",
+    formats: tuple[str, ...] = FULL,
 ) -> pytest.MarkDecorator:
     """Mark a test as the judge of a claim: `pytest -m claims` selects it, and the report carries this record."""
-    return pytest.mark.claims(Claim(id, source, statement, kind, proportions, tuple(trains), finding, caveat, least_seeds, reference_seeds,
-                                    configurations, is_quick=is_quick, needs_adam=needs_adam, formats=formats))
+    return pytest.mark.claims(
+        Claim(
+            id,
+            source,
+            statement,
+            kind,
+            proportions,
+            tuple(trains),
+            finding,
+            caveat,
+            least_seeds,
+            reference_seeds,
+            configurations,
+            is_quick=is_quick,
+            needs_adam=needs_adam,
+            formats=formats,
+        )
+    )
 
 
 def conformance(
-    id: str, *, statement: str, source: str, seeds: int = 8, trains: Iterable[Experiment] = (), is_stage: bool = False,
-    is_quick: bool = False, needs_adam: str = "", formats: tuple[str, ...] = FULL,
+    id: str,
+    *,
+    statement: str,
+    source: str,
+    seeds: int = 8,
+    trains: Iterable[Experiment] = (),
+    is_stage: bool = False,
+    is_quick: bool = False,
+    needs_adam: str = "",
+    formats: tuple[str, ...] = FULL,
 ) -> pytest.MarkDecorator:
     """Mark a test as a check of the stack itself: `pytest -m conformance` selects it; it is judged and reported as a claim is.
 
     One that is quick is selected by `pytest -m claims --claims-quick`, too.
     """
     return pytest.mark.conformance(
-        Claim(id, source, statement, "theorem", trains=tuple(trains), least_seeds=seeds, reference_seeds=seeds, origin="conformance",
-              is_stage=is_stage, is_quick=is_quick, needs_adam=needs_adam, formats=formats))
+        Claim(
+            id,
+            source,
+            statement,
+            "theorem",
+            trains=tuple(trains),
+            least_seeds=seeds,
+            reference_seeds=seeds,
+            origin="conformance",
+            is_stage=is_stage,
+            is_quick=is_quick,
+            needs_adam=needs_adam,
+            formats=formats,
+        )
+    )

@@ -56,8 +56,10 @@ class Proportion:
 
     def __post_init__(self) -> None:
         if not 0 <= self.at_least <= self.at_most <= 1 or (self.at_least, self.at_most) == (0, 1):
-            raise ValueError(f"Proportion(at_least={self.at_least}, at_most={self.at_most}) cannot fail: "
-                             "give shares in [0, 1], one of them short of that")
+            raise ValueError(
+                f"Proportion(at_least={self.at_least}, at_most={self.at_most}) cannot fail: "
+                "give shares in [0, 1], one of them short of that"
+            )
 
     @property
     def sides(self) -> int:
@@ -165,13 +167,25 @@ class Judge:
             at = (*epoch, seed)
             where = f"seed {seeds[seed]}" + (f", epoch {epoch[0] + 1}" if epoch else "")
             failing = len(seeds) - int(inside.reshape(-1, len(seeds)).all(axis=0).sum())
-            self._fail(what, reason, f"{where}: {_number(numbers[at])}, bounds "
-                       f"[{_number(np.broadcast_to(low, numbers.shape)[at])}, "
-                       f"{_number(np.broadcast_to(high, numbers.shape)[at])}]; {failing} of {len(seeds)} seeds fail",
-                       numbers, seeds[seed])
+            self._fail(
+                what,
+                reason,
+                f"{where}: {_number(numbers[at])}, bounds "
+                f"[{_number(np.broadcast_to(low, numbers.shape)[at])}, "
+                f"{_number(np.broadcast_to(high, numbers.shape)[at])}]; {failing} of {len(seeds)} seeds fail",
+                numbers,
+                seeds[seed],
+            )
 
     def proportion(
-        self, hits: npt.ArrayLike, share: Proportion, *, what: str, reason: str, seeds: Sequence[int], name: str = "share",
+        self,
+        hits: npt.ArrayLike,
+        share: Proportion,
+        *,
+        what: str,
+        reason: str,
+        seeds: Sequence[int],
+        name: str = "share",
     ) -> None:
         """An observation: the share of seeds with `hits` (S,) is as claimed, by the exact binomial test.
 
@@ -181,9 +195,13 @@ class Judge:
 
         hit = np.asarray(hits)
         if hit.dtype != bool or hit.shape != (len(seeds),):
-            raise ValueError(f"{what}: hits of type {hit.dtype} and shape {hit.shape}; one bool for each seed is needed")
+            raise ValueError(
+                f"{what}: hits of type {hit.dtype} and shape {hit.shape}; one bool for each seed is needed"
+            )
         count, size, alpha = int(hit.sum()), hit.size, self.alpha / SIDES
-        if self._is_empty(size, Statement(what, f"{share} of seeds", reason, share.minimum_detectable(size, self.alpha))):
+        if self._is_empty(
+            size, Statement(what, f"{share} of seeds", reason, share.minimum_detectable(size, self.alpha))
+        ):
             return
         self.spent += share.sides * alpha
         self.measure(**{name: count / size})
@@ -196,8 +214,14 @@ class Judge:
         for chance, wrong in ((too_few, ~hit), (too_many, hit)):  # 1 of a side that is not stated
             if not chance >= alpha:
                 worst = seeds[int(np.flatnonzero(wrong)[0])]
-                self._fail(what, reason, f"{count} of {size} seeds ({count / size:.3f}), claimed {share}; were that so, "
-                           f"the chance of it would be {chance:.1e}, below {alpha:.1e}", hit.astype(float), worst)
+                self._fail(
+                    what,
+                    reason,
+                    f"{count} of {size} seeds ({count / size:.3f}), claimed {share}; were that so, "
+                    f"the chance of it would be {chance:.1e}, below {alpha:.1e}",
+                    hit.astype(float),
+                    worst,
+                )
 
     def agrees(
         self,
@@ -226,8 +250,13 @@ class Judge:
         self.measure(worst_deviation=max(float(deviation.max()), self.measured.get("worst_deviation", 0.0)))
         clock = clock_error(run.experiment.optimizer, run.start.dtype, expected)
         allowed = roundings * self.granted * run.start.format.eps + clock
-        self.all_within(deviation, at_most=allowed, reason=reason, seeds=run.seeds,
-                   what="relative deviation of epoch losses from the reference")
+        self.all_within(
+            deviation,
+            at_most=allowed,
+            reason=reason,
+            seeds=run.seeds,
+            what="relative deviation of epoch losses from the reference",
+        )
 
     def is_adams(self, what: str, *, is_the_claim: bool = False) -> bool:
         """Whether Adam trains, so that what is said of Adam's rates can be judged; where it does not, that is left out.
@@ -254,8 +283,11 @@ class Judge:
     def _fail(self, what: str, reason: str, evidence: str, values: Double, seed: int) -> None:
         __tracebackhide__ = True
         finite = values[np.isfinite(values)]
-        spread = "no finite value" if not finite.size else "min {:.6g}, median {:.6g}, max {:.6g}".format(
-            *np.quantile(finite, [0, 0.5, 1]))
+        spread = (
+            "no finite value"
+            if not finite.size
+            else "min {:.6g}, median {:.6g}, max {:.6g}".format(*np.quantile(finite, [0, 0.5, 1]))
+        )
         missing = "" if finite.size == values.size else f", {values.size - finite.size} not finite"
         raise ClaimFailed(what=what, reason=reason, evidence=evidence, spread=spread + missing, seed=seed)
 

@@ -21,9 +21,14 @@ STYLES = {OBSERVED: "bold yellow", TRAINED: "bold green"}
 def show(console: Console, anatomy: Anatomy, name: str) -> None:
     """Print an anatomy of the rows of that name."""
     question = anatomy.question
-    what = "classes" if question.loss == "cross_entropy" else \
-           f"feature{'s' * (anatomy.features > 1)}, from {anatomy.low:.4g} to {anatomy.high:.4g}"
-    title = Text(f"{name}: {anatomy.count:,} rows of {anatomy.features:,} {what}; {question.loss}, {question.unit}", style="bold")
+    what = (
+        "classes"
+        if question.loss == "cross_entropy"
+        else f"feature{'s' * (anatomy.features > 1)}, from {anatomy.low:.4g} to {anatomy.high:.4g}"
+    )
+    title = Text(
+        f"{name}: {anatomy.count:,} rows of {anatomy.features:,} {what}; {question.loss}, {question.unit}", style="bold"
+    )
     parts: list[RenderableType] = [title, _reference_values(anatomy), Padding(Text(anatomy.sentence), (0, 1, 1, 1))]
     if anatomy.advices:
         parts.append(_advices(anatomy))
@@ -41,8 +46,12 @@ def _reference_values(anatomy: Anatomy) -> Table:
     most = max((abs(level.value) for level in anatomy.reference_values if math.isfinite(level.value)), default=0)
     for level in anatomy.reference_values:
         style = STYLES.get(level.name, "cyan" if level.is_bound else "")
-        table.add_row(Text(level.name, style=style), Text(value(level), style=style), Text(bar(level.value, most), style=style),
-                      Text(level.note, style="dim"))
+        table.add_row(
+            Text(level.name, style=style),
+            Text(value(level), style=style),
+            Text(bar(level.value, most), style=style),
+            Text(level.note, style="dim"),
+        )
     return table
 
 
@@ -65,7 +74,11 @@ def _advices(anatomy: Anatomy) -> Table:
     table.add_column("floor", justify="right", no_wrap=True)
     table.add_column("the mean costs", justify="right", no_wrap=True)
     for advice in anatomy.advices:
-        table.add_row(Text(advice.change), format_number(advice.floor), "" if advice.mean_cost is None else format_number(advice.mean_cost))
+        table.add_row(
+            Text(advice.change),
+            format_number(advice.floor),
+            "" if advice.mean_cost is None else format_number(advice.mean_cost),
+        )
     return table
 
 
@@ -73,5 +86,7 @@ def show_path(console: Console, anatomy: Anatomy, run: Run) -> None:
     """Print the path of a training, with the floor."""
     scale = anatomy.features if anatomy.question.loss == "vae_bce" else 1
     losses = run.epoch_loss.T * scale
-    console.print(Padding(Text(f"its path, on {run.experiment.n_rows:,} rows; dotted: the floor", style="bold"), (1, 1, 0, 1)))
+    console.print(
+        Padding(Text(f"its path, on {run.experiment.n_rows:,} rows; dotted: the floor", style="bold"), (1, 1, 0, 1))
+    )
     console.print(Text(curve(range(1, run.experiment.epochs + 1), losses, anatomy.floor)))

@@ -37,7 +37,10 @@ def curve(epochs: Sequence[float], losses: npt.ArrayLike, floor: float | None = 
             for y in range(min(dot, before), max(dot, before) + 1):  # steep curves have no gaps
                 cells[y // 4, x // 2] |= DOTS[y % 4, x % 2]
     labels = {0: f"{np.exp(high):.3g}", HEIGHT - 1: f"{np.exp(low):.3g}"}
-    rows = [f"{labels.get(index, ''):>9} " + "".join(chr(0x2800 + int(cell)) for cell in row) for index, row in enumerate(cells)]
+    rows = [
+        f"{labels.get(index, ''):>9} " + "".join(chr(0x2800 + int(cell)) for cell in row)
+        for index, row in enumerate(cells)
+    ]
     ends = f"{epochs[0]:g}", f"epoch {epochs[-1]:g}"
     return "\n".join([*rows, " " * 10 + ends[0] + ends[1].rjust(WIDTH - len(ends[0]))])
 

@@ -29,11 +29,16 @@ def summary(run: Run, most_seeds: int = MOST_SEEDS) -> dict[str, Any]:
         known = theory(run, most_seeds)
         name, floor = next(iter(known.items()), ("", np.zeros(1)))
         excess = losses[-1, :most_seeds] - floor
-    return {"experiment": describe(run.experiment), "seeds": len(run.seeds), "epochs": epochs.tolist(),
-            "quantiles": {f"{q:g}": _digits(values) for q, values in zip(QUANTILES, quantiles, strict=True)},
-            "floors": {name: float(own[:MOST_SEEDS].mean()) for name, own in known.items()},
-            "curves": [_digits(values) for values in losses.T[:most_seeds]], "above": f"last epoch above the {name}" if known else
-            "loss at the last epoch", "excess": [value for value in _digits(excess) if value is not None]}
+    return {
+        "experiment": describe(run.experiment),
+        "seeds": len(run.seeds),
+        "epochs": epochs.tolist(),
+        "quantiles": {f"{q:g}": _digits(values) for q, values in zip(QUANTILES, quantiles, strict=True)},
+        "floors": {name: float(own[:MOST_SEEDS].mean()) for name, own in known.items()},
+        "curves": [_digits(values) for values in losses.T[:most_seeds]],
+        "above": f"last epoch above the {name}" if known else "loss at the last epoch",
+        "excess": [value for value in _digits(excess) if value is not None],
+    }
 
 
 def some_epochs(count: int) -> npt.NDArray[np.int64]:
@@ -55,18 +60,26 @@ def theory(run: Run, most_seeds: int = MOST_SEEDS) -> dict[str, Double]:
 def describe(experiment: Experiment) -> str:
     """An experiment on one line, as a reader would write it down."""
     widths = "-".join(str(width) for width in experiment.model.widths)
-    names = [a.kind.replace("_", " ") + (f" {a.slope:g}" if a.kind == "leaky_relu" else "") for a in experiment.model.activations]
+    names = [
+        a.kind.replace("_", " ") + (f" {a.slope:g}" if a.kind == "leaky_relu" else "")
+        for a in experiment.model.activations
+    ]
     gradients = "" if experiment.zero_grad else ", gradients never cleared"
-    return (f"rows {experiment.rows}, {experiment.n_rows:,} of them in minibatches of {experiment.batch_size}; "
-            f"affine layers {widths} with {', '.join(names)}; {experiment.initialisation} initialisation; "
-            f"{experiment.loss}; {_optimizer(experiment.optimizer)}{gradients}; {experiment.epochs} epochs")
+    return (
+        f"rows {experiment.rows}, {experiment.n_rows:,} of them in minibatches of {experiment.batch_size}; "
+        f"affine layers {widths} with {', '.join(names)}; {experiment.initialisation} initialisation; "
+        f"{experiment.loss}; {_optimizer(experiment.optimizer)}{gradients}; {experiment.epochs} epochs"
+    )
 
 
 def _optimizer(optimizer: Optimizer) -> str:
     is_adam = isinstance(optimizer, Adam)
     usual = Adam() if is_adam else type(optimizer)(lr=optimizer.lr)
-    extra = [f"{name.replace('_', ' ')} {value}" for name, value in vars(optimizer).items()
-             if name != "lr" and value != getattr(usual, name)]
+    extra = [
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in vars(optimizer).items()
+        if name != "lr" and value != getattr(usual, name)
+    ]
     return ", ".join([f"{'Adam' if is_adam else 'SGD'} {optimizer.lr:g}", *extra])
 
 

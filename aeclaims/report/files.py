@@ -7,8 +7,9 @@ from pathlib import Path
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old one or the whole new one, also when this is interrupted."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, suffix=".part", delete=False,
-                                     encoding="utf-8") as part:
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=path.name, suffix=".part", delete=False, encoding="utf-8"
+    ) as part:
         try:
             part.write(text)
             part.flush()

@@ -26,18 +26,40 @@ def render(document: dict[str, Any]) -> str:
     """
     try:
         charts: list[dict[str, Any]] = []
-        claims = [{**claim, "charts": [_chart(training, charts) for training in claim["trainings"]
-                                       if len(training["epochs"]) > 1 and _is_drawable(training)]}
-                  for claim in document["claims"]]
+        claims = [
+            {
+                **claim,
+                "charts": [
+                    _chart(training, charts)
+                    for training in claim["trainings"]
+                    if len(training["epochs"]) > 1 and _is_drawable(training)
+                ],
+            }
+            for claim in document["claims"]
+        ]
         counted = Counter(claim["verdict"] for claim in claims)
-        environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-                                         loader=jinja2.PackageLoader("aeclaims.report"))
-        environment.filters |= {"number": number, "slug": lambda text: text.replace(" ", "-"), "thousands": "{:,}".format}
+        environment = jinja2.Environment(
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            loader=jinja2.PackageLoader("aeclaims.report"),
+        )
+        environment.filters |= {
+            "number": number,
+            "slug": lambda text: text.replace(" ", "-"),
+            "thousands": "{:,}".format,
+        }
         return environment.get_template("report.html.jinja").render(
-            run=document, claims=claims, charts=charts, marks=MARKS, title=f"aeclaims: {_summary(counted)}",
+            run=document,
+            claims=claims,
+            charts=charts,
+            marks=MARKS,
+            title=f"aeclaims: {_summary(counted)}",
             counts=[(verdict, counted[verdict]) for verdict in Verdict if counted[verdict]],
             position={claim["id"]: index for index, claim in enumerate(claims, 1)},
-            facts=[(name.replace("_", " "), document[name]) for name in FACTS])
+            facts=[(name.replace("_", " "), document[name]) for name in FACTS],
+        )
     except (KeyError, TypeError, AttributeError, ValueError, jinja2.UndefinedError) as error:
         raise NoRun(f"this is no run that --claims-json wrote ({type(error).__name__}: {error})") from None
 
@@ -53,7 +75,9 @@ def _is_drawable(training: dict[str, Any]) -> bool:
 def _chart(training: dict[str, Any], charts: list[dict[str, Any]]) -> dict[str, Any]:
     """Put the numbers of a training's picture among `charts`; returns its index and its words."""
     levels = {name: _numbers(training["quantiles"][name]) for name in ("0", "0.5", "1")}
-    curves = np.atleast_2d(_numbers(training["curves"])) if training["curves"] else np.empty((0, len(training["epochs"])))
+    curves = (
+        np.atleast_2d(_numbers(training["curves"])) if training["curves"] else np.empty((0, len(training["epochs"])))
+    )
     floors = {name: value for name, value in training["floors"].items() if value > 1e-12}
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log10(np.concatenate([*levels.values(), curves.ravel(), list(floors.values())]))
@@ -63,16 +87,31 @@ def _chart(training: dict[str, Any], charts: list[dict[str, Any]]) -> dict[str, 
     low, high = low - margin, high + margin
     ends = [curve[-1] for curve in training["curves"] if curve[-1] is not None]
     above, excess = training.get("above", "loss at the last epoch"), training.get("excess", ends)
-    charts.append({"epochs": training["epochs"], "lo": low, "hi": high, "curves": _packed(curves, low, high),
-                   "median": _packed(levels["0.5"], low, high), "floors": sorted(floors.items()), "excess": excess,
-                   "above": above})
+    charts.append(
+        {
+            "epochs": training["epochs"],
+            "lo": low,
+            "hi": high,
+            "curves": _packed(curves, low, high),
+            "median": _packed(levels["0.5"], low, high),
+            "floors": sorted(floors.items()),
+            "excess": excess,
+            "above": above,
+        }
+    )
     last = {name: values[-1] for name, values in levels.items()}
     floor = "; ".join(f"{name} {value:.4g}" for name, value in floors.items())
-    losses = (f"Losses of {len(curves)} of {training['seeds']:,} seeds over {training['epochs'][-1]:,} epochs. Last epoch: "
-              f"least {last['0']:.4g}, median {last['0.5']:.4g}, most {last['1']:.4g}. {floor}")
+    losses = (
+        f"Losses of {len(curves)} of {training['seeds']:,} seeds over {training['epochs'][-1]:,} epochs. Last epoch: "
+        f"least {last['0']:.4g}, median {last['0.5']:.4g}, most {last['1']:.4g}. {floor}"
+    )
     spread = f"from {min(excess):.4g} to {max(excess):.4g}" if excess else "none is finite"
-    return {"index": len(charts) - 1, "experiment": training["experiment"], "curves_label": losses.rstrip(),
-            "histogram_label": f"Histogram over {len(excess)} seeds: {above}, {spread}."}
+    return {
+        "index": len(charts) - 1,
+        "experiment": training["experiment"],
+        "curves_label": losses.rstrip(),
+        "histogram_label": f"Histogram over {len(excess)} seeds: {above}, {spread}.",
+    }
 
 
 def _numbers(values: Any) -> npt.NDArray[np.float64]:

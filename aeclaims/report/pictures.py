@@ -17,21 +17,28 @@ def draw(result: dict[str, Any], path: Path) -> None:
     trainings = [training for training in result["trainings"] if len(training["epochs"]) > 1][:MOST_PICTURES]
     columns = min(3, len(trainings))
     rows = -(-len(trainings) // columns)
-    figure, axes = pyplot.subplots(rows, columns, figsize=(4.6 * columns + 0.6, 3.4 * rows + 0.4), squeeze=False,
-                                   layout="constrained")
+    figure, axes = pyplot.subplots(
+        rows, columns, figsize=(4.6 * columns + 0.6, 3.4 * rows + 0.4), squeeze=False, layout="constrained"
+    )
     for index, axis in enumerate(axes.flat):
         if index >= len(trainings):
             axis.set_visible(False)
             continue
         training = trainings[index]
         epochs, quantiles = training["epochs"], training["quantiles"]
-        levels = {name: [float("nan") if value is None else value for value in values] for name, values in quantiles.items()}
+        levels = {
+            name: [float("nan") if value is None else value for value in values] for name, values in quantiles.items()
+        }
         axis.fill_between(epochs, levels["0"], levels["1"], color="#9ec5e8", label=f"all {training['seeds']:,} seeds")
         for curve in training["curves"]:
-            axis.plot(epochs, [float("nan") if value is None else value for value in curve], color="#3b6ea5", linewidth=0.4)
+            axis.plot(
+                epochs, [float("nan") if value is None else value for value in curve], color="#3b6ea5", linewidth=0.4
+            )
         axis.plot(epochs, levels["0.5"], color="#0b2545", linewidth=1.6, label="median")
         lines = dict(training["floors"])
-        is_another = isinstance(result["floor"], float) and all(abs(result["floor"] - known) > 1e-3 for known in lines.values())
+        is_another = isinstance(result["floor"], float) and all(
+            abs(result["floor"] - known) > 1e-3 for known in lines.values()
+        )
         if len(trainings) == 1 and is_another:
             lines["floor of the claim"] = result["floor"]
         for colour, (name, value) in zip(("#c1121f", "#2a7f3f"), lines.items(), strict=False):

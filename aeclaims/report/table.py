@@ -12,8 +12,12 @@ from rich.table import Table
 
 from aeclaims.judging.judge import Verdict
 
-COLOURS = {Verdict.HELD: "green", Verdict.FAILED: "bold red", Verdict.EXPECTED_FAILURE: "yellow",
-           Verdict.NOT_EXERCISED: "yellow"}
+COLOURS = {
+    Verdict.HELD: "green",
+    Verdict.FAILED: "bold red",
+    Verdict.EXPECTED_FAILURE: "yellow",
+    Verdict.NOT_EXERCISED: "yellow",
+}
 # Narrower than this the sentences become towers; logs have no width of their own.
 NARROWEST = 140
 # The JSON holds them all; claims measure what matters most first.
@@ -46,8 +50,14 @@ def table(results: list[dict[str, Any]]) -> Table:
         del measured[MOST_NUMBERS:]
         measured.append(f"{result['seeds']} seeds")
         says = result["statement"] + (f": {result['finding']}" if result["finding"] != "holds" else "")
-        table.add_row(result["id"], says, ", ".join(measured), number(result["floor"]),
-                      f"[{COLOURS[verdict]}]{verdict}[/]", f"{result['seconds']:.1f}")
+        table.add_row(
+            result["id"],
+            says,
+            ", ".join(measured),
+            number(result["floor"]),
+            f"[{COLOURS[verdict]}]{verdict}[/]",
+            f"{result['seconds']:.1f}",
+        )
     return table
 
 
@@ -77,8 +87,13 @@ def counts(results: list[dict[str, Any]]) -> list[str]:
 
 def _render(table: Table, reporter: "pytest.TerminalReporter") -> str:
     width = max(NARROWEST, reporter._tw.fullwidth)
-    console = Console(file=io.StringIO(), width=width, force_terminal=reporter.hasmarkup, legacy_windows=False,
-                      color_system="standard" if reporter.hasmarkup else None)
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        force_terminal=reporter.hasmarkup,
+        legacy_windows=False,
+        color_system="standard" if reporter.hasmarkup else None,
+    )
     console.print(table)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()

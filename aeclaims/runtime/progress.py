@@ -23,13 +23,16 @@ class Stopped(Exception):
 
 
 @contextmanager
-def progress(label: str, total: int, unit: str = "epochs", losses: "Double | None" = None) -> Iterator[Callable[[int], None]]:
+def progress(
+    label: str, total: int, unit: str = "epochs", losses: "Double | None" = None
+) -> Iterator[Callable[[int], None]]:
     """Yields a function that is told how many more are done.
 
     losses: (E, S), which the training fills in as it goes; NaN is what it has not come to.
     """
     stop = stopping.get()
     if stop is not None:
+
         def check(more: int) -> None:
             if stop.is_set():
                 raise Stopped
@@ -44,8 +47,13 @@ def progress(label: str, total: int, unit: str = "epochs", losses: "Double | Non
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.text import Text
 
-    bar = Progress(TextColumn("training on {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
-                   TimeRemainingColumn())
+    bar = Progress(
+        TextColumn("training on {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+    )
     task, draw = bar.add_task(label, total=total), drawing.get()
 
     def picture() -> "RenderableType":

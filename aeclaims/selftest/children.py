@@ -26,8 +26,24 @@ PACKAGES = ("aeclaims.conformance", "aeclaims.claims")
 # Numbers that a claim trains on, above which it runs after all checks of conformance: from there on it takes 10 s and more.
 MANY = 3_000_000
 # In which order kinds of checks run, by what of an id stands before its colon; first others, which look at one thing directly.
-KINDS = ("", "gradient", "crowd", "path", "compiled functions", "compiled programs", "compiled rates", "compiled step", "loop",
-         "long path", "compiled model", "repeated", "memory", "order", "alone", "independence")
+KINDS = (
+    "",
+    "gradient",
+    "crowd",
+    "path",
+    "compiled functions",
+    "compiled programs",
+    "compiled rates",
+    "compiled step",
+    "loop",
+    "long path",
+    "compiled model",
+    "repeated",
+    "memory",
+    "order",
+    "alone",
+    "independence",
+)
 
 
 class Check(NamedTuple):
@@ -97,8 +113,11 @@ def _context() -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    modules = [f"{package}.{module.name}" for package in PACKAGES
-               for module in pkgutil.iter_modules(import_module(package).__path__)]
+    modules = [
+        f"{package}.{module.name}"
+        for package in PACKAGES
+        for module in pkgutil.iter_modules(import_module(package).__path__)
+    ]
     # Of torch too, and of its compiler: each child would take 3 s for them.
     context.set_forkserver_preload(["aeclaims.selftest.faults", *modules, "torch._inductor.compile_fx"])
     return context
@@ -140,9 +159,26 @@ def _serve(id: str, connection: Connection, seconds: float) -> None:
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_PROF, seconds)
     fault = (FAULTS | CONTROLS)[id]
-    arguments = ["-c", os.devnull, "--rootdir", os.getcwd(), "--noconftest", "-p", "no:cacheprovider", "-x", "--tb=no",
-                 "--pyargs", *PACKAGES, "-m", "claims or conformance", "--claims-processes", "1",
-                 "--claims-backend", fault.backend, *fault.options]
+    arguments = [
+        "-c",
+        os.devnull,
+        "--rootdir",
+        os.getcwd(),
+        "--noconftest",
+        "-p",
+        "no:cacheprovider",
+        "-x",
+        "--tb=no",
+        "--pyargs",
+        *PACKAGES,
+        "-m",
+        "claims or conformance",
+        "--claims-processes",
+        "1",
+        "--claims-backend",
+        fault.backend,
+        *fault.options,
+    ]
     with fault.inject():
         code = pytest.main(arguments, plugins=[_Reporter(connection)])
     is_judged = code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
@@ -171,5 +207,12 @@ class _Reporter:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if hasattr(report, "aeclaims"):
             result = report.aeclaims
-            self.connection.send(Check(result["id"], result["verdict"], result["reason"], result["id"] in self.quick,
-                                       round(time.monotonic() - self.begun, 2)))
+            self.connection.send(
+                Check(
+                    result["id"],
+                    result["verdict"],
+                    result["reason"],
+                    result["id"] in self.quick,
+                    round(time.monotonic() - self.begun, 2),
+                )
+            )

@@ -41,8 +41,10 @@ def summary(rows: Rows) -> list[str]:
     lines = []
     if faults:
         real = len(faults) - len(of(rows, "equivalent"))
-        lines.append(f"{len(killed)} of {len(faults)} faults killed" + (
-            f" ({100 * len(killed) / real:.1f} % of those that are not equivalent)" if real else ""))
+        lines.append(
+            f"{len(killed)} of {len(faults)} faults killed"
+            + (f" ({100 * len(killed) / real:.1f} % of those that are not equivalent)" if real else "")
+        )
     if killed:
         median = statistics.median(row["seconds"] for row in killed)
         lines.append(f"{_quick(killed)}; half of all are dead after {median:.1f} s, imports apart")
@@ -56,6 +58,7 @@ def summary(rows: Rows) -> list[str]:
 
 def _quick(killed: Rows) -> str:
     """How many the quick profile kills; where some are late, also of those alone that show in trainings like conformance's."""
+
     def kills(rows: Rows) -> tuple[int, str]:
         quick = sum(row["killer"]["is_quick"] for row in rows)
         return quick, f"({100 * quick / len(rows):.1f} %)"
@@ -66,8 +69,10 @@ def _quick(killed: Rows) -> str:
         return f"the quick profile kills {of_all} of them {rate}"
     of_soon, rate_of_soon = kills(soon)
     steps = LARGEST["{:,} steps"]
-    return (f"of the {len(soon)} that show in trainings like conformance's, of at most {steps:,} steps, the quick profile kills "
-            f"{of_soon} {rate_of_soon}; of all {len(killed)}, {of_all} {rate}")
+    return (
+        f"of the {len(soon)} that show in trainings like conformance's, of at most {steps:,} steps, the quick profile kills "
+        f"{of_soon} {rate_of_soon}; of all {len(killed)}, {of_all} {rate}"
+    )
 
 
 def print_matrix(reporter: "pytest.TerminalReporter", rows: Rows) -> None:
@@ -76,7 +81,9 @@ def print_matrix(reporter: "pytest.TerminalReporter", rows: Rows) -> None:
     width = max(len(row["id"]) for row in rows)
     for row in rows:
         mark = "quick" if row["killer"] and row["killer"]["is_quick"] else ""
-        reporter.write_line(f"{row['id']:{width}}  {row['seconds']:6.1f} s  {mark:5}  {killer(row)}", red=row["verdict"] in (
-            "survived", "false alarm"))
+        reporter.write_line(
+            f"{row['id']:{width}}  {row['seconds']:6.1f} s  {mark:5}  {killer(row)}",
+            red=row["verdict"] in ("survived", "false alarm"),
+        )
     for line in summary(rows):
         reporter.write_line(line)

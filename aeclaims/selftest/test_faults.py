@@ -20,7 +20,9 @@ def outcome(fault: Fault, pytestconfig: pytest.Config) -> Outcome:
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_the_suite_kills_the_fault(fault: Fault, outcome: Outcome) -> None:
     if fault.equivalent and outcome.killer:
-        pytest.fail(f"{fault.id} is said to be equivalent ({fault.equivalent}), but {outcome.killer.id} failed", pytrace=False)
+        pytest.fail(
+            f"{fault.id} is said to be equivalent ({fault.equivalent}), but {outcome.killer.id} failed", pytrace=False
+        )
     if not fault.equivalent and not outcome.killer:
         which = "all" if outcome.is_complete else "as many as there was time for"
         pytest.fail(f"{fault.id} survives {outcome.judged} checks, {which}: {fault.does}", pytrace=False)

@@ -31,8 +31,10 @@ def _check_range(rows: Array) -> None:
     inside = (rows >= 0) & (rows <= 1)  # False for NaN as well
     if not inside.all():
         seed, row, feature = (int(i) for i in np.argwhere(~inside)[0])
-        raise OutOfRange(f"rows[seed {seed}, row {row}, feature {feature}] = {rows[seed, row, feature]}: "
-                         "entropy is defined for targets in [0, 1]; rescale them, or use MSE, which has floor 0")
+        raise OutOfRange(
+            f"rows[seed {seed}, row {row}, feature {feature}] = {rows[seed, row, feature]}: "
+            "entropy is defined for targets in [0, 1]; rescale them, or use MSE, which has floor 0"
+        )
 
 
 def row_entropy(rows: Array) -> Double:
@@ -44,6 +46,7 @@ def row_entropy(rows: Array) -> Double:
     Raises OutOfRange, naming seed, row and feature, where a value is outside [0, 1] or NaN.
     """
     _check_range(rows)
+
     def of_seed(own: Double) -> Double:
         return np.asarray((scipy.special.entr(own) + scipy.special.entr(1 - own)).mean(axis=-1))
 
@@ -96,6 +99,7 @@ def spectrum(rows: Array) -> Double:
 
     Of fewer rows than features the N by N matrix of products has the same ones; the other D - N are 0.
     """
+
     def of_seed(own: Double) -> Double:
         centred = own - own.mean(axis=0)
         products = centred.T @ centred if len(own) >= own.shape[1] else centred @ centred.T
@@ -133,6 +137,7 @@ def range_floor(rows: Array, loss: Loss, low: float, high: float) -> Double:
     A ReLU output is confined to [0, inf), a tanh to [-1, 1]; a sigmoid whose values are read as logits, to [1/2, 0.7311].
     rows: (S, N, D).    low, high: of predictions, which are probabilities for BCE.    Returns: (S,).
     """
+
     def of_seed(own: Double) -> float:
         best = own.clip(low, high)
         if loss == "mse":
@@ -270,7 +275,7 @@ def rounding_mse(run: Run) -> Double:
     values = run.start.rows().astype(np.float64)
     spread = variance(values)
     for (weight, bias), activation in zip(run.parameters, model.activations, strict=True):
-        square, rounded = (np.swapaxes(w, 1, 2) for w in (weight.astype(np.float64)**2, variance(weight)))
+        square, rounded = (np.swapaxes(w, 1, 2) for w in (weight.astype(np.float64) ** 2, variance(weight)))
         spread = spread @ square + values**2 @ rounded + variance(bias)[:, None]
         values = values @ np.swapaxes(weight.astype(np.float64), 1, 2) + bias.astype(np.float64)[:, None]
         spread = spread + variance(values)

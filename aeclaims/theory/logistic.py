@@ -64,7 +64,9 @@ def excess(rows: npt.NDArray[np.floating], code: int | None = None, products: fl
 
     def of(feature: int) -> float:
         targets = own[:, feature]
-        with_own = design if components is None or code is not None else _standardised(np.column_stack([targets, components]))
+        with_own = (
+            design if components is None or code is not None else _standardised(np.column_stack([targets, components]))
+        )
         entropy = scipy.special.entr(targets) + scipy.special.entr(1 - targets)
         return _least(with_own, targets, code is None, FINE) - float(entropy.mean())
 
@@ -109,6 +111,7 @@ def _least(design: Double, targets: Double, is_own_known: bool = True, resolutio
 
 def _newton(design: Double, targets: Double, coefficients: Double, resolution: float) -> tuple[Double, float]:
     """The coefficients of the least mean of ln(1 + exp z) - x z, z = design coefficients, and that mean."""
+
     def losses(z: Double) -> float:
         return float(np.mean(np.maximum(z, 0) - targets * z + np.log1p(np.exp(-np.abs(z)))))
 

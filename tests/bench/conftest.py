@@ -23,6 +23,7 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture
 def keep(request, benchmark):
     """Keeps seconds, one for each round, under a name, for the comparisons and, with what else is said of them, in the JSON."""
+
     def kept(name, rounds, **said):
         benchmark.extra_info.setdefault("timings", []).append({"name": name, "rounds": list(rounds), **said})
         request.config.stash.setdefault(TIMINGS, {})[name] = Timing(name, tuple(rounds), said)
@@ -33,6 +34,7 @@ def keep(request, benchmark):
 @pytest.fixture
 def show(benchmark, keep):
     """Has pytest-benchmark show seconds that were measured by turns, and keeps them; for tests whose timer is turns.CLOCK."""
+
     def shown(name, rounds, group, **said):
         left = iter(rounds)
         benchmark.group = group

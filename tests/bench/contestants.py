@@ -18,7 +18,9 @@ DEVICE = os.environ.get("AECLAIMS_BENCH_DEVICE", "cpu")
 MSE = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(lr=1e-5), epochs=1)
 NETWORKS = {
     "D=2": MSE,
-    "D=10": Experiment(rows=Uniform(features=10), model=listing_network(10, 10), loss="mse", optimizer=Adam(lr=1e-3), epochs=1),
+    "D=10": Experiment(
+        rows=Uniform(features=10), model=listing_network(10, 10), loss="mse", optimizer=Adam(lr=1e-3), epochs=1
+    ),
     "MSE": MSE,
     "BCE": dataclasses.replace(MSE, model=affine(2, 2, 2, output=SIGMOID), loss="bce"),
     "BCE on logits": dataclasses.replace(MSE, loss="bce_logits"),
@@ -84,8 +86,11 @@ def torch_population(backend: str, experiment: Experiment, start: Start) -> Cont
     from aeclaims.backends.torch.population import DEFAULT, CompiledPopulation, Population
 
     with parts.conditions(start, DEVICE):
-        population = (CompiledPopulation(start, device=DEVICE, compilation=DEFAULT)
-                      if backend == "torch" and DEVICE == "cpu" else Population(start, device=DEVICE))
+        population = (
+            CompiledPopulation(start, device=DEVICE, compilation=DEFAULT)
+            if backend == "torch" and DEVICE == "cpu"
+            else Population(start, device=DEVICE)
+        )
 
     def train(epochs: int) -> None:
         with parts.conditions(start, DEVICE):
@@ -145,5 +150,7 @@ def operations(experiment: Experiment) -> int:
 
     Forward, the gradient by the weights, and, for all layers but the first, by the inputs: 2 B (inputs x outputs) each.
     """
-    products = [inputs * outputs for inputs, outputs in zip(experiment.model.widths, experiment.model.widths[1:], strict=False)]
+    products = [
+        inputs * outputs for inputs, outputs in zip(experiment.model.widths, experiment.model.widths[1:], strict=False)
+    ]
     return 2 * experiment.batch_size * (3 * sum(products) - products[0])

@@ -116,7 +116,9 @@ def ratios(timings: Mapping[str, Timing]) -> list[Comparison]:
 
 def times(timings: Mapping[str, Timing]) -> list[Comparison]:
     """Times that have an aim."""
-    return [compared(name, scale * timings[name].median, unit, aim) for name, scale, unit, aim in TIMES if name in timings]
+    return [
+        compared(name, scale * timings[name].median, unit, aim) for name, scale, unit, aim in TIMES if name in timings
+    ]
 
 
 def slopes(timings: Mapping[str, Timing]) -> list[Comparison]:
@@ -126,9 +128,16 @@ def slopes(timings: Mapping[str, Timing]) -> list[Comparison]:
         if "axis" in timing.said:
             said = timing.said
             sweeps.setdefault((said["backend"], said["axis"]), []).append((said["size"], timing.median))
-    return [compared(f"slope: {backend}, {axis} from {points[-2][0]:,} to {points[-1][0]:,}", slope(*points[-2:]), "",
-                     None if axis == "D" else at_most(1.1))
-            for (backend, axis), unsorted in sweeps.items() if len(points := sorted(unsorted)) > 1]
+    return [
+        compared(
+            f"slope: {backend}, {axis} from {points[-2][0]:,} to {points[-1][0]:,}",
+            slope(*points[-2:]),
+            "",
+            None if axis == "D" else at_most(1.1),
+        )
+        for (backend, axis), unsorted in sweeps.items()
+        if len(points := sorted(unsorted)) > 1
+    ]
 
 
 def slope(before: tuple[int, float], after: tuple[int, float]) -> float:
@@ -138,8 +147,11 @@ def slope(before: tuple[int, float], after: tuple[int, float]) -> float:
 
 def memory(timings: Mapping[str, Timing]) -> list[Comparison]:
     """Peak memory of a population, as a multiple of its rows."""
-    return [compared(f"{timing.name}: peak memory / rows", timing.said["peak_by_rows"], "", at_most(3))
-            for timing in timings.values() if "peak_by_rows" in timing.said]
+    return [
+        compared(f"{timing.name}: peak memory / rows", timing.said["peak_by_rows"], "", at_most(3))
+        for timing in timings.values()
+        if "peak_by_rows" in timing.said
+    ]
 
 
 def compared(what: str, value: float, unit: str, aim: Callable[[float], tuple[str, bool]] | None) -> Comparison:

@@ -21,8 +21,10 @@ def pytest_benchmark_compare_machine_info(machine_info: dict[str, Any], compared
     now, before = machine_info["aeclaims"], compared_benchmark["machine_info"].get("aeclaims", {})
     others = [f"{fact} {before.get(fact)!r}, now {now[fact]!r}" for fact in MACHINE if before.get(fact) != now[fact]]
     if others:
-        raise pytest.UsageError("the benchmarks to compare with ran on another machine ("
-                                f"{'; '.join(others)}): run them again on this one, or compare the ratios that each run prints")
+        raise pytest.UsageError(
+            "the benchmarks to compare with ran on another machine ("
+            f"{'; '.join(others)}): run them again on this one, or compare the ratios that each run prints"
+        )
 
 
 def described(machine_info: dict[str, Any]) -> dict[str, Any]:

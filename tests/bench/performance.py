@@ -67,22 +67,34 @@ activations, the loss, the optimizer. The roof is what `sgemm` and copying memor
 
 def page(timings: dict[str, Timing], machine: dict[str, Any]) -> str:
     """The text of docs/performance.md."""
-    lines = [[c.what, f"{number(c.value)} {c.unit}".strip(), c.aim, {True: "yes", False: "no", None: ""}[c.is_met]]
-             for c in comparisons(timings)]
+    lines = [
+        [c.what, f"{number(c.value)} {c.unit}".strip(), c.aim, {True: "yes", False: "no", None: ""}[c.is_met]]
+        for c in comparisons(timings)
+    ]
     peak, bandwidth = roofs(timings)
-    points = [[backend, network, f"{intensity:.3g}", number(speed), f"{100 * speed / min(peak, bandwidth * intensity):.0f} %"]
-              for backend, network, intensity, speed in roofline(timings)]
+    points = [
+        [backend, network, f"{intensity:.3g}", number(speed), f"{100 * speed / min(peak, bandwidth * intensity):.0f} %"]
+        for backend, network, intensity, speed in roofline(timings)
+    ]
     return PAGE.format(
-        when=machine["when"][:10], machine=described(machine["aeclaims"]), cuda=cuda(machine["aeclaims"]), steps=steps(timings),
-        comparisons=table(["what", "measured", "aim", "met"], lines), peak=number(peak), bandwidth=number(bandwidth),
-        roofline=table(["backend", "network", "operations per byte", "GFLOP/s", "of the roof"], points))
+        when=machine["when"][:10],
+        machine=described(machine["aeclaims"]),
+        cuda=cuda(machine["aeclaims"]),
+        steps=steps(timings),
+        comparisons=table(["what", "measured", "aim", "met"], lines),
+        peak=number(peak),
+        bandwidth=number(bandwidth),
+        roofline=table(["backend", "network", "operations per byte", "GFLOP/s", "of the roof"], points),
+    )
 
 
 def described(machine: dict[str, Any]) -> str:
     """The machine in words."""
     gpu = f", {machine['gpu']} (driver {machine['driver']})" if machine["gpu"] else ""
-    return (f"{machine['processors']} shared virtual processors ({machine['cpu']}){gpu}, torch {machine['torch']}, numba "
-            f"{machine['numba']}, numpy {machine['numpy']}, Python {machine['python']}")
+    return (
+        f"{machine['processors']} shared virtual processors ({machine['cpu']}){gpu}, torch {machine['torch']}, numba "
+        f"{machine['numba']}, numpy {machine['numpy']}, Python {machine['python']}"
+    )
 
 
 def cuda(machine: dict[str, Any]) -> str:
@@ -98,19 +110,32 @@ def table(header: list[str], lines: list[list[str]]) -> str:
 def steps(timings: dict[str, Timing]) -> str:
     """The table of times: backends x networks and populations."""
     header = ["", *(f"{network}, S={seeds}" for network, seeds in COLUMNS)]
-    found = {backend: [timings.get(f"{backend}, {network}, S={seeds}") for network, seeds in COLUMNS]
-             for backend in BACKENDS}
+    found = {
+        backend: [timings.get(f"{backend}, {network}, S={seeds}") for network, seeds in COLUMNS] for backend in BACKENDS
+    }
     found = {backend: cells for backend, cells in found.items() if any(cells)}
-    return table(header, [[f"`{backend}`" if backend != "plain loop" else "plain `DataLoader` loop",
-                           *(number(1e6 * cell.median) if cell else "" for cell in cells)] for backend, cells in found.items()])
+    return table(
+        header,
+        [
+            [
+                f"`{backend}`" if backend != "plain loop" else "plain `DataLoader` loop",
+                *(number(1e6 * cell.median) if cell else "" for cell in cells),
+            ]
+            for backend, cells in found.items()
+        ],
+    )
 
 
 def readme(timings: dict[str, Timing], machine: dict[str, Any]) -> str:
     """What the README shows."""
-    suites = {name.removeprefix("suite: "): f"{timing.median:.0f}" for name, timing in timings.items() if "suite: " in name}
+    suites = {
+        name.removeprefix("suite: "): f"{timing.median:.0f}" for name, timing in timings.items() if "suite: " in name
+    }
     times = table(["`pytest -m claims`", "seconds"], [list(line) for line in suites.items()])
-    return (f"{machine['when'][:10]}, {described(machine['aeclaims'])}. Microseconds per training step and replica, float32, "
-            f"minibatch 128, Adam, MSE:\n\n{steps(timings)}\n\n{times}")
+    return (
+        f"{machine['when'][:10]}, {described(machine['aeclaims'])}. Microseconds per training step and replica, float32, "
+        f"minibatch 128, Adam, MSE:\n\n{steps(timings)}\n\n{times}"
+    )
 
 
 # ------------------------------------------------------------------------------------------ pictures
@@ -134,7 +159,9 @@ def roofline(timings: dict[str, Timing]) -> list[tuple[str, str, float, float]]:
         experiment = NETWORKS[network]
         read = 4 * experiment.batch_size * experiment.features
         if backend != "sgemm":
-            points.append((backend, network, timing.said["operations"] / read, timing.said["operations"] / timing.median / 1e9))
+            points.append(
+                (backend, network, timing.said["operations"] / read, timing.said["operations"] / timing.median / 1e9)
+            )
     return points
 
 
@@ -150,8 +177,11 @@ def draw_population(timings: dict[str, Timing], path: Path) -> None:
     figure, axes = panels(2)
     for axis, network in zip(axes, ("D=2", "D=10"), strict=True):
         for backend in BACKENDS:
-            points = [(seeds, 1e6 * timings[name].median) for seeds in (1, 64, 128)
-                      if (name := f"{backend}, {network}, S={seeds}") in timings]
+            points = [
+                (seeds, 1e6 * timings[name].median)
+                for seeds in (1, 64, 128)
+                if (name := f"{backend}, {network}, S={seeds}") in timings
+            ]
             if points:
                 axis.loglog(*zip(*points, strict=True), "o-", color=COLOURS[backend], label=backend)
         axis.set(title=network, xlabel="seeds trained at once")
@@ -165,11 +195,16 @@ def draw_work(timings: dict[str, Timing], path: Path) -> None:
     figure, axes = panels(2)
     for axis, backend in zip(axes, ("numba", "torch"), strict=True):
         for letter, marker in zip("SNED", "osv^", strict=True):
-            points = sorted((t.said["size"], t.median) for t in timings.values()
-                            if t.said.get("axis") == letter and t.said["backend"] == backend)
+            points = sorted(
+                (t.said["size"], t.median)
+                for t in timings.values()
+                if t.said.get("axis") == letter and t.said["backend"] == backend
+            )
             if points:
                 size, seconds = points[0]
-                axis.loglog(*zip(*((s / size, t / seconds) for s, t in points), strict=True), marker=marker, label=letter)
+                axis.loglog(
+                    *zip(*((s / size, t / seconds) for s, t in points), strict=True), marker=marker, label=letter
+                )
         axis.loglog([1, 64], [1, 64], color="lightgray", zorder=0, label="slope 1")
         axis.set(title=backend, xlabel="size / smallest size")
     axes[0].set_ylabel("seconds / seconds of the smallest")

@@ -26,7 +26,9 @@ SCRIPT = textwrap.dedent(r"""
 """)
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell a process its peak memory")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="this system does not tell a process its peak memory"
+)
 @pytest.mark.parametrize("backend", ["numba", "torch-eager", "torch"])
 def test_population(benchmark, keep, backend):
     command = [sys.executable, "-c", SCRIPT, backend, *map(str, (SEEDS, ROWS, FEATURES))]

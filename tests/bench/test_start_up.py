@@ -26,15 +26,24 @@ COMPILE = textwrap.dedent("""
 
 def run(*command, **environment):
     """What a fresh Python prints."""
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=True,
-                          env={**os.environ, "PYTHONDONTWRITEBYTECODE": "", **environment})
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "", **environment},
+    )
     return done.stdout
 
 
-@pytest.mark.parametrize(("name", "command"), [
-    ("import aeclaims", ("-c", "import aeclaims")),
-    ("pytest --co -q", ("-m", "pytest", "--co", "-q", "-m", "claims")),
-])
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("import aeclaims", ("-c", "import aeclaims")),
+        ("pytest --co -q", ("-m", "pytest", "--co", "-q", "-m", "claims")),
+    ],
+)
 def test_command(benchmark, keep, name, command):
     benchmark.group = "start-up"
     rounds = []
@@ -52,5 +61,7 @@ def test_compiling_the_kernel(benchmark, keep, tmp_path):
     benchmark.group = "start-up"
     seconds = benchmark.pedantic(lambda: float(run("-c", COMPILE, NUMBA_CACHE_DIR=str(tmp_path))), rounds=1)
     keep("start-up: compiling the kernel", [seconds])
-    keep("start-up: loading the compiled kernel",
-         [float(run("-c", COMPILE, NUMBA_CACHE_DIR=str(tmp_path))) for _ in range(3)])
+    keep(
+        "start-up: loading the compiled kernel",
+        [float(run("-c", COMPILE, NUMBA_CACHE_DIR=str(tmp_path))) for _ in range(3)],
+    )

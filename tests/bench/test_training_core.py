@@ -40,8 +40,15 @@ def test_step(show, contest, case):
     experiment = NETWORKS[network]
     steps = experiment.steps_per_epoch * seeds
     rounds = [seconds / steps for seconds in timed(contest, has_jax())[name(case)]]
-    show(name(case), rounds, f"one step of one replica, {contest}",
-         backend=backend, network=network, seeds=seeds, operations=operations(experiment))
+    show(
+        name(case),
+        rounds,
+        f"one step of one replica, {contest}",
+        backend=backend,
+        network=network,
+        seeds=seeds,
+        operations=operations(experiment),
+    )
 
 
 @cache

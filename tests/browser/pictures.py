@@ -16,14 +16,20 @@ from rich.text import Text
 from tests.terminals import shown_on_a_terminal
 
 CLAIM, WIDTH = "linear-mse", 96
-CELL = "display: inline-block; width: 1ch; overflow: hidden; font-weight: normal; line-height: 1; vertical-align: bottom"
+CELL = (
+    "display: inline-block; width: 1ch; overflow: hidden; font-weight: normal; line-height: 1; vertical-align: bottom"
+)
 # How rich goes back to the first line of what it shows live.
 BACK = re.compile(r"(?:\x1b\[1A\x1b\[2K|\x1b\[2K)+")
 
 
 def pages(chromium: Any, source: Path, folder: Path) -> None:
     """The page by day and by night, and on a phone of 380 pixels."""
-    for name, scheme, width, claim in (("light", "light", 1100, ""), ("dark", "dark", 1100, CLAIM), ("380", "light", 380, CLAIM)):
+    for name, scheme, width, claim in (
+        ("light", "light", 1100, ""),
+        ("dark", "dark", 1100, CLAIM),
+        ("380", "light", 380, CLAIM),
+    ):
         page = chromium.new_context(color_scheme=scheme, viewport={"width": width, "height": 1000}).new_page()
         page.goto(source.absolute().as_uri())
         if claim:
@@ -44,7 +50,9 @@ def terminal(chromium: Any, folder: Path) -> None:
     # A terminal gives each sign a cell of its own, from whatever font it takes it.
     cells = re.sub("[\u2800-\u28ff]", r"<b>\g<0></b>", console.export_html(inline_styles=True))
     page = chromium.new_context(viewport={"width": 900, "height": 320}).new_page()
-    page.set_content(f"<style>pre {{ font-size: 14px; width: max-content; padding: 8px }} b {{ {CELL} }}</style>{cells}")
+    page.set_content(
+        f"<style>pre {{ font-size: 14px; width: max-content; padding: 8px }} b {{ {CELL} }}</style>{cells}"
+    )
     page.locator("pre").screenshot(path=folder / "terminal.png")
 
 

@@ -13,7 +13,9 @@ from tests.unit.test_page import RUN, hostile
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="not exercised: the package playwright is not installed")
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="not exercised: the package playwright is not installed"
+    )
     with sync_api.sync_playwright() as playwright:
         path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
         try:
@@ -32,9 +34,14 @@ def visit(browser, tmp_path):
     def opened(document, **settings):
         (tmp_path / "run.html").write_text(render(document), encoding="utf-8")
         page = browser.new_context(**settings).new_page()
-        page.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
+        page.on(
+            "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
+        )
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: None if request.url.startswith(("file:", "data:")) else complaints.append(request.url))
+        page.on(
+            "request",
+            lambda request: None if request.url.startswith(("file:", "data:")) else complaints.append(request.url),
+        )
         page.goto(f"file://{tmp_path / 'run.html'}")
         return page
 
@@ -68,8 +75,11 @@ def shown(page):
 
 def ink(page, canvas):
     """How many of a canvas's pixels are painted."""
-    return page.evaluate("""canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data
-                              .filter((value, index) => index % 4 === 3 && value).length""", canvas)
+    return page.evaluate(
+        """canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data
+                              .filter((value, index) => index % 4 === 3 && value).length""",
+        canvas,
+    )
 
 
 def test_the_table_sorts_by_each_of_its_columns(visit, document):
@@ -112,7 +122,8 @@ def test_curves_and_histograms_are_drawn_when_they_come_into_sight(visit, docume
 
 def median_at(page, canvas):
     """How many pixels have the median's colour, in each tenth of the picture from its axis to its right end."""
-    return page.evaluate("""canvas => {
+    return page.evaluate(
+        """canvas => {
         const c = canvas.getContext("2d"), left = 52 * canvas.width / canvas.clientWidth, counts = new Array(10).fill(0);
         c.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--median");
         const wanted = [1, 3, 5].map(at => parseInt(c.fillStyle.slice(at, at + 2), 16));
@@ -122,7 +133,9 @@ def median_at(page, canvas):
             if (tenth >= 0 && pixels[at + 3] > 128 && wanted.all_within((part, of) => Math.abs(part - pixels[at + of]) < 16))
                 counts[tenth]++;
         }
-        return counts; }""", canvas)
+        return counts; }""",
+        canvas,
+    )
 
 
 def test_losses_that_are_missing_leave_a_gap(visit, document):
@@ -131,8 +144,13 @@ def test_losses_that_are_missing_leave_a_gap(visit, document):
     (training,) = other["claims"][2]["trainings"]
     epochs = [round(10 ** (power / 15)) for power in range(61)]
     losses = [None if 10 < epoch < 1000 else 1 / epoch for epoch in epochs]
-    training |= {"epochs": epochs, "curves": [losses, [None] * 61, [*losses[:-1], 0.0]], "floors": {}, "excess": [],
-                 "quantiles": dict.fromkeys(training["quantiles"], losses)}
+    training |= {
+        "epochs": epochs,
+        "curves": [losses, [None] * 61, [*losses[:-1], 0.0]],
+        "floors": {},
+        "excess": [],
+        "quantiles": dict.fromkeys(training["quantiles"], losses),
+    }
     page = visit(other)
     canvas = page.locator("#claim-3 canvas.curves")
     canvas.scroll_into_view_if_needed()
@@ -168,7 +186,9 @@ def test_thirty_claims_of_256_seeds_open_within_a_second(visit):
     begin = time.perf_counter()
     page.reload()
     canvas = page.locator("#claim-1 canvas.curves")
-    assert page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd") < 1000, time.perf_counter() - begin
+    assert page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd") < 1000, (
+        time.perf_counter() - begin
+    )
     canvas.scroll_into_view_if_needed()
     page.wait_for_function("canvas => canvas.dataset.drawn", arg=canvas.element_handle())
     milliseconds = page.evaluate("""() => { const begin = performance.now(); dispatchEvent(new Event('beforeprint'));

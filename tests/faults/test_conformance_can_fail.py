@@ -40,12 +40,21 @@ CHECKS = {
     "minibatches": lambda given: test_path.judge_path(given, Judge(), SHORT),
     "crowd": lambda given: test_path.judge_path(given, Judge(), POPULATION),
     "alone": lambda given: test_population.test_a_seed_alone_is_that_seed_in_a_crowd(SGD, given, Judge()),
-    "order": lambda given: test_population.test_seeds_in_another_order_give_the_same_runs_in_that_order(SGD, given, Judge()),
-    "independence": lambda given: test_population.test_changing_one_replica_leaves_the_others_bit_for_bit(SGD, given, Judge()),
+    "order": lambda given: test_population.test_seeds_in_another_order_give_the_same_runs_in_that_order(
+        SGD, given, Judge()
+    ),
+    "independence": lambda given: test_population.test_changing_one_replica_leaves_the_others_bit_for_bit(
+        SGD, given, Judge()
+    ),
     "repeated": lambda given: test_population.test_two_trainings_from_one_start_are_equal(SGD, given, Judge()),
-    "memory": lambda given: test_population.test_parameters_in_strided_memory_train_as_contiguous_ones(SGD, given, Judge()),
+    "memory": lambda given: test_population.test_parameters_in_strided_memory_train_as_contiguous_ones(
+        SGD, given, Judge()
+    ),
 }
-BIAS, WEIGHT = "            bias -= rate * slope.sum(axis=1)\n", "            weight -= rate * (slope.swapaxes(1, 2) @ inputs)\n"
+BIAS, WEIGHT = (
+    "            bias -= rate * slope.sum(axis=1)\n",
+    "            weight -= rate * (slope.swapaxes(1, 2) @ inputs)\n",
+)
 LAST, FIRST = "if weight is layers[-1][0]", "if weight is layers[0][0]"
 STEP = "            slope = 2 * error / error[0].size\n"
 
@@ -112,8 +121,9 @@ def test_a_fault_of_the_optimizers_moments_is_told_from_one_of_gradients(monkeyp
 
     monkeypatch.setattr(torch_parts, "optimizer", faulty)
     with pytest.raises(ClaimFailed, match="step 3 is the first to leave") as failed:
-        test_path.judge_path(Stack(get("torch-eager"), "float32", tuple(range(8))), Judge(),
-                             SETUPS["affine layers, MSE, Adam"])
+        test_path.judge_path(
+            Stack(get("torch-eager"), "float32", tuple(range(8))), Judge(), SETUPS["affine layers, MSE, Adam"]
+        )
     assert "cause:  gradients at the start are the oracle's, so that it is the optimizer" in str(failed.value)
     with pytest.raises(ClaimFailed) as failed:
         test_path.judge_path(stack(LAST_BIAS), Judge(), SGD)
@@ -141,8 +151,12 @@ def test_what_is_not_deterministic_is_compared_up_to_rounding():
     noise = [(STEP, STEP + "            slope = slope * (1 + 1e-16 * np.random.default_rng().integers(0, 3))\n")]
     CHECKS["repeated"](stack(*noise, is_deterministic=False))
     with pytest.raises(ClaimFailed, match="the second time"):
-        CHECKS["repeated"](stack((STEP, STEP + "            slope *= 1 + 1e-6 * np.random.default_rng().random()\n"),
-                                 is_deterministic=False))
+        CHECKS["repeated"](
+            stack(
+                (STEP, STEP + "            slope *= 1 + 1e-6 * np.random.default_rng().random()\n"),
+                is_deterministic=False,
+            )
+        )
 
 
 def test_a_tolerance_grants_as_many_times_the_rounding_errors():
@@ -150,7 +164,9 @@ def test_a_tolerance_grants_as_many_times_the_rounding_errors():
 
     plain, granted = stack(), stack(tolerances={"float64": Tolerance(3, "measured so")})
     np.testing.assert_allclose(granted.allowed_losses(SGD), 3 * plain.allowed_losses(SGD))
-    np.testing.assert_allclose(stack(tolerances={"float32": Tolerance(3, "so")}).allowed_losses(SGD), plain.allowed_losses(SGD))
+    np.testing.assert_allclose(
+        stack(tolerances={"float32": Tolerance(3, "so")}).allowed_losses(SGD), plain.allowed_losses(SGD)
+    )
 
 
 def test_bounds_are_as_tight_as_rounding_allows():

@@ -84,9 +84,11 @@ def gradients_cleared_after_all(run: Run) -> Run:
 
 def as_if(change: Callable[[Experiment], Experiment]) -> Callable[[Run], Run]:
     """A stack that trains another experiment than the one it is handed."""
+
     def fault(run: Run) -> Run:
         other = sound(change(run.experiment))
         return Run(run.start, other.epoch_loss, other.parameters)
+
     return fault
 
 
@@ -100,9 +102,11 @@ def narrowed(run: Run) -> Run:
 
 def other_rows(rows: Callable[[Run], object]) -> Callable[[Run], Run]:
     """A generator that draws from another distribution."""
+
     def fault(run: Run) -> Run:
         start = Start(dataclasses.replace(run.experiment, rows=rows(run)), run.seeds)
         return Run(start, run.epoch_loss, run.parameters)
+
     return fault
 
 
@@ -190,8 +194,11 @@ def judge_with(claim: Callable[..., None], stack: Callable[[Experiment], Run], o
     function = claim.hypothesis.inner_test if hasattr(claim, "hypothesis") else claim
     offered = {"judge": judge, "train": stack, "reference": sound}
     wanted = inspect.signature(function).parameters
-    drawn = {} if function is claim else {"lr": 1e-2, "hidden": [3], "features": 2, "activation": setups._LEAKY,
-                                          "n_rows": 50, "loss": "bce"}
+    drawn = (
+        {}
+        if function is claim
+        else {"lr": 1e-2, "hidden": [3], "features": 2, "activation": setups._LEAKY, "n_rows": 50, "loss": "bce"}
+    )
     function(**{name: offered.get(name, drawn.get(name)) for name in wanted})
     return judge
 
@@ -232,11 +239,16 @@ WITH_ANY_OPTIMIZER = [(claim, faults) for claim, faults in FAULTS if not record(
 
 def diverged(run: Run) -> Run:
     """An optimizer whose steps end in NaN."""
-    return Run(run.start, np.full_like(run.epoch_loss, np.nan),
-               tuple(LayerParameters(np.full_like(w, np.nan), np.full_like(b, np.nan)) for w, b in run.parameters))
+    return Run(
+        run.start,
+        np.full_like(run.epoch_loss, np.nan),
+        tuple(LayerParameters(np.full_like(w, np.nan), np.full_like(b, np.nan)) for w, b in run.parameters),
+    )
 
 
-@pytest.mark.parametrize(("claim", "faults"), WITH_ANY_OPTIMIZER, ids=[claim.__name__ for claim, _ in WITH_ANY_OPTIMIZER])
+@pytest.mark.parametrize(
+    ("claim", "faults"), WITH_ANY_OPTIMIZER, ids=[claim.__name__ for claim, _ in WITH_ANY_OPTIMIZER]
+)
 def test_what_is_judged_with_any_optimizer_holds_and_can_fail(claim, faults):
     assert judge_with(claim, sound, "mine:Own").judged
     failures = []
@@ -249,14 +261,24 @@ def test_what_is_judged_with_any_optimizer_holds_and_can_fail(claim, faults):
 
 
 # Here too little is trained for any optimizer to show a difference, or SGD trains.
-WITHOUT_ADAM = {"entropy-floor-beta", "excess-is-divergence", "features-independent", "listing-sgd", "listing-signs",
-                "rounding-floor", "sigmoid-bce-uniform-any"}
+WITHOUT_ADAM = {
+    "entropy-floor-beta",
+    "excess-is-divergence",
+    "features-independent",
+    "listing-sgd",
+    "listing-signs",
+    "rounding-floor",
+    "sigmoid-bce-uniform-any",
+}
 
 
 @pytest.mark.parametrize("claim", [claim for claim, _ in WITH_ANY_OPTIMIZER], ids=lambda claim: claim.__name__)
 def test_what_an_idle_optimizer_would_fail_is_not_judged_with_any(claim):
-    judge = judge_with(claim, lambda experiment: untrained(sound(experiment)) if is_adams(experiment) else sound(experiment),
-                       "mine:Own")
+    judge = judge_with(
+        claim,
+        lambda experiment: untrained(sound(experiment)) if is_adams(experiment) else sound(experiment),
+        "mine:Own",
+    )
     assert judge.judged
     assert bool(judge.left_out or judge.not_exercised) == (record(claim).id not in WITHOUT_ADAM)
 

@@ -11,9 +11,21 @@ from aeclaims.selftest.faults import CONTROLS, FAULTS
 from aeclaims.selftest.faults.fault import KEPT
 
 # Sound stacks that do just the same are no less sound: here they may be equal to the last bit.
-SAME = {f"control.{name}" for name in ("adam_on_lists", "squares_of_differences", "other_seeds", "stock_loop", "stock_compiled",
-                                       "not_fused", "graph_unchanged", "graph_unchanged_population", "dynamic_sizes",
-                                       "step_of_population")}
+SAME = {
+    f"control.{name}"
+    for name in (
+        "adam_on_lists",
+        "squares_of_differences",
+        "other_seeds",
+        "stock_loop",
+        "stock_compiled",
+        "not_fused",
+        "graph_unchanged",
+        "graph_unchanged_population",
+        "dynamic_sizes",
+        "step_of_population",
+    )
+}
 SUITES = {f"H{number:02}" for number in (*range(1, 10), 12, 13, 14)}
 
 

@@ -25,7 +25,9 @@ NAME = re.compile(r"(?P<module>[\w.]+)\.x(?:_|ǁ(?P<cls>\w+)ǁ)(?P<function>\w+)
 def undecorated(source: str) -> str:
     """The same module with `f = d(f)` below each function in place of `@d` above it: mutmut leaves decorated functions out."""
     lines = source.splitlines(keepends=True)
-    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef) and node.decorator_list]
+    functions = [
+        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef) and node.decorator_list
+    ]
     for node in sorted(functions, key=lambda node: node.lineno, reverse=True):
         value = node.name
         for decorator in reversed(node.decorator_list):
@@ -65,16 +67,29 @@ def run(modules: list[str]) -> dict[str, object]:
         folder = Path(work)
         copy(folder, modules)
         mutmut(folder, "run")
-        found = [line.strip().split(": ") for line in mutmut(folder, "results", "--all", "true").splitlines() if ": " in line]
+        found = [
+            line.strip().split(": ") for line in mutmut(folder, "results", "--all", "true").splitlines() if ": " in line
+        ]
         for module in modules:
             dotted = module.removesuffix(".py").replace("/", ".")
             own = [(name, status) for name, status in found if name.startswith(f"{dotted}.x")]
             # A mutant that crashes Python, of which some are "suspicious", is noticed as surely as one that fails a test.
             others = [(name, status) for name, status in own if status not in ("killed", "segfault", "suspicious")]
-            records.append({"module": module, "mutants": len(own), "killed": len(own) - len(others),
-                            "survivors": [survivor(folder, *other) for other in others]})
-    return {"aeclaims": version("aeclaims"), "mutmut": version("mutmut"), "python": sys.version.split()[0],
-            "seconds": round(time.monotonic() - began), "modules": records}
+            records.append(
+                {
+                    "module": module,
+                    "mutants": len(own),
+                    "killed": len(own) - len(others),
+                    "survivors": [survivor(folder, *other) for other in others],
+                }
+            )
+    return {
+        "aeclaims": version("aeclaims"),
+        "mutmut": version("mutmut"),
+        "python": sys.version.split()[0],
+        "seconds": round(time.monotonic() - began),
+        "modules": records,
+    }
 
 
 def main(arguments: list[str]) -> int:

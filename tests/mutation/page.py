@@ -40,18 +40,27 @@ def unmatched(document: dict[str, Any], arguments: list[dict[str, Any]]) -> list
     argued = [mutant for argument in arguments for mutant in argument["mutants"]]
     alive = [key(record["module"], survivor) for record in document["modules"] for survivor in record["survivors"]]
     return [f"survives, and nothing argues for it: {name}" for name in alive if name not in argued] + [
-        f"is argued for, and does not survive: {name}" for name in argued if name not in alive]
+        f"is argued for, and does not survive: {name}" for name in argued if name not in alive
+    ]
 
 
 def page(document: dict[str, Any], arguments: list[dict[str, Any]]) -> str:
     """The page of the docs."""
     records = document["modules"]
     introduction = INTRODUCTION.format(**document, minutes=round(document["seconds"] / 60))
-    parts = [introduction, *filter(None, [document.get("note")]), "\n".join([
-        "| module | mutants | killed | survivors |", "|---|---|---|---|",
-        *(f"| `{r['module']}` | {r['mutants']} | {r['killed']} | {len(r['survivors'])} |" for r in records),
-        f"| all | {sum(r['mutants'] for r in records)} | {sum(r['killed'] for r in records)} | "
-        f"{sum(len(r['survivors']) for r in records)} |"])]
+    parts = [
+        introduction,
+        *filter(None, [document.get("note")]),
+        "\n".join(
+            [
+                "| module | mutants | killed | survivors |",
+                "|---|---|---|---|",
+                *(f"| `{r['module']}` | {r['mutants']} | {r['killed']} | {len(r['survivors'])} |" for r in records),
+                f"| all | {sum(r['mutants'] for r in records)} | {sum(r['killed'] for r in records)} | "
+                f"{sum(len(r['survivors']) for r in records)} |",
+            ]
+        ),
+    ]
     for record in records:
         parts += [f"## `{record['module']}`"] if record["survivors"] else []
         for argument in arguments:

@@ -37,7 +37,12 @@ COMPILERS = """
     def broken(graph, inputs):
         return 1 / 0
 """
-PLAIN = ["loop", "loop, compiled by eager", "loop, compiled by aot_eager", "loop, compiled by aot_eager_decomp_partition"]
+PLAIN = [
+    "loop",
+    "loop, compiled by eager",
+    "loop, compiled by aot_eager",
+    "loop, compiled by aot_eager_decomp_partition",
+]
 STAGES = [*PLAIN, "loop, compiled", "population", "population, compiled", "population, CUDA graph"]
 
 
@@ -51,8 +56,16 @@ def bisect(pytester, monkeypatch):
 
     def run(*options, fault=""):
         monkeypatch.setenv("FAULT", fault)
-        result = pytester.runpytest_subprocess("--pyargs", "aeclaims.conformance.test_bisect", "-m", "conformance",
-                                               "--claims-bisect", "--claims-json", "out.json", *options)
+        result = pytester.runpytest_subprocess(
+            "--pyargs",
+            "aeclaims.conformance.test_bisect",
+            "-m",
+            "conformance",
+            "--claims-bisect",
+            "--claims-json",
+            "out.json",
+            *options,
+        )
         written = pytester.path / "out.json"
         found = json.loads(written.read_text())["claims"] if written.exists() else []
         return result, {claim["id"].partition(": ")[2]: claim for claim in found}
@@ -80,7 +93,10 @@ def test_a_faulty_lowering_is_named_with_stage_set_up_step_layer_and_quantity(bi
 
 def test_settings_of_the_compiler_take_part(bisect):
     result, found = bisect("-k", "compiled]", "--claims-compile", "backend=mine:broken")
-    assert {id: claim["verdict"] for id, claim in found.items()} == {"loop, compiled": "failed", "population, compiled": "failed"}
+    assert {id: claim["verdict"] for id, claim in found.items()} == {
+        "loop, compiled": "failed",
+        "population, compiled": "failed",
+    }
     assert "division by zero" in found["loop, compiled"]["reason"] + result.stdout.str()
     result, found = bisect("-k", "compiled]", "--claims-compile", "backend=mine:identity")
     assert {claim["verdict"] for claim in found.values()} == {"held"}
@@ -107,5 +123,7 @@ def test_a_contradiction_is_a_usage_error(bisect, options, message):
 
 def test_without_the_option_stages_are_left_out(pytester, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    result = pytester.runpytest_subprocess("--pyargs", "aeclaims.conformance.test_bisect", "-m", "conformance", "--co", "-q")
+    result = pytester.runpytest_subprocess(
+        "--pyargs", "aeclaims.conformance.test_bisect", "-m", "conformance", "--co", "-q"
+    )
     assert "8 deselected" in result.stdout.str()

@@ -20,8 +20,9 @@ DRAWN = ("run", "sigmoid-bce-uniform-plateau", "--seeds", "2")
 def command(*arguments, **settings):
     environment = {**os.environ, "COLUMNS": "120"}
     environment.pop("PYTEST_ADDOPTS", None)
-    return subprocess.run([sys.executable, "-m", "aeclaims", *arguments], capture_output=True, text=True, env=environment,
-                          **settings)
+    return subprocess.run(
+        [sys.executable, "-m", "aeclaims", *arguments], capture_output=True, text=True, env=environment, **settings
+    )
 
 
 def test_list_shows_every_claim():
@@ -101,10 +102,14 @@ def test_on_a_terminal_the_curve_is_seen_while_it_grows_and_a_log_has_none(id):
 
 
 def test_importing_the_package_and_its_help_costs_neither_torch_nor_numpy():
-    script = ("import sys, aeclaims; from typer.testing import CliRunner; from aeclaims.cli import app; "
-              "assert CliRunner().invoke(app, ['--help']).exit_code == 0; "
-              "print({'torch', 'numpy', 'scipy', 'numba', 'pytest', 'jinja2'} & set(sys.modules))")
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "set()\n"
+    script = (
+        "import sys, aeclaims; from typer.testing import CliRunner; from aeclaims.cli import app; "
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0; "
+        "print({'torch', 'numpy', 'scipy', 'numba', 'pytest', 'jinja2'} & set(sys.modules))"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "set()\n"
+    )
 
 
 # ----------------------------------------------------------------------------------- --claims-report
@@ -121,7 +126,9 @@ def test_the_page_has_every_claim_with_the_curves_of_every_seed(claims, pytester
     labels = [canvas["aria-label"] for canvas in page.all("canvas", class_="curves")]
     assert labels
     assert all(label.startswith("Losses of 40 of 40 seeds over 3 epochs") for label in labels)
-    assert any("over 40 seeds: last epoch above the bottleneck floor" in canvas["aria-label"] for canvas in page.all("canvas"))
+    assert any(
+        "over 40 seeds: last epoch above the bottleneck floor" in canvas["aria-label"] for canvas in page.all("canvas")
+    )
 
 
 def test_a_page_that_cannot_be_written_is_a_usage_error(claims):

@@ -134,7 +134,9 @@ def test_a_malformed_record_is_refused_with_the_fields_name(conformance, fault):
 
 def test_a_function_of_the_device_is_handed_the_device(conformance):
     source = f'{SOURCE}\ndef on(device):\n    return Backend(f"mine on {{device}}", train, device, unsupported=BACKEND.unsupported)\n'
-    result = conformance(source, "-k", "gradients and (tanh or SGD)", "--claims-device", "abacus", backend="my_backend:on")
+    result = conformance(
+        source, "-k", "gradients and (tanh or SGD)", "--claims-device", "abacus", backend="my_backend:on"
+    )
     assert result.ret == pytest.ExitCode.OK
     assert "backend mine on abacus lacks tanh" in result.stdout.str()
 

@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("why-is-my-loss-stuck", "gate-your-ci", "read-a-failure", "write-your-own-claim", "how-the-thresholds-are-derived")
+PAGES = (
+    "why-is-my-loss-stuck",
+    "gate-your-ci",
+    "read-a-failure",
+    "write-your-own-claim",
+    "how-the-thresholds-are-derived",
+)
 BLOCK = re.compile(r"(?P<before>[^\n]*)\n+```(?P<kind>\w+)\n(?P<text>.*?)```", re.DOTALL)
 
 
@@ -18,8 +24,13 @@ def run(line, folder):
     """A command line of a page, by this Python; what it prints."""
     program, *words = shlex.split(line, comments=True)
     module = {"pytest": ["pytest", "-p", "no:cacheprovider"], "aeclaims": ["aeclaims"]}[program]
-    done = subprocess.run([sys.executable, "-m", *module, *words], cwd=folder, capture_output=True, text=True,
-                          env=os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])})
+    done = subprocess.run(
+        [sys.executable, "-m", *module, *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])},
+    )
     expected = int(found[1]) if (found := re.search(r"# exits with (\d)", line)) else 0
     assert done.returncode == expected, f"{line}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
@@ -49,7 +60,15 @@ def test_what_the_page_on_failures_says_is_said(tmp_path):
     (tmp_path / "faster.py").write_text(next(BLOCK.finditer(text))["text"], encoding="utf-8")
     first, second = re.findall(r"```sh\n(.*?)\n```", text, re.DOTALL)
     said = run(first, tmp_path)
-    for part in ("says:", "found:", "theory:", "seen:", "all:", "worst:", "deviation of epoch losses from the reference"):
+    for part in (
+        "says:",
+        "found:",
+        "theory:",
+        "seen:",
+        "all:",
+        "worst:",
+        "deviation of epoch losses from the reference",
+    ):
         assert part in said
     assert "step 1 is the first to leave" in (found := run(second, tmp_path))
     assert "so that it is the optimizer" in found

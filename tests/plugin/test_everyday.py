@@ -24,14 +24,23 @@ def test_pytests_own_options_work(claims, pytester, options, outcomes):
     result = claims(*options.split())
     said = result.stdout.str()
     result.assert_outcomes(**outcomes)
-    counts = ", ".join(f"1 {verdict}" for verdict, outcome in (("held", "passed"), ("failed", "failed")) if outcome in outcomes)
+    counts = ", ".join(
+        f"1 {verdict}" for verdict, outcome in (("held", "passed"), ("failed", "failed")) if outcome in outcomes
+    )
     assert f"{counts} of {outcomes.get('passed', 0) + outcomes.get('failed', 0)} claims" in said
     assert result.ret == int("failed" in outcomes)
     assert not any(word in said + result.stderr.str() for word in ("INTERNALERROR", "Traceback", "Warning"))
     if "failed" in outcomes:
-        result.stdout.fnmatch_lines([
-            "claim negative failed on backend numba", "*says: *the loss is negative (there; *", "*theory: it is not",
-            "*seen: *seed *, epoch *", "*worst: *seed *; to replay it alone:", "*pytest --pyargs *--claims-seeds 1 *"])
+        result.stdout.fnmatch_lines(
+            [
+                "claim negative failed on backend numba",
+                "*says: *the loss is negative (there; *",
+                "*theory: it is not",
+                "*seen: *seed *, epoch *",
+                "*worst: *seed *; to replay it alone:",
+                "*pytest --pyargs *--claims-seeds 1 *",
+            ]
+        )
 
 
 @pytest.mark.parametrize("options", ["", "-n 2", "-q -p no:cacheprovider"])
@@ -64,5 +73,7 @@ def test_pytest_shows_progress_on_a_terminal_and_none_in_a_log(claims, pytester)
 
 def test_the_end_is_not_spent_on_looking_for_garbage(claims, pytester):
     # What is registered first is called last.
-    pytester.makeconftest("import atexit, gc; atexit.register(lambda: print('frozen at the end:', gc.get_freeze_count() > 0))")
+    pytester.makeconftest(
+        "import atexit, gc; atexit.register(lambda: print('frozen at the end:', gc.get_freeze_count() > 0))"
+    )
     claims("-k", "falls").stdout.fnmatch_lines(["frozen at the end: True"])

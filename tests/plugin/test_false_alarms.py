@@ -32,8 +32,10 @@ CHECKS = """
 def alarms(pytester):
     def run(*options):
         pytester.makepyfile(CHECKS)
-        return pytester.runpytest_subprocess("-m", "claims", "--claims-backend", "numba", "--claims-seeds", "3",
-                                             "--claims-json", "out.json", *options)
+        return pytester.runpytest_subprocess(
+            "-m", "claims", "--claims-backend", "numba", "--claims-seeds", "3", "--claims-json", "out.json", *options
+        )
+
     return run
 
 
@@ -47,18 +49,29 @@ def test_failures_are_counted_by_base_and_bound_the_rate(alarms, pytester):
     assert (found["bases"], found["stride"], found["bases_with_a_failure"]) == (8, 4, 3)
     # Bases begin at 0, 4, ..., 28: from 20 on a base has a seed above 20.
     assert [failure["seed_base"] for failure in found["failures"]] == [20, 24, 28]
-    assert all("--claims-seed-base 2" in failure["replay"] or "--claims-seed-base 3" in failure["replay"]
-               for failure in found["failures"])
+    assert all(
+        "--claims-seed-base 2" in failure["replay"] or "--claims-seed-base 3" in failure["replay"]
+        for failure in found["failures"]
+    )
     assert found["verdicts"] == {"falls": {"held": 8}, "seldom": {"held": 5, "failed": 3}}
-    result.stdout.fnmatch_lines(["seldom, seeds from 20: *", "3 of 8 seed bases with a failure, 16 verdicts on 2 checks; "
-                                 "rate of false alarms at most 0.71, with 95% confidence"])
+    result.stdout.fnmatch_lines(
+        [
+            "seldom, seeds from 20: *",
+            "3 of 8 seed bases with a failure, 16 verdicts on 2 checks; "
+            "rate of false alarms at most 0.71, with 95% confidence",
+        ]
+    )
 
 
 def test_without_a_failure_the_rule_of_three_bounds_the_rate(alarms):
     result = alarms("--claims-false-alarms", "30", "-q", "-k", "falls")
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["0 of 30 seed bases with a failure, 30 verdicts on 1 checks; rate of false alarms at most "
-                                 "0.095, with 95% confidence (rule of three)"])
+    result.stdout.fnmatch_lines(
+        [
+            "0 of 30 seed bases with a failure, 30 verdicts on 1 checks; rate of false alarms at most "
+            "0.095, with 95% confidence (rule of three)"
+        ]
+    )
     assert bound(0, 1000) == pytest.approx(3 / 1000, rel=5e-3)
     assert bound(0, 0) is None
 
@@ -78,9 +91,13 @@ def test_it_is_not_for_workers(alarms):
 
 
 def test_the_page_counts_what_was_exercised_and_names_what_failed():
-    found = {"bases": 40, "bases_with_a_failure": 1, "rate_at_most": 0.1137, "verdicts": {
-        "falls": {"held": 39, "failed": 1}, "torch.rand": {"not exercised": 40}},
-        "failures": [{"seed_base": 20, "id": "falls", "reason": "it rose", "replay": "pytest"}]}
+    found = {
+        "bases": 40,
+        "bases_with_a_failure": 1,
+        "rate_at_most": 0.1137,
+        "verdicts": {"falls": {"held": 39, "failed": 1}, "torch.rand": {"not exercised": 40}},
+        "failures": [{"seed_base": 20, "id": "falls", "reason": "it rose", "replay": "pytest"}],
+    }
     document = {"aeclaims": "1", "torch": "2", "numpy": "3", "python": "4", "seconds": 12.3, "false_alarms": found}
     text = page({"quick-numba": document}, "docs/false-alarms")
     assert "| quick-numba | 40 | 1 | 40 | 1 | 0.11 | 12 |" in text

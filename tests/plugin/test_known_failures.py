@@ -8,11 +8,16 @@ import pytest
 @pytest.fixture
 def listed(claims, pytester):
     """Runs two claims, of which `falls` holds and `negative` fails, with a list of known failures."""
+
     def run(text, *options):
         (pytester.path / "known.txt").write_text(text)
         result = claims("--claims-xfails", "known.txt", "--claims-seeds", "26", "--claims-json", "out.json", *options)
         found = pytester.path / "out.json"
-        verdicts = {claim["id"]: claim["verdict"] for claim in json.loads(found.read_text())["claims"]} if found.exists() else {}
+        verdicts = (
+            {claim["id"]: claim["verdict"] for claim in json.loads(found.read_text())["claims"]}
+            if found.exists()
+            else {}
+        )
         return result, verdicts
 
     return run

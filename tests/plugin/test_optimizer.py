@@ -106,8 +106,17 @@ def claims(pytester):
     pytester.makeini("[pytest]\naddopts = --strict-markers --strict-config -p no:cacheprovider\nfilterwarnings = error")
 
     def run(optimizer, *options, backend="torch-eager"):
-        return pytester.runpytest_subprocess("-m", "claims", "--claims-backend", backend, "--claims-json", "out.json",
-                                             "--claims-optimizer", optimizer, *options)
+        return pytester.runpytest_subprocess(
+            "-m",
+            "claims",
+            "--claims-backend",
+            backend,
+            "--claims-json",
+            "out.json",
+            "--claims-optimizer",
+            optimizer,
+            *options,
+        )
 
     return run
 
@@ -139,7 +148,9 @@ def test_theorems_are_judged_what_is_adams_is_not_and_both_are_said(claims, pyte
 
 
 def test_without_it_adam_trains_and_all_is_judged(claims, pytester):
-    result = pytester.runpytest_subprocess("-m", "claims", "--claims-backend", "torch-eager", "--claims-json", "out.json")
+    result = pytester.runpytest_subprocess(
+        "-m", "claims", "--claims-backend", "torch-eager", "--claims-json", "out.json"
+    )
     result.assert_outcomes(passed=1, failed=3)
     found = read(pytester)
     assert found["optimizer"] is None
@@ -224,8 +235,11 @@ def test_what_cannot_be_used_is_a_usage_error_in_one_line(claims, optimizer, mes
 
 @pytest.mark.parametrize("backend", ["numba", "mine:backend"])
 def test_a_backend_without_torch_takes_none(claims, backend):
-    assert_usage_error(claims("torch.optim:NAdam", backend=backend), f"backend {backend!r} takes no optimizer of torch's; "
-                       "give --claims-backend one of torch, torch-eager, torch-compile, torch-cudagraph, torch-loop")
+    assert_usage_error(
+        claims("torch.optim:NAdam", backend=backend),
+        f"backend {backend!r} takes no optimizer of torch's; "
+        "give --claims-backend one of torch, torch-eager, torch-compile, torch-cudagraph, torch-loop",
+    )
 
 
 def assert_usage_error(result, message):

@@ -61,12 +61,46 @@ def test_the_json_holds_every_claim_also_when_one_fails(claims, pytester):
     result = claims("--claims-json", "out.json", "--claims-seeds", "26")
     result.assert_outcomes(passed=1, failed=1)
     found = read(pytester)
-    assert set(found) == {"aeclaims", "torch", "numpy", "python", "backend", "device", "optimizer", "compile", "dtype", "seeds",
-                          "seed_base", "alpha", "seconds", "claims"}
+    assert set(found) == {
+        "aeclaims",
+        "torch",
+        "numpy",
+        "python",
+        "backend",
+        "device",
+        "optimizer",
+        "compile",
+        "dtype",
+        "seeds",
+        "seed_base",
+        "alpha",
+        "seconds",
+        "claims",
+    }
     assert (found["backend"], found["seeds"], found["seed_base"]) == ("numba", 26, 0)
     held, failed = found["claims"]
-    fields = {"id", "source", "kind", "statement", "verdict", "backend", "seeds", "floor", "measured", "reason", "seconds", "replay",
-              "finding", "caveat", "intervals", "statements", "trainings", "left_out", "note", "alpha"}
+    fields = {
+        "id",
+        "source",
+        "kind",
+        "statement",
+        "verdict",
+        "backend",
+        "seeds",
+        "floor",
+        "measured",
+        "reason",
+        "seconds",
+        "replay",
+        "finding",
+        "caveat",
+        "intervals",
+        "statements",
+        "trainings",
+        "left_out",
+        "note",
+        "alpha",
+    }
     assert set(held) == set(failed) == fields
     assert (held["id"], held["verdict"], held["floor"], held["kind"]) == ("falls", "held", 0.0, "observation")
     assert held["measured"]["share"] == 1
@@ -229,13 +263,15 @@ def test_a_wrong_value_is_a_usage_error_that_lists_the_right_ones(claims, option
 
 
 def test_a_claim_that_judges_nothing_is_not_held(claims, pytester):
-    pytester.makepyfile(test_claims="""
+    pytester.makepyfile(
+        test_claims="""
         from aeclaims.judging.claim import claim
 
         @claim("idle", source="", statement="", kind="theorem")
         def test_idle(judge):
             pass
-    """)
+    """
+    )
     result = claims()
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(["not exercised: idle: the claim judged nothing"])
@@ -280,10 +316,23 @@ def test_a_smaller_error_rate_takes_more_seeds_and_the_replay_keeps_it(claims, p
 
 def test_the_parts_of_all_shipped_judges_are_no_more_than_the_whole(pytester):
     result = pytester.runpytest_subprocess(
-        "--pyargs", "aeclaims.claims", "-m", "claims and not slow", "--claims-backend", "numba", "--claims-seeds", "2",
-        "--claims-json", "out.json", "-p", "no:cacheprovider")
+        "--pyargs",
+        "aeclaims.claims",
+        "-m",
+        "claims and not slow",
+        "--claims-backend",
+        "numba",
+        "--claims-seeds",
+        "2",
+        "--claims-json",
+        "out.json",
+        "-p",
+        "no:cacheprovider",
+    )
     spent = sum(claim["alpha"] for claim in read(pytester)["claims"])
-    result.stdout.fnmatch_lines([f"by chance a sound stack fails one of them with a probability of {spent:.2g} at most"])
+    result.stdout.fnmatch_lines(
+        [f"by chance a sound stack fails one of them with a probability of {spent:.2g} at most"]
+    )
     # The slow claim states one side; conformance has 14 p-values.
     assert spent + ALPHA / SIDES + 14 * ALPHA / P_VALUES <= ALPHA
 
@@ -303,12 +352,14 @@ def test_the_json_may_be_read_like_any_other_file(claims, pytester):
 
 def test_scale_multiplies_the_default_seeds(claims, pytester):
     claims("--claims-json", "out.json", "-k", "falls", "--claims-scale", "3", backend="torch-eager").assert_outcomes(
-        passed=1, deselected=1)
+        passed=1, deselected=1
+    )
     assert read(pytester)["claims"][0]["seeds"] == 78
 
 
 def test_a_slow_claim_runs_only_where_it_is_named(claims, pytester):
-    pytester.makepyfile(test_slow="""
+    pytester.makepyfile(
+        test_slow="""
         import pytest
         from aeclaims.judging.claim import claim
 
@@ -316,7 +367,8 @@ def test_a_slow_claim_runs_only_where_it_is_named(claims, pytester):
         @claim("patient", source="here", statement="patience helps", kind="theorem")
         def test_patient(judge):
             judge.all_within([1.0], at_least=0, seeds=[0], what="one", reason="one is above zero")
-    """)
+    """
+    )
     claims("-k", "patient").assert_outcomes(deselected=3)
     named = pytester.runpytest_subprocess("-m", "claims and slow", "--claims-backend", "numba")
     named.assert_outcomes(passed=1, deselected=2)
@@ -335,9 +387,23 @@ def test_the_header_says_on_cuda_whether_products_are_rounded():
     from pytest_aeclaims.run_state import RunState, Settings
 
     def header(device):
-        return RunState(Settings(
-            backend="torch", device=device, optimizer=None, compile=None, dtype="float32", seeds=None, scale=1, seed_base=0,
-            processes=None, alpha=1e-6, bisect=False, xfails=None, json=None)).header()
+        return RunState(
+            Settings(
+                backend="torch",
+                device=device,
+                optimizer=None,
+                compile=None,
+                dtype="float32",
+                seeds=None,
+                scale=1,
+                seed_base=0,
+                processes=None,
+                alpha=1e-6,
+                bisect=False,
+                xfails=None,
+                json=None,
+            )
+        ).header()
 
     assert "device cuda:1, float32, TF32 off; " in header("cuda:1")
     assert "TF32" not in header("cpu")
@@ -358,9 +424,13 @@ def test_the_help_shows_every_default(pytester):
 
 def test_under_xdist_too_a_device_that_is_not_there_is_a_usage_error(pytester):
     pytest.importorskip("xdist")
-    result = pytester.runpytest_subprocess("--pyargs", "aeclaims", "-m", "claims", "-n", "2", "--claims-device", "abacus")
+    result = pytester.runpytest_subprocess(
+        "--pyargs", "aeclaims", "-m", "claims", "-n", "2", "--claims-device", "abacus"
+    )
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --claims-backend, --claims-device, --claims-dtype, --claims-compile: device 'abacus'*"])
+    result.stderr.fnmatch_lines(
+        ["ERROR: --claims-backend, --claims-device, --claims-dtype, --claims-compile: device 'abacus'*"]
+    )
     assert "INTERNALERROR" not in result.stdout.str()
 
 
@@ -377,7 +447,9 @@ def test_a_failure_shows_no_log_of_level_debug_unless_it_is_asked_for(pytester):
             chatty.warning("a warning")
             judge.all_within([1.0], at_most=0.0, seeds=(0,), what="one", reason="it is not")
     """)
-    plain = pytester.runpytest_subprocess("-m", "claims", "--claims-backend", "numba", "-p", "no:cacheprovider").stdout.str()
+    plain = pytester.runpytest_subprocess(
+        "-m", "claims", "--claims-backend", "numba", "-p", "no:cacheprovider"
+    ).stdout.str()
     assert "a warning" in plain
     assert "a detail" not in plain
     asked = pytester.runpytest_subprocess("-m", "claims", "--claims-backend", "numba", "--log-level=DEBUG")

@@ -22,8 +22,10 @@ def selected(pytester, monkeypatch):
 
 
 def test_claims_mean_quick_checks_of_conformance_too(selected):
-    quick, all_claims, conformance = (set(selected("-m", *options)) for options in (
-        ("claims", "--claims-quick"), ("claims",), ("conformance", "--claims-quick")))
+    quick, all_claims, conformance = (
+        set(selected("-m", *options))
+        for options in (("claims", "--claims-quick"), ("claims",), ("conformance", "--claims-quick"))
+    )
     files = {file for file, _ in quick}
     assert files >= {"test_torch", "test_random", "test_optimizers", "test_path", "test_population", "test_suite"}
     assert conformance < quick
@@ -32,12 +34,17 @@ def test_claims_mean_quick_checks_of_conformance_too(selected):
 
 
 def test_checks_that_are_soon_done_come_before_trainings_that_are_worth_compiling(selected):
-    long = {"test_probabilities_round_to_one_and_logits_do_not", "test_bernoulli_rows_bring_log_loss_below_1e_3",
-            "test_the_sigmoid_model_ends_on_the_class_floor_of_its_rows", "test_no_seed_gets_below_the_floor_of_its_rows",
-            "test_mse_brings_the_model_that_log_loss_does_not_bring_to_zero", "test_binary_rows_bring_log_loss_to_zero",
-            "test_the_number_of_rows_changes_nothing_where_the_number_of_steps_is_the_same"}
+    long = {
+        "test_probabilities_round_to_one_and_logits_do_not",
+        "test_bernoulli_rows_bring_log_loss_below_1e_3",
+        "test_the_sigmoid_model_ends_on_the_class_floor_of_its_rows",
+        "test_no_seed_gets_below_the_floor_of_its_rows",
+        "test_mse_brings_the_model_that_log_loss_does_not_bring_to_zero",
+        "test_binary_rows_bring_log_loss_to_zero",
+        "test_the_number_of_rows_changes_nothing_where_the_number_of_steps_is_the_same",
+    }
     order = [test for _, test in selected("-m", "claims", "--claims-quick")]
-    assert set(order[-len(long):]) == long
+    assert set(order[-len(long) :]) == long
 
 
 @pytest.mark.parametrize("backend", ["torch-loop", "torch-compile"])
@@ -45,8 +52,10 @@ def test_on_a_loop_long_trainings_are_not_quick(selected, backend):
     quick = ("-m", "claims", "--claims-quick")
     population, loop = set(selected(*quick)), set(selected(*quick, "--claims-backend", backend))
     left_out = {test for _, test in population - loop}
-    assert left_out > {"test_bernoulli_rows_bring_log_loss_below_1e_3",
-                       "test_no_model_and_no_learning_rate_gets_below_the_entropy"}
+    assert left_out > {
+        "test_bernoulli_rows_bring_log_loss_below_1e_3",
+        "test_no_model_and_no_learning_rate_gets_below_the_entropy",
+    }
     assert loop < population
     assert {file for file, _ in population - loop} == {"test_beyond", "test_linear", "test_sigmoid", "test_summary"}
 
@@ -99,6 +108,8 @@ def test_every_setups_gradient_and_each_loss_and_optimizer_is_walked(selected):
 
 def test_stages_of_the_bisection_are_not_quick(pytester, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    result = pytester.runpytest_subprocess("--pyargs", "aeclaims", "-m", "conformance", "--claims-quick", "--claims-bisect")
+    result = pytester.runpytest_subprocess(
+        "--pyargs", "aeclaims", "-m", "conformance", "--claims-quick", "--claims-bisect"
+    )
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "no stage is selected" in result.stderr.str()

@@ -33,9 +33,15 @@ def selftest(pytester, monkeypatch):
 def test_faults_die_and_sound_stacks_do_not_and_the_matrix_says_so(selftest, pytester):
     result = selftest("-k", "bernoulli_048 or first_param or stock_compiled", "--claims-processes", "2")
     result.assert_outcomes(passed=3, deselected=len(FAULTS) + len(CONTROLS) - 3)
-    result.stdout.fnmatch_lines([
-        "self-test of the suite: 3 stacks, 2 at a time", "*kill matrix*", "2 of 2 faults killed (100.0 %*",
-        "the quick profile kills 2 of them (100.0 %)*", "1 of 1 controls green"])
+    result.stdout.fnmatch_lines(
+        [
+            "self-test of the suite: 3 stacks, 2 at a time",
+            "*kill matrix*",
+            "2 of 2 faults killed (100.0 %*",
+            "the quick profile kills 2 of them (100.0 %)*",
+            "1 of 1 controls green",
+        ]
+    )
     found = {fault["id"]: fault for fault in json.loads((pytester.path / "out.json").read_text())["faults"]}
     assert found["data.bernoulli_048"]["killer"]["id"] == "torch.bernoulli"
     assert found["opt.first_param_not_updated"]["verdict"] == "killed"
@@ -96,8 +102,12 @@ def test_what_runs_is_ended_and_what_waits_is_not_begun():
 def rows():
     fault, control = FAULTS["data.rand_skew"], CONTROLS["control.other_seeds"]
     survived = Outcome(None, 80, 9.0, is_complete=False)
-    return [row(fault, Outcome(KILLER, 3, 1.5, is_complete=True)), row(FAULTS["H01"], survived), row(control, survived),
-            row(control, Outcome(KILLER, 3, 1.5, is_complete=True))]
+    return [
+        row(fault, Outcome(KILLER, 3, 1.5, is_complete=True)),
+        row(FAULTS["H01"], survived),
+        row(control, survived),
+        row(control, Outcome(KILLER, 3, 1.5, is_complete=True)),
+    ]
 
 
 def test_rates_survivors_and_false_alarms_are_named():
@@ -114,7 +124,8 @@ def test_faults_that_show_late_are_counted_apart_and_together():
     late = row(FAULTS["late.rate_tenth"], Outcome(KILLER._replace(is_quick=False), 80, 9.0, is_complete=True))
     assert kill_matrix.summary([*rows()[:1], late])[1].startswith(
         "of the 1 that show in trainings like conformance's, of at most 2,230 steps, the quick profile kills 1 (100.0 %); "
-        "of all 2, 1 (50.0 %); half")
+        "of all 2, 1 (50.0 %); half"
+    )
 
 
 def test_a_claim_that_is_first_to_kill_nothing_is_argued_for():
@@ -122,13 +133,17 @@ def test_a_claim_that_is_first_to_kill_nothing_is_argued_for():
     idle = page.page({**named, "faults": rows()})
     assert "| `rows-do-not-matter` | beyond the answer | 4,700 steps, 300,000 rows |" in idle
     assert "| `question-network-stalls` | question | 4,700 steps, layers of 100, 30,000 rows |" in idle
-    by_claim = row(FAULTS["late.rate_tenth"], Outcome(KILLER._replace(id="rows-do-not-matter"), 80, 9.0, is_complete=True))
+    by_claim = row(
+        FAULTS["late.rate_tenth"], Outcome(KILLER._replace(id="rows-do-not-matter"), 80, 9.0, is_complete=True)
+    )
     assert "| `rows-do-not-matter` | beyond" not in page.page({**named, "faults": [by_claim]})
 
 
 def test_the_committed_page_is_as_generated():
     document = json.loads((ROOT / "docs" / "kill-matrix.json").read_text())
-    assert (ROOT / "docs" / "kill-matrix.md").read_text() == page.page(document), "generate it again, by the commands on it"
+    assert (ROOT / "docs" / "kill-matrix.md").read_text() == page.page(document), (
+        "generate it again, by the commands on it"
+    )
     assert {fault["id"] for fault in document["faults"]} == set(FAULTS) | set(CONTROLS)
     assert {fault["verdict"] for fault in document["faults"]} <= {"killed", "equivalent", "green"}
     assert len(FAULTS) >= 85

@@ -37,8 +37,16 @@ def experiments(draw, steps=50):
     kinds = [Uniform(features=features), Bernoulli(0.3, features=features), Beta(0.5, 2, features=features)]
     rows = draw(st.sampled_from([*kinds, *[Redundant(1, features=features)] * (loss == "mse")]))
     decay = draw(st.sampled_from([0.0, 1e-2]))
-    optimizer = draw(st.sampled_from([Adam(lr=1e-2, weight_decay=decay), Adam(lr=1e-3, betas=(0.8, 0.99), eps=1e-6),
-                                      SGD(lr=0.05, weight_decay=decay), SGD(lr=0.05, momentum=0.9, weight_decay=decay)]))
+    optimizer = draw(
+        st.sampled_from(
+            [
+                Adam(lr=1e-2, weight_decay=decay),
+                Adam(lr=1e-3, betas=(0.8, 0.99), eps=1e-6),
+                SGD(lr=0.05, weight_decay=decay),
+                SGD(lr=0.05, momentum=0.9, weight_decay=decay),
+            ]
+        )
+    )
     n_rows, batch_size = draw(st.integers(1, 60)), draw(st.integers(1, 40))
     per_epoch = -(-n_rows // batch_size)
     activations = (*(draw(ACTIVATIONS) for _ in hidden), output)
@@ -79,24 +87,33 @@ def assert_same(one, other, tolerance):
 @given(experiments(), st.integers(0, 2**31))
 def test_the_reference_equals_torch_in_float64_over_50_steps(experiment, seed):
     seeds = (seed, seed + 1)
-    assert_same(train(experiment, seeds=seeds, backend="numba", dtype="float64"),
-                train(experiment, seeds=seeds, backend="torch-eager", dtype="float64"), 1e-9)
+    assert_same(
+        train(experiment, seeds=seeds, backend="numba", dtype="float64"),
+        train(experiment, seeds=seeds, backend="torch-eager", dtype="float64"),
+        1e-9,
+    )
 
 
 @settings(deadline=None)
 @given(experiments(), st.integers(0, 2**31))
 def test_the_oracle_equals_numba_in_float64_over_50_steps(experiment, seed):
     seeds = (seed, seed + 1)
-    assert_same(train(experiment, seeds=seeds, backend="oracle", dtype="float64"),
-                train(experiment, seeds=seeds, backend="numba", dtype="float64"), 1e-9)
+    assert_same(
+        train(experiment, seeds=seeds, backend="oracle", dtype="float64"),
+        train(experiment, seeds=seeds, backend="numba", dtype="float64"),
+        1e-9,
+    )
 
 
 @settings(deadline=None, max_examples=10)
 @given(experiments(steps=10), st.integers(0, 2**31))
 def test_the_loop_equals_the_population_in_float64(experiment, seed):
     seeds = (seed, seed + 1)
-    assert_same(train(experiment, seeds=seeds, backend="torch-loop", dtype="float64"),
-                train(experiment, seeds=seeds, backend="torch-eager", dtype="float64"), 1e-9)
+    assert_same(
+        train(experiment, seeds=seeds, backend="torch-loop", dtype="float64"),
+        train(experiment, seeds=seeds, backend="torch-eager", dtype="float64"),
+        1e-9,
+    )
 
 
 @settings(deadline=None)

@@ -9,7 +9,9 @@ from hypothesis.extra.numpy import arrays
 from aeclaims.theory import floors
 
 UNIT = st.floats(0, 1, allow_subnormal=False)
-ROWS = st.tuples(st.integers(1, 12), st.integers(1, 4)).flatmap(lambda shape: arrays(np.float64, (1, *shape), elements=UNIT))
+ROWS = st.tuples(st.integers(1, 12), st.integers(1, 4)).flatmap(
+    lambda shape: arrays(np.float64, (1, *shape), elements=UNIT)
+)
 # Distinct values keep the Hessian away from directions that no row tells apart.
 NUMBERS = st.floats(-30, 30, allow_subnormal=False)
 

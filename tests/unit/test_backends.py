@@ -72,24 +72,39 @@ def test_a_dtype_that_a_backend_lacks_is_refused():
     from aeclaims import UnknownBackend
 
     with pytest.raises(UnknownBackend, match="mine on cpu has float32 only"):
-        train(SMALL, seeds=[1], dtype="float64",
-              backend=Backend("mine", get("numba").train, unsupported={"float64": "no double precision"}))
+        train(
+            SMALL,
+            seeds=[1],
+            dtype="float64",
+            backend=Backend("mine", get("numba").train, unsupported={"float64": "no double precision"}),
+        )
 
 
 def test_probabilities_that_round_to_one_stop_learning_as_torchs_do():
     # Logits of 40 round the sigmoid to 1 in float32: the gradient of BCE on probabilities is exactly 0 there.
     rows = np.ones((64, 1))
-    experiment = Experiment(rows=FixedRows(rows), model=affine(1, 1, output=SIGMOID), loss="bce", optimizer=Adam(lr=5.0), epochs=30)
+    experiment = Experiment(
+        rows=FixedRows(rows), model=affine(1, 1, output=SIGMOID), loss="bce", optimizer=Adam(lr=5.0), epochs=30
+    )
     ours = train(experiment, seeds=[0], backend="numba")
     theirs = train(experiment, seeds=[0], backend="torch-loop")
     np.testing.assert_allclose(ours.parameters[0].bias, theirs.parameters[0].bias, rtol=1e-5)
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell a process its peak memory")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="this system does not tell a process its peak memory"
+)
 @pytest.mark.parametrize("backend", ["numba", "torch-eager"])
 def test_a_population_takes_at_most_3_times_its_rows(backend):
-    experiment = Experiment(rows=Uniform(features=4), model=affine(4, 4), loss="mse", optimizer=Adam(), epochs=1,
-                            n_rows=20_000, batch_size=128)
+    experiment = Experiment(
+        rows=Uniform(features=4),
+        model=affine(4, 4),
+        loss="mse",
+        optimizer=Adam(),
+        epochs=1,
+        n_rows=20_000,
+        batch_size=128,
+    )
     train(dataclasses.replace(experiment, n_rows=256), seeds=[0], backend=backend)  # imports and compiles
     script = textwrap.dedent(rf"""
         import dataclasses, re
@@ -117,7 +132,9 @@ def test_ctrl_c_ends_a_training_with_one_traceback():
         print("ready", flush=True)
         train(experiment, seeds=range(8), backend="numba")
     """)
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     time.sleep(3)
@@ -138,8 +155,13 @@ def test_compiled_code_is_kept_on_disk(tmp_path):
     """)
 
     def hits_and_misses():
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True,
-                              env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)})
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+        )
         return done.stdout.split()
 
     assert hits_and_misses() == ["0", "1"]
@@ -154,8 +176,24 @@ def test_the_compiled_kernel_is_that_of_the_sources_as_they_are():
     gradient = np.zeros(16 + kernel.loss_room(parameters))
     workspace = kernel.workspace((1, 1), 1, 1, gradient)
     sources = kernel.train_epochs(
-        np.ones((1, 1)), np.zeros((1, 1), np.uint32), 1, widths, np.array([kernel.IDENTITY]), np.zeros(1), kernel.MSE, kernel.SGD,
-        np.zeros(3), True, 0, *workspace, parameters, gradient, np.zeros(16), np.zeros(16), np.zeros(1))
+        np.ones((1, 1)),
+        np.zeros((1, 1), np.uint32),
+        1,
+        widths,
+        np.array([kernel.IDENTITY]),
+        np.zeros(1),
+        kernel.MSE,
+        kernel.SGD,
+        np.zeros(3),
+        True,
+        0,
+        *workspace,
+        parameters,
+        gradient,
+        np.zeros(16),
+        np.zeros(16),
+        np.zeros(1),
+    )
     assert sources == kernel._sources()
 
 
@@ -169,8 +207,9 @@ def test_denormals_count_as_zero_only_while_torch_trains(backend, monkeypatch):
         return bool(torch.tensor([1e-40]) * 1)
 
     seen, optimizer = [], torch_parts.optimizer
-    monkeypatch.setattr(torch_parts, "optimizer",
-                        lambda *given, **fused: seen.append(keeps_denormals()) or optimizer(*given, **fused))
+    monkeypatch.setattr(
+        torch_parts, "optimizer", lambda *given, **fused: seen.append(keeps_denormals()) or optimizer(*given, **fused)
+    )
     assert keeps_denormals()
     train(SMALL, seeds=[0], backend=backend)
     assert seen == [False]

@@ -20,8 +20,13 @@ RUN = ROOT / "docs" / "performance.json"
 def test_contestants_take_turns_and_short_ones_are_warm_before_they_are_timed(monkeypatch):
     monkeypatch.setattr(turns, "PAUSE", 0)
     calls = []
-    taken = turns.by_turns({"short": lambda times: calls.append(("short", times)) or time.sleep(0.001 * times),
-                            "long": lambda times: calls.append(("long", times)) or time.sleep(0.04)}, rounds=2)
+    taken = turns.by_turns(
+        {
+            "short": lambda times: calls.append(("short", times)) or time.sleep(0.001 * times),
+            "long": lambda times: calls.append(("long", times)) or time.sleep(0.04),
+        },
+        rounds=2,
+    )
     assert {name: len(rounds) for name, rounds in taken.items()} == {"short": 2, "long": 2}
     assert all(0.0009 < seconds < 0.04 for seconds in taken["short"])
     assert all(seconds >= 0.04 for seconds in taken["long"])
@@ -71,7 +76,9 @@ def timing(name, *rounds, **said):
 
 
 def test_ratios_are_medians_of_pairs_of_one_round():
-    (found,) = comparisons(timing("plain loop, D=2, S=1", 300.0, 100.0, 900.0) | timing("torch, D=2, S=64", 1.0, 1.0, 3.0))
+    (found,) = comparisons(
+        timing("plain loop, D=2, S=1", 300.0, 100.0, 900.0) | timing("torch, D=2, S=64", 1.0, 1.0, 3.0)
+    )
     assert (found.value, found.aim, found.is_met) == (300.0, "at least 200", True)
 
 
@@ -98,7 +105,9 @@ def test_a_comparison_across_machines_is_refused_and_names_what_differs(pytester
     first = pytester.runpytest_subprocess("--benchmark-json=first.json", "-p", "no:cacheprovider")
     first.assert_outcomes(passed=1)
     saved = json.loads((pytester.path / "first.json").read_text())
-    assert set(machine.MACHINE) | {"torch", "numba", "numpy", "cuda", "python"} == set(saved["machine_info"]["aeclaims"])
+    assert set(machine.MACHINE) | {"torch", "numba", "numpy", "cuda", "python"} == set(
+        saved["machine_info"]["aeclaims"]
+    )
     assert "node" not in saved["machine_info"]
     same = pytester.runpytest_subprocess("--benchmark-compare=first.json", "-p", "no:cacheprovider")
     same.assert_outcomes(passed=1)

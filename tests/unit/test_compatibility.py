@@ -7,11 +7,26 @@ import pytest
 from tools import compatibility
 from tools.compatibility import FOLDER, WrongDocument, page, read, strip
 
-HELD = {"aeclaims": "1.0", "torch": "2.6.0", "numpy": "2.0.0", "python": "3.11.7", "backend": "torch", "compile": None,
-        "device": "cpu", "dtype": "float32", "seconds": 31.4, "verdicts": {"held": 3}, "failed": {}, "not exercised": {}}
+HELD = {
+    "aeclaims": "1.0",
+    "torch": "2.6.0",
+    "numpy": "2.0.0",
+    "python": "3.11.7",
+    "backend": "torch",
+    "compile": None,
+    "device": "cpu",
+    "dtype": "float32",
+    "seconds": 31.4,
+    "verdicts": {"held": 3},
+    "failed": {},
+    "not exercised": {},
+}
 FAILED = {**HELD, "verdicts": {"held": 2, "failed": 1}, "failed": {"path: tanh": "rounding errors"}}
-NOT_EXERCISED = {**HELD, "verdicts": {"held": 1, "not exercised": 2},
-                 "not exercised": {"stage 5": "torch cannot | trace it", "stage 7": "torch cannot | trace it"}}
+NOT_EXERCISED = {
+    **HELD,
+    "verdicts": {"held": 1, "not exercised": 2},
+    "not exercised": {"stage 5": "torch cannot | trace it", "stage 7": "torch cannot | trace it"},
+}
 
 
 def row(text, stack):
@@ -21,7 +36,9 @@ def row(text, stack):
 
 
 def test_the_page_is_as_generated():
-    assert FOLDER.with_suffix(".md").read_text(encoding="utf-8") == page(read(FOLDER)), "run python -m tools.compatibility"
+    assert FOLDER.with_suffix(".md").read_text(encoding="utf-8") == page(read(FOLDER)), (
+        "run python -m tools.compatibility"
+    )
 
 
 def test_a_run_that_held_is_green():
@@ -32,7 +49,7 @@ def test_a_missing_run_is_grey():
     text = page({"torch-2.6.0.quick": HELD}, "1.0")
     assert row(text, "torch-2.6.0")[1:3] == ["⬜ not run"] * 2
     assert row(text, "lowest")[:3] == ["⬜ not run"] * 3
-    assert "🟥" not in text[text.index("| stack |"):]
+    assert "🟥" not in text[text.index("| stack |") :]
 
 
 def test_a_failure_is_red_and_named():
@@ -72,17 +89,24 @@ def test_bisection_chooses_its_backends_itself():
     assert row(page({}, "1.0"), "numba")[3] == "|"
 
 
-@pytest.mark.parametrize(("key", "statement"), [
-    ("torch-2.7.1.quick", "it is a run on torch 2.6.0"), ("torch-1.0.quick", "name it STACK.RUN"), ("lowest.fast", "STACK.RUN"),
-])
+@pytest.mark.parametrize(
+    ("key", "statement"),
+    [
+        ("torch-2.7.1.quick", "it is a run on torch 2.6.0"),
+        ("torch-1.0.quick", "name it STACK.RUN"),
+        ("lowest.fast", "STACK.RUN"),
+    ],
+)
 def test_a_document_of_another_stack_is_refused(key, says):
     with pytest.raises(WrongDocument, match=says):
         page({key: HELD}, "1.0")
 
 
 def test_documents_are_stripped_and_kept(tmp_path, monkeypatch, capsys):
-    claims = [{"id": id, "verdict": verdict, "reason": reason, "trainings": ["long"]} for id, verdict, reason in (
-        ("a", "held", ""), ("b", "failed", "theory"), ("c", "not exercised", "no compiler"))]
+    claims = [
+        {"id": id, "verdict": verdict, "reason": reason, "trainings": ["long"]}
+        for id, verdict, reason in (("a", "held", ""), ("b", "failed", "theory"), ("c", "not exercised", "no compiler"))
+    ]
     raw, folder = tmp_path / "raw", tmp_path / "compatibility"
     for path in (raw, folder):
         path.mkdir()

@@ -5,7 +5,21 @@ import dataclasses
 import numpy as np
 import pytest
 
-from aeclaims import IDENTITY, SGD, SIGMOID, TANH, Adam, Experiment, FixedRows, Model, Start, Uniform, affine, leaky_relu, train
+from aeclaims import (
+    IDENTITY,
+    SGD,
+    SIGMOID,
+    TANH,
+    Adam,
+    Experiment,
+    FixedRows,
+    Model,
+    Start,
+    Uniform,
+    affine,
+    leaky_relu,
+    train,
+)
 from aeclaims.backends import NotSupported, UnknownBackend, get
 from aeclaims.backends.torch.compile import Compilation, parse
 from aeclaims.backends.torch.optimizers import parse as custom
@@ -15,25 +29,31 @@ from aeclaims.conformance.stages import STAGES
 SMALL = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), epochs=3, n_rows=300)
 EXPERIMENTS = {
     "affine": SMALL,
-    "activations, log-loss": dataclasses.replace(SMALL, rows=Uniform(features=5), loss="bce",
-                                                 model=Model((5, 7, 3, 5), (leaky_relu(0.1), TANH, SIGMOID))),
-    "a wide layer": dataclasses.replace(SMALL, rows=Uniform(features=3), model=affine(3, 40, 3),
-                                        optimizer=SGD(lr=0.1, momentum=0.9)),
-    "a bottleneck, logits": dataclasses.replace(SMALL, rows=Uniform(features=4), model=Model((4, 1, 4), (TANH, IDENTITY)),
-                                                loss="bce_logits"),
+    "activations, log-loss": dataclasses.replace(
+        SMALL, rows=Uniform(features=5), loss="bce", model=Model((5, 7, 3, 5), (leaky_relu(0.1), TANH, SIGMOID))
+    ),
+    "a wide layer": dataclasses.replace(
+        SMALL, rows=Uniform(features=3), model=affine(3, 40, 3), optimizer=SGD(lr=0.1, momentum=0.9)
+    ),
+    "a bottleneck, logits": dataclasses.replace(
+        SMALL, rows=Uniform(features=4), model=Model((4, 1, 4), (TANH, IDENTITY)), loss="bce_logits"
+    ),
     "given rows": dataclasses.replace(SMALL, rows=FixedRows(np.random.default_rng(0).random((300, 2)))),
-    "given rows, a wide layer": dataclasses.replace(SMALL, rows=FixedRows(np.random.default_rng(0).random((300, 2))),
-                                                    model=affine(2, 40, 2)),
+    "given rows, a wide layer": dataclasses.replace(
+        SMALL, rows=FixedRows(np.random.default_rng(0).random((300, 2))), model=affine(2, 40, 2)
+    ),
     "gradients that add up": dataclasses.replace(SMALL, zero_grad=False),
     "weight decay": dataclasses.replace(SMALL, optimizer=Adam(lr=3e-3, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.01)),
     "momentum and decay of gradients that add up": dataclasses.replace(
-        SMALL, optimizer=SGD(lr=0.01, momentum=0.9, weight_decay=0.01), zero_grad=False),
+        SMALL, optimizer=SGD(lr=0.01, momentum=0.9, weight_decay=0.01), zero_grad=False
+    ),
 }
 CALLS = []
 
 
 def counting(graph, inputs):
     """A compiler that compiles nothing, and counts the calls of its graphs."""
+
     def run(*tensors):
         CALLS.append(len(tensors))
         return graph(*tensors)
@@ -85,7 +105,9 @@ def test_a_compiler_that_is_not_there_is_refused(text, message):
 
 
 def test_a_backend_that_compiles_nothing_takes_no_settings():
-    with pytest.raises(UnknownBackend, match="does not call torch.compile; give --claims-backend one of torch, torch-compile"):
+    with pytest.raises(
+        UnknownBackend, match="does not call torch.compile; give --claims-backend one of torch, torch-compile"
+    ):
         get("torch-eager", compilation=Compilation())
 
 
@@ -142,11 +164,15 @@ def test_every_step_calls_what_the_compiler_returned(backend, settings, calls):
 
 
 @pytest.mark.parametrize("backend", ["torch", "torch-compile"])
-@pytest.mark.parametrize("settings", ["backend=aot_eager,scope=step", "scope=step", "mode=max-autotune-no-cudagraphs",
-                                      "backend=aot_eager,dynamic=true"])
+@pytest.mark.parametrize(
+    "settings",
+    ["backend=aot_eager,scope=step", "scope=step", "mode=max-autotune-no-cudagraphs", "backend=aot_eager,dynamic=true"],
+)
 def test_each_setting_trains_as_the_plain_loop(backend, settings):
     # torch 2.13 does not trace the gradient of BCELoss under vmap with dynamic sizes.
-    experiment = dataclasses.replace(EXPERIMENTS["affine" if "dynamic" in settings else "activations, log-loss"], epochs=2)
+    experiment = dataclasses.replace(
+        EXPERIMENTS["affine" if "dynamic" in settings else "activations, log-loss"], epochs=2
+    )
     run = train(experiment, seeds=range(2), backend=get(backend, compilation=parse(settings)), dtype="float64")
     assert_same(run, train(experiment, seeds=range(2), backend="torch-loop", dtype="float64"))
 
@@ -165,7 +191,10 @@ def test_without_a_compiler_torch_says_so_and_trains_all_the_same(compiled, monk
     import torch._inductor.config as inductor_config
 
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # nothing that was compiled before may be found
-    with inductor_config.patch({"cpp.cxx": ("no-such-compiler",)}), pytest.warns(RuntimeWarning, match="could not compile"):
+    with (
+        inductor_config.patch({"cpp.cxx": ("no-such-compiler",)}),
+        pytest.warns(RuntimeWarning, match="could not compile"),
+    ):
         run = compiled(SMALL)
     assert_same(run, train(SMALL, seeds=range(3), backend="torch-eager", dtype="float64"))
 
@@ -177,8 +206,10 @@ def test_a_compilation_that_was_asked_for_is_lacking_without_a_compiler(backend,
 
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     chosen = get(backend, compilation=parse("dynamic=false"))
-    with (inductor_config.patch({"cpp.cxx": ("no-such-compiler",)}),
-          pytest.raises(NotSupported, match="could not compile the training: there is no C\\+\\+ compiler")):
+    with (
+        inductor_config.patch({"cpp.cxx": ("no-such-compiler",)}),
+        pytest.raises(NotSupported, match="could not compile the training: there is no C\\+\\+ compiler"),
+    ):
         train(SMALL, seeds=range(2), backend=chosen)
 
 
@@ -187,7 +218,9 @@ def test_a_stage_that_this_torch_does_not_have_is_lacking(monkeypatch):
 
     monkeypatch.setattr(torch.compiler, "list_backends", lambda exclude_tags=(): ["eager", "inductor"])
     assert STAGES["loop, compiled by eager"].on("cpu", None).name == "torch-compile"
-    with pytest.raises(NotSupported, match="this torch has no such stage .backend=aot_eager: give one of eager, inductor"):
+    with pytest.raises(
+        NotSupported, match="this torch has no such stage .backend=aot_eager: give one of eager, inductor"
+    ):
         STAGES["loop, compiled by aot_eager"].on("cpu", None)
 
 
@@ -195,8 +228,10 @@ FULL_GRAPH = parse("backend=eager,scope=step,fullgraph=true")
 
 
 def test_the_step_of_a_population_is_one_graph():
-    assert_same(train(SMALL, seeds=range(3), backend=get("torch", compilation=FULL_GRAPH), dtype="float64"),
-                train(SMALL, seeds=range(3), backend="torch-eager", dtype="float64"))
+    assert_same(
+        train(SMALL, seeds=range(3), backend=get("torch", compilation=FULL_GRAPH), dtype="float64"),
+        train(SMALL, seeds=range(3), backend="torch-eager", dtype="float64"),
+    )
 
 
 @pytest.mark.parametrize(("backend", "optimizer"), [("torch", "torch.optim:NAdam"), ("torch-compile", None)])

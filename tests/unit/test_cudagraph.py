@@ -12,7 +12,9 @@ import pytest
 from aeclaims import SGD, SIGMOID, TANH, Adam, Experiment, FixedRows, Model, Start, Uniform, affine, train
 from aeclaims.backends import UnknownBackend, get
 
-SMALL = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(lr=0.01), epochs=5, n_rows=300)
+SMALL = Experiment(
+    rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(lr=0.01), epochs=5, n_rows=300
+)
 EXPERIMENTS = {
     "partial last batch": SMALL,
     "momentum and decay": dataclasses.replace(SMALL, optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=1e-3)),

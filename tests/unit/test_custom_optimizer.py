@@ -170,8 +170,14 @@ NUMBER = 3
 
 def test_arguments_are_numbers_booleans_and_tuples():
     own = parse("a.b:C,lr=1e-3,weight_decay=0,amsgrad=true,foreach=false,betas=(0.9,.99),eps=+1.5E-8")
-    assert dict(own.arguments) == {"lr": 1e-3, "weight_decay": 0, "amsgrad": True, "foreach": False, "betas": (0.9, 0.99),
-                                   "eps": 1.5e-8}
+    assert dict(own.arguments) == {
+        "lr": 1e-3,
+        "weight_decay": 0,
+        "amsgrad": True,
+        "foreach": False,
+        "betas": (0.9, 0.99),
+        "eps": 1.5e-8,
+    }
     assert str(own) == own.text
     assert parse("a:C").arguments == ()
 
@@ -211,41 +217,59 @@ def tried(text, device="cpu"):
     return try_out(parse(text), device)
 
 
-@pytest.mark.parametrize("text", [
-    "torch.optim:NAdam", "torch.optim:RMSprop", "torch.optim:AdamW", "torch.optim:RAdam,lr=0.01", "torch.optim:Rprop",
-    "torch.optim:SGD,momentum=0.9,nesterov=true", "torch.optim:Adam,betas=(0.5,0.6),amsgrad=true", "own_of_a_user:Plain",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "torch.optim:NAdam",
+        "torch.optim:RMSprop",
+        "torch.optim:AdamW",
+        "torch.optim:RAdam,lr=0.01",
+        "torch.optim:Rprop",
+        "torch.optim:SGD,momentum=0.9,nesterov=true",
+        "torch.optim:Adam,betas=(0.5,0.6),amsgrad=true",
+        "own_of_a_user:Plain",
+    ],
+)
 def test_an_elementwise_optimizer_trains_a_population(text):
     found = tried(text)
     assert (found.loop_reason, found.needs_closure) == ("", False)
 
 
-@pytest.mark.parametrize(("text", "reason"), [
-    ("own_of_a_user:Clipped", "takes other steps than alone"),
-    ("own_of_a_user:Matrices", "takes other steps than alone"),
-    ("own_of_a_user:Noisy", "takes other steps than alone"),
-    ("own_of_a_user:Whole", "one replica's gradients move the others"),
-    ("torch.optim:Adafactor", "takes other steps than alone"),
-    ("torch.optim:LBFGS", "its step needs a closure"),
-    ("own_of_a_user:Wants", "its step needs a closure"),
-    ("own_of_a_user:Duck", "it is no torch.optim.Optimizer"),
-])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("own_of_a_user:Clipped", "takes other steps than alone"),
+        ("own_of_a_user:Matrices", "takes other steps than alone"),
+        ("own_of_a_user:Noisy", "takes other steps than alone"),
+        ("own_of_a_user:Whole", "one replica's gradients move the others"),
+        ("torch.optim:Adafactor", "takes other steps than alone"),
+        ("torch.optim:LBFGS", "its step needs a closure"),
+        ("own_of_a_user:Wants", "its step needs a closure"),
+        ("own_of_a_user:Duck", "it is no torch.optim.Optimizer"),
+    ],
+)
 def test_any_other_trains_one_seed_at_a_time_and_it_is_said_why(text, reason):
     found = tried(text)
     assert reason in found.loop_reason
     assert found.needs_closure == ("closure" in reason)
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("no_such_module:C", "it could not be imported, or made of a network's weights and biases (ModuleNotFoundError"),
-    ("torch.optim:Absent", "(AttributeError: module 'torch.optim' has no attribute 'Absent')"),
-    ("own_of_a_user:NUMBER", "(TypeError: 'int' object is not callable)"),
-    ("own_of_a_user:Raising", "made of a network's weights and biases (RuntimeError: no licence)"),
-    ("own_of_a_user:Plain,speed=2", "unexpected keyword argument 'speed'"),
-    ("own_of_a_user:none", "its step raised AttributeError: 'NoneType' object has no attribute 'zero_grad'"),
-    ("own_of_a_user:NoBiases", "12 steps left bias 1, bias 2 of a small network unchanged"),
-    ("torch.optim:SparseAdam", "its step raised RuntimeError: SparseAdam does not support dense gradients"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "no_such_module:C",
+            "it could not be imported, or made of a network's weights and biases (ModuleNotFoundError",
+        ),
+        ("torch.optim:Absent", "(AttributeError: module 'torch.optim' has no attribute 'Absent')"),
+        ("own_of_a_user:NUMBER", "(TypeError: 'int' object is not callable)"),
+        ("own_of_a_user:Raising", "made of a network's weights and biases (RuntimeError: no licence)"),
+        ("own_of_a_user:Plain,speed=2", "unexpected keyword argument 'speed'"),
+        ("own_of_a_user:none", "its step raised AttributeError: 'NoneType' object has no attribute 'zero_grad'"),
+        ("own_of_a_user:NoBiases", "12 steps left bias 1, bias 2 of a small network unchanged"),
+        ("torch.optim:SparseAdam", "its step raised RuntimeError: SparseAdam does not support dense gradients"),
+    ],
+)
 def test_what_cannot_train_is_refused_in_one_line(text, message):
     with pytest.raises(InvalidOptimizer) as raised:
         tried(text)
@@ -284,17 +308,26 @@ def test_adam_in_adams_place_is_adam_and_takes_the_experiments_rate(backend):
 
 @pytest.mark.parametrize("backend", ["torch", "torch-eager", "torch-loop"])
 def test_the_rate_that_is_given_goes_before_the_experiments(backend):
-    expected = train(dataclasses.replace(SMALL, optimizer=Adam(lr=0.02)), seeds=(4, 7, 9), dtype="float64", backend="numba")
+    expected = train(
+        dataclasses.replace(SMALL, optimizer=Adam(lr=0.02)), seeds=(4, 7, 9), dtype="float64", backend="numba"
+    )
     assert_same(run("torch.optim:Adam,lr=0.02", backend), expected)
 
 
-@pytest.mark.parametrize("text", ["torch.optim:NAdam", "torch.optim:RMSprop", "own_of_a_user:Plain", "own_of_a_user:Counted"])
+@pytest.mark.parametrize(
+    "text", ["torch.optim:NAdam", "torch.optim:RMSprop", "own_of_a_user:Plain", "own_of_a_user:Counted"]
+)
 def test_a_population_is_trained_as_one_seed_after_the_other(text):
     assert_same(run(text, "torch-eager"), run(text, "torch-loop"))
 
 
-@pytest.mark.parametrize("text", [f"{name},lr=0.1" for name in (
-    "own_of_a_user:Clipped", "own_of_a_user:Wants", "own_of_a_user:Duck", "torch.optim:LBFGS")])
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{name},lr=0.1"
+        for name in ("own_of_a_user:Clipped", "own_of_a_user:Wants", "own_of_a_user:Duck", "torch.optim:LBFGS")
+    ],
+)
 def test_what_takes_no_population_is_trained_by_torch_loop_and_noted(text):
     backend = get("torch", "cpu", parse(text))
     assert backend.name == "torch"
@@ -332,7 +365,9 @@ def test_only_what_says_that_it_is_capturable_is_captured():
 
 @pytest.mark.parametrize("name", ["numba", "some.module:mine"])
 def test_a_backend_without_torch_takes_none(name):
-    with pytest.raises(InvalidOptimizer, match="takes no optimizer of torch's; give --claims-backend one of torch, torch-eager"):
+    with pytest.raises(
+        InvalidOptimizer, match="takes no optimizer of torch's; give --claims-backend one of torch, torch-eager"
+    ):
         get(name, "cpu", parse("torch.optim:NAdam"))
 
 
@@ -345,8 +380,15 @@ def test_the_record_names_it():
 
 # ----------------------------------------------------------------------------------------- compiling
 
-COUNTS = ["own_of_a_user:Counted", "own_of_a_user:counted_inside", "own_of_a_user:Branching", "own_of_a_user:hooked",
-          "own_of_a_user:scheduled", "torch.optim:ASGD", "torch.optim:NAdam"]
+COUNTS = [
+    "own_of_a_user:Counted",
+    "own_of_a_user:counted_inside",
+    "own_of_a_user:Branching",
+    "own_of_a_user:hooked",
+    "own_of_a_user:scheduled",
+    "torch.optim:ASGD",
+    "torch.optim:NAdam",
+]
 
 
 @pytest.mark.parametrize("text", COUNTS)
@@ -368,7 +410,9 @@ def test_its_step_is_compiled_if_that_is_asked_for(text):
 def test_what_takes_no_population_is_compiled_in_a_loop_if_that_is_asked_for():
     backend = get("torch", "cpu", parse("own_of_a_user:Clipped"), Compilation(backend="aot_eager"))
     assert "is trained by torch-compile, one seed at a time" in backend.note
-    assert_same(train(SMALL, seeds=(4, 7, 9), backend=backend, dtype="float64"), run("own_of_a_user:Clipped", "torch-loop"))
+    assert_same(
+        train(SMALL, seeds=(4, 7, 9), backend=backend, dtype="float64"), run("own_of_a_user:Clipped", "torch-loop")
+    )
 
 
 def test_the_module_stays_within_its_limit():

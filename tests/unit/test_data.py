@@ -267,7 +267,9 @@ def test_no_bytes_break_a_reader(suffix, content, tmp_path_factory):
 @given(data=st.data())
 @pytest.mark.filterwarnings("ignore:.*")
 def test_no_change_of_a_few_bytes_breaks_a_reader(data, tmp_path_factory):
-    suffix, content = data.draw(st.sampled_from([(".npy", GOOD), (".npz", npz(x=ROWS)), (".csv", b"a,b\n1,2\n3,4\n5,6\n")]))
+    suffix, content = data.draw(
+        st.sampled_from([(".npy", GOOD), (".npz", npz(x=ROWS)), (".csv", b"a,b\n1,2\n3,4\n5,6\n")])
+    )
     changed = bytearray(content)
     for at in data.draw(st.lists(st.integers(0, len(changed) - 1), min_size=1, max_size=8)):
         changed[at] = data.draw(st.integers(0, 255))
@@ -279,7 +281,12 @@ def test_no_change_of_a_few_bytes_breaks_a_reader(data, tmp_path_factory):
 
 def test_the_command_reads_csv_from_a_pipe():
     text = "x,y\n" + "".join(f"{a:.17g},{b:.17g}\n" for a, b in ROWS[:, :2])
-    done = subprocess.run([sys.executable, "-m", "aeclaims", "explain", "-", "--loss", "bce"], input=text, capture_output=True,
-                          text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "aeclaims", "explain", "-", "--loss", "bce"],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "standard input: 40 rows of 2 features" in done.stdout
     assert done.stderr == ""

@@ -19,8 +19,15 @@ from aeclaims.start import checked
 from aeclaims.theory import floors
 
 SEEDS = range(8)
-ONCE = Experiment(rows=Uniform(features=3), model=affine(3, 4, 3), loss="mse", optimizer=SGD(lr=1.0), epochs=1, n_rows=48,
-                  batch_size=48)
+ONCE = Experiment(
+    rows=Uniform(features=3),
+    model=affine(3, 4, 3),
+    loss="mse",
+    optimizer=SGD(lr=1.0),
+    epochs=1,
+    n_rows=48,
+    batch_size=48,
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +40,9 @@ def torch():
 
 @pytest.mark.parametrize("name", FORMATS)
 @settings(deadline=None)
-@given(values=st.lists(st.floats(-1e4, 1e4, allow_subnormal=False).filter(lambda v: v == 0 or abs(v) > 1e-30), min_size=1))
+@given(
+    values=st.lists(st.floats(-1e4, 1e4, allow_subnormal=False).filter(lambda v: v == 0 or abs(v) > 1e-30), min_size=1)
+)
 def test_a_value_is_rounded_as_torch_rounds_it(torch, name, values):
     dtype = getattr(torch, name)
     exact = torch.tensor(values, dtype=torch.float64)
@@ -94,6 +103,7 @@ def test_the_rounding_floor_is_found_and_both_coarser_and_finer_products_are(nam
         def trained(experiment):
             run = train(experiment, seeds=SEEDS, backend="torch-eager", dtype=dtype)
             return Run(checked(experiment, SEEDS, name), run.epoch_loss, run.parameters)
+
         return trained
 
     judge = Judge()
@@ -114,7 +124,9 @@ def test_a_reduced_path_is_judged_by_its_own_round_off():
     assert allowed.max() < 0.05
     # One rounding of bfloat16 in float16's place.
     coarse = train(run.experiment, seeds=SEEDS, backend="torch-eager", dtype="bfloat16")
-    assert (relative(coarse.epoch_loss, stack.oracle_run(run.experiment).epoch_loss) / allowed).max() > off.max() / allowed.max()
+    assert (
+        relative(coarse.epoch_loss, stack.oracle_run(run.experiment).epoch_loss) / allowed
+    ).max() > off.max() / allowed.max()
 
 
 def test_what_cannot_round_says_so():
@@ -131,8 +143,12 @@ def test_what_cannot_round_says_so():
 @pytest.mark.parametrize("name", REDUCED)
 def test_what_roundings_come_to_is_what_they_do_come_to(torch, name):
     """One layer: its outputs in that format against those in float64, at the same parameters."""
-    run = train(dataclasses.replace(ONCE, model=affine(3, 3), n_rows=4000, batch_size=4000), seeds=SEEDS, backend="torch-eager",
-                dtype=name)
+    run = train(
+        dataclasses.replace(ONCE, model=affine(3, 3), n_rows=4000, batch_size=4000),
+        seeds=SEEDS,
+        backend="torch-eager",
+        dtype=name,
+    )
     for seed, predicted in enumerate(floors.rounding_mse(run)):
         rows = torch.from_numpy(run.start.rows()[seed].copy())
         (layer,) = (tuple(torch.from_numpy(part[seed]) for part in layer) for layer in run.parameters)
@@ -144,10 +160,16 @@ def test_what_roundings_come_to_is_what_they_do_come_to(torch, name):
 
 def test_the_claims_of_a_reduced_format_are_those_with_bounds_of_their_own(pytester):
     pytester.makeini("[pytest]\naddopts = -p no:cacheprovider")
-    result = pytester.runpytest_subprocess("--pyargs", "aeclaims", "-m", "claims", "--claims-backend", "torch-eager",
-                                           "--claims-dtype", "bfloat16")
-    result.stdout.fnmatch_lines(["*backend torch-eager, device cpu, bfloat16*", "1 held, 30 not exercised of 31 claims",
-                                 "not exercised: linear-mse: its bounds are those of float32 and float64, not of products in *"])
+    result = pytester.runpytest_subprocess(
+        "--pyargs", "aeclaims", "-m", "claims", "--claims-backend", "torch-eager", "--claims-dtype", "bfloat16"
+    )
+    result.stdout.fnmatch_lines(
+        [
+            "*backend torch-eager, device cpu, bfloat16*",
+            "1 held, 30 not exercised of 31 claims",
+            "not exercised: linear-mse: its bounds are those of float32 and float64, not of products in *",
+        ]
+    )
     assert result.ret == 0
 
 

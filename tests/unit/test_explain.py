@@ -67,7 +67,9 @@ def test_the_parts_add_up_to_the_observed_loss(askers_rows):
     assert anatomy.mean_cost == pytest.approx(math.log(2), abs=1e-4)
     affine = explain(askers_rows, loss="bce", observed=0.5564, activation="identity")
     assert affine.floor == affine.class_floor == pytest.approx(0.504947, abs=2e-4)
-    assert [level.value for level in affine.reference_values] == sorted(level.value for level in affine.reference_values)
+    assert [level.value for level in affine.reference_values] == sorted(
+        level.value for level in affine.reference_values
+    )
 
 
 # ---------------------------------------------------------------------------------- floors to four digits
@@ -82,9 +84,12 @@ def test_grey_images_under_bce(images):
     assert anatomy.entropy == pytest.approx(expected, abs=5e-5)
     assert anatomy.entropy < anatomy.class_floor < anatomy.bottleneck_floor < anatomy.mean_cost
     p = flat.mean(axis=0)
-    assert anatomy.mean_cost == pytest.approx(float(np.mean(scipy.special.entr(p) + scipy.special.entr(1 - p))), abs=1e-12)
+    assert anatomy.mean_cost == pytest.approx(
+        float(np.mean(scipy.special.entr(p) + scipy.special.entr(1 - p))), abs=1e-12
+    )
     assert explain((255 * images).round().astype(np.uint8), loss="mse", code=3).mean_cost == pytest.approx(
-        float((255 * images).round().reshape(len(images), -1).var(axis=0).mean()), rel=1e-9)
+        float((255 * images).round().reshape(len(images), -1).var(axis=0).mean()), rel=1e-9
+    )
 
 
 def test_grey_images_as_a_vae_has_them(images):
@@ -115,9 +120,14 @@ def test_redundant_and_constant_columns_under_mse():
         anatomy = explain(rows, loss="mse", code=code, activation="identity")
         eigenvalues = np.sort(np.linalg.eigvalsh(np.cov(rows.T, bias=True)))
         assert anatomy.floor == anatomy.bottleneck_floor == pytest.approx(eigenvalues[: 5 - code].sum() / 5, abs=1e-9)
-    assert found(anatomy, "columns") == ["1 of 5 columns never vary; 1 repeat another column; 2 of 5 directions vary: through a "
-                                         "code of 2 affine layers bring MSE to 0"]
-    assert advised(explain(rows, loss="mse", code=1), "the rank of the rows").change == "code: 2, the rank of the rows (affine)"
+    assert found(anatomy, "columns") == [
+        "1 of 5 columns never vary; 1 repeat another column; 2 of 5 directions vary: through a "
+        "code of 2 affine layers bring MSE to 0"
+    ]
+    assert (
+        advised(explain(rows, loss="mse", code=1), "the rank of the rows").change
+        == "code: 2, the rank of the rows (affine)"
+    )
     constant = np.full((100, 3), 0.3)
     entropy = -0.3 * math.log(0.3) - 0.7 * math.log(0.7)
     anatomy = explain(constant, loss="bce")
@@ -137,7 +147,9 @@ def test_a_nonlinear_models_bottleneck_is_a_reference_line():
     rows = GENERATOR.random((300, 6))
     anatomy = explain(rows, loss="mse", code=2, activation="tanh")
     assert anatomy.floor == 0 < anatomy.bottleneck_floor
-    assert "a reference line, not a bound" in next(level.note for level in anatomy.reference_values if level.name == "bottleneck floor")
+    assert "a reference line, not a bound" in next(
+        level.note for level in anatomy.reference_values if level.name == "bottleneck floor"
+    )
 
 
 @pytest.mark.parametrize(("loss", "output", "rows", "floor"), [
@@ -168,7 +180,9 @@ def test_bytes_under_bce_have_no_floor_until_they_are_divided():
     anatomy = explain(rows, loss="bce", observed=0.3)
     assert anatomy.floor == -math.inf
     assert "are outside [0, 1], from 0 to 255" in found(anatomy, "outside")[0]
-    assert advised(anatomy, "divided by 255").floor == pytest.approx(float(floors.entropy(rows[None] / 255)[0]), abs=1e-12)
+    assert advised(anatomy, "divided by 255").floor == pytest.approx(
+        float(floors.entropy(rows[None] / 255)[0]), abs=1e-12
+    )
     shifted = explain(GENERATOR.uniform(-1, 1, (400, 5)), loss="bce")
     assert advised(shifted, "scaled to [0, 1], from [-").floor == pytest.approx(0.5, abs=0.02)
 
@@ -202,7 +216,9 @@ def test_half_an_mse_below_its_floor_is_told():
 
 def test_the_mean_predictor_and_the_floor_are_told():
     mean, entropy = (getattr(explain(UNIT, loss="bce"), name) for name in ("mean_cost", "entropy"))
-    assert "the output does not depend on the input" in found(explain(UNIT, loss="bce", observed=mean - 1e-4), "mean")[0]
+    assert (
+        "the output does not depend on the input" in found(explain(UNIT, loss="bce", observed=mean - 1e-4), "mean")[0]
+    )
     assert "nothing left to win" in found(explain(UNIT, loss="bce", observed=entropy + 1e-4), "floor")[0]
     assert not explain(UNIT, loss="bce", observed=(mean + entropy) / 2).diagnoses
 
@@ -252,7 +268,9 @@ def test_the_bracket_of_a_bottleneck_under_bce_holds_what_training_reaches():
 def test_the_anatomy_of_drawn_rows_is_the_claims_floors(spec):
     from aeclaims import Adam, Experiment, affine
 
-    rows = Start(Experiment(rows=spec, model=affine(3, 3), loss="mse", optimizer=Adam(), epochs=1, n_rows=3000), (4,)).rows()
+    rows = Start(
+        Experiment(rows=spec, model=affine(3, 3), loss="mse", optimizer=Adam(), epochs=1, n_rows=3000), (4,)
+    ).rows()
     anatomy = explain(rows[0], loss="bce")
     assert anatomy.class_floor == pytest.approx(floors.class_floor(rows)[0], abs=1e-6)
     assert anatomy.entropy == pytest.approx(floors.entropy(rows)[0], abs=1e-12)

@@ -57,8 +57,15 @@ def test_a_wrong_option_is_one_line_and_exit_code_2(options, message, tmp_path):
     assert len(result.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize(("labels", "message"), [([0.5, 1], "0.5 is no label"), ([-1, 1], "-1 is no label"),
-                                                 ([1, 7], "label 7 with 3 classes"), ([1, math.nan], "nan is no label")])
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0.5, 1], "0.5 is no label"),
+        ([-1, 1], "-1 is no label"),
+        ([1, 7], "label 7 with 3 classes"),
+        ([1, math.nan], "nan is no label"),
+    ],
+)
 def test_labels_that_are_none_are_refused(labels, message):
     with pytest.raises(InvalidRows, match=message):
         explain(labels, loss="cross_entropy", n_classes=3)

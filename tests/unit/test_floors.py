@@ -13,8 +13,10 @@ from aeclaims.theory import floors
 
 def rows_of(spec, seeds=(0, 1, 2), n_rows=2000):
     features = spec.features
-    return Start(Experiment(rows=spec, model=affine(features, features), loss="mse", optimizer=Adam(), epochs=1,
-                            n_rows=n_rows), seeds).rows()
+    return Start(
+        Experiment(rows=spec, model=affine(features, features), loss="mse", optimizer=Adam(), epochs=1, n_rows=n_rows),
+        seeds,
+    ).rows()
 
 
 def test_entropy_of_known_values():
@@ -29,14 +31,17 @@ def test_entropy_refuses_what_is_no_target_and_says_where(bad):
     x[1, 2, 0] = bad
     with pytest.raises(floors.OutOfRange) as raised:
         floors.entropy(x)
-    assert str(raised.value) == (f"rows[seed 1, row 2, feature 0] = {bad}: entropy is defined for targets in [0, 1]; "
-                                 "rescale them, or use MSE, which has floor 0")
+    assert str(raised.value) == (
+        f"rows[seed 1, row 2, feature 0] = {bad}: entropy is defined for targets in [0, 1]; "
+        "rescale them, or use MSE, which has floor 0"
+    )
     with pytest.raises(floors.OutOfRange, match="seed 1, row 2, feature 0"):
         floors.class_floor(x)
 
 
-@pytest.mark.parametrize("spec", [Uniform(features=2), Bernoulli(0.2, features=2), Beta(0.3, 2, features=2),
-                                  Beta(4, 4, features=2)])
+@pytest.mark.parametrize(
+    "spec", [Uniform(features=2), Bernoulli(0.2, features=2), Beta(0.3, 2, features=2), Beta(4, 4, features=2)]
+)
 def test_the_expected_entropy_is_what_rows_have(spec):
     seen = floors.entropy(rows_of(spec, seeds=tuple(range(20))))
     # Mean of 20 seeds, five standard errors.
@@ -78,8 +83,9 @@ def test_the_bottleneck_floor_is_the_sum_of_the_small_eigenvalues():
     for code in (1, 2, 3, 4, 5):
         for seed, own in enumerate(rows.astype(float)):
             eigenvalues = np.sort(np.linalg.eigvalsh(np.cov(own.T, bias=True)))
-            assert floors.bottleneck_floor(rows, code)[seed] == pytest.approx(eigenvalues[: max(0, 4 - code)].sum() / 4,
-                                                                              abs=1e-12)
+            assert floors.bottleneck_floor(rows, code)[seed] == pytest.approx(
+                eigenvalues[: max(0, 4 - code)].sum() / 4, abs=1e-12
+            )
     with pytest.raises(ValueError, match="code = 0"):
         floors.bottleneck_floor(rows, 0)
 
@@ -87,8 +93,10 @@ def test_the_bottleneck_floor_is_the_sum_of_the_small_eigenvalues():
 @pytest.mark.parametrize("is_shared", [False, True])
 def test_an_epochs_floor_weighs_rows_as_the_epoch_loss_does(is_shared):
     rows = FixedRows(np.random.default_rng(1).random((50, 2))) if is_shared else Uniform(features=2)
-    start = Start(Experiment(rows=rows, model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=3, n_rows=50,
-                             batch_size=16), (4, 5))
+    start = Start(
+        Experiment(rows=rows, model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=3, n_rows=50, batch_size=16),
+        (4, 5),
+    )
     seen = floors.epoch_entropy(start)
     own = floors.row_entropy(start.rows())
     for epoch in range(3):
@@ -106,7 +114,9 @@ def test_the_continuous_bernoulli_is_torchs(mean):
     import torch
 
     def cost(logit):
-        law = torch.distributions.ContinuousBernoulli(logits=torch.tensor(logit, dtype=torch.float64), validate_args=False)
+        law = torch.distributions.ContinuousBernoulli(
+            logits=torch.tensor(logit, dtype=torch.float64), validate_args=False
+        )
         return -law.log_prob(torch.tensor(mean, dtype=torch.float64)).item()
 
     best = scipy.optimize.minimize_scalar(cost, bounds=(-30, 30), method="bounded", options={"xatol": 1e-9}).fun
@@ -114,7 +124,9 @@ def test_the_continuous_bernoulli_is_torchs(mean):
         assert float(floors.continuous_bernoulli(mean)) == pytest.approx(best, abs=1e-8)
     # The best constant is the density's own mean: its differential entropy, by quadrature, at most 0 on [0, 1].
     assert float(floors.continuous_bernoulli(mean)) <= 1e-12
-    assert floors.continuous_bernoulli([[1 - mean], [mean]]) == pytest.approx(np.full((2, 1), floors.continuous_bernoulli(mean)))
+    assert floors.continuous_bernoulli([[1 - mean], [mean]]) == pytest.approx(
+        np.full((2, 1), floors.continuous_bernoulli(mean))
+    )
     assert floors.continuous_bernoulli([0.0, 1.0]).tolist() == [-math.inf, -math.inf]
 
 
@@ -125,13 +137,17 @@ def test_a_spectrum_of_fewer_rows_than_features_is_that_of_the_covariance():
 
 
 def test_no_eigenvalue_of_a_spectrum_is_below_zero():
-    rows = np.random.default_rng(0).random((8, 50, 1)) * np.arange(1, 5)  # of rank 1, so that three of four are roundings of 0
+    rows = np.random.default_rng(0).random((8, 50, 1)) * np.arange(
+        1, 5
+    )  # of rank 1, so that three of four are roundings of 0
     found = floors.spectrum(rows)
     assert (found >= 0).all()
     assert (found[:, 1:] < 1e-12).all()
 
 
-@pytest.mark.parametrize(("classes", "smoothing"), [(3, 0.9), (10, 0.0), (5, 0.5), (4, 1.0), (2, 0.5), (2, 0.6), (20, 0.88)])
+@pytest.mark.parametrize(
+    ("classes", "smoothing"), [(3, 0.9), (10, 0.0), (5, 0.5), (4, 1.0), (2, 0.5), (2, 0.6), (20, 0.88)]
+)
 def test_the_floor_of_two_softmaxes_is_what_a_minimiser_finds(classes, smoothing):
     target = np.full(classes, smoothing / classes)
     target[0] += 1 - smoothing
@@ -145,8 +161,9 @@ def test_the_floor_of_two_softmaxes_is_what_a_minimiser_finds(classes, smoothing
     assert floors.softmax_twice_floor(10) == pytest.approx(1.4612, abs=5e-5)
 
 
-@pytest.mark.parametrize(("loss", "low", "high"), [("mse", 0.25, math.inf), ("mse", -1, 0.5), ("bce", 0.5, 0.7311),
-                                                   ("bce", 0.1, 0.6)])
+@pytest.mark.parametrize(
+    ("loss", "low", "high"), [("mse", 0.25, math.inf), ("mse", -1, 0.5), ("bce", 0.5, 0.7311), ("bce", 0.1, 0.6)]
+)
 def test_the_range_floor_is_the_least_that_a_prediction_within_the_range_costs(loss, low, high):
     rows = np.random.default_rng(5).random((2, 6, 3))
     rows[0, 0] = 0, 1, 0.3
@@ -174,8 +191,18 @@ def test_rounding_is_32_unit_round_offs_of_the_loss():
 
 
 def test_what_roundings_come_to_adds_up_over_operands_and_results_layer_by_layer():
-    start = Start(Experiment(rows=Uniform(features=2), model=layers(2, 3, 2, hidden=TANH), loss="mse", optimizer=Adam(), epochs=1,
-                             n_rows=7), (4, 9), products="float16")
+    start = Start(
+        Experiment(
+            rows=Uniform(features=2),
+            model=layers(2, 3, 2, hidden=TANH),
+            loss="mse",
+            optimizer=Adam(),
+            epochs=1,
+            n_rows=7,
+        ),
+        (4, 9),
+        products="float16",
+    )
 
     def variance(value):
         return float(FORMATS["float16"].spacing(np.float64(value))) ** 2 / 12
@@ -188,8 +215,11 @@ def test_what_roundings_come_to_adds_up_over_operands_and_results_layer_by_layer
                 outputs = []
                 for w, b in zip(weight[seed].astype(float), bias[seed].astype(float), strict=True):
                     z = b + sum(x * own for (x, _), own in zip(inputs, w, strict=True))
-                    spread = variance(b) + variance(z) + sum(
-                        v * own**2 + x**2 * variance(own) for (x, v), own in zip(inputs, w, strict=True))
+                    spread = (
+                        variance(b)
+                        + variance(z)
+                        + sum(v * own**2 + x**2 * variance(own) for (x, v), own in zip(inputs, w, strict=True))
+                    )
                     outputs.append((z if is_last else math.tanh(z), spread))
                 inputs = outputs
             spreads += [spread for _, spread in inputs]

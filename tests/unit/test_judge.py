@@ -64,7 +64,9 @@ def test_share_rejects_too_few_and_too_many_by_the_exact_binomial():
         Judge().proportion(np.ones(40, bool), share, **WORDS)
 
 
-@pytest.mark.parametrize("share", [Proportion(at_least=0.95), Proportion(at_most=0.05), Proportion(0.5, 2 / 3), Proportion(at_least=1.0)])
+@pytest.mark.parametrize(
+    "share", [Proportion(at_least=0.95), Proportion(at_most=0.05), Proportion(0.5, 2 / 3), Proportion(at_least=1.0)]
+)
 def test_the_fewest_seeds_are_the_fewest_with_which_every_side_can_fail(share):
     def sides_that_can_fail(count):
         seeds, failed = range(count), []
@@ -89,13 +91,17 @@ def test_share_with_too_few_seeds_is_not_exercised():
     assert len(judge.not_exercised) == 1
 
 
-@pytest.mark.parametrize(("share", "claimed", "sign"), [(Proportion(at_least=0.95), 0.95, -1), (Proportion(at_most=0.3), 0.3, 1)])
+@pytest.mark.parametrize(
+    ("share", "claimed", "sign"), [(Proportion(at_least=0.95), 0.95, -1), (Proportion(at_most=0.3), 0.3, 1)]
+)
 def test_a_share_is_noticed_nine_times_in_ten_where_the_judge_says_so(share, claimed, sign):
     size = 60
     fails = [hits for hits in range(size + 1) if _is_rejected(np.arange(size) < hits, share)]
     noticed = float(re.search(r"a true share of (\S+) or", share.minimum_detectable(size)).group(1))
     assert (noticed - claimed) * sign > 0
-    assert sum(scipy.stats.binom.pmf(fails, size, noticed)) == pytest.approx(0.9, abs=0.01)  # it is shown in three digits
+    assert sum(scipy.stats.binom.pmf(fails, size, noticed)) == pytest.approx(
+        0.9, abs=0.01
+    )  # it is shown in three digits
     assert share.minimum_detectable(2) == share.minimum_detectable(0) == "nothing: too few seeds"
 
 
@@ -106,7 +112,10 @@ def test_what_a_share_notices_is_told_of_each_stated_side_from_the_fewest_seeds_
     assert least.minimum_detectable(26) == "a true share of 0.00404 or less, 90% of times"
     assert most.minimum_detectable(26) == "a true share of 0.996 or more, 90% of times"
     assert Proportion(at_least=1.0).minimum_detectable(1) == "a true share of 0.1 or less, 90% of times"
-    assert Proportion(0.5, 0.5).minimum_detectable(26, alpha=6e-2) == "a true share of 0.0966 or less, or of 0.903 or more, 90% of times"
+    assert (
+        Proportion(0.5, 0.5).minimum_detectable(26, alpha=6e-2)
+        == "a true share of 0.0966 or less, or of 0.903 or more, 90% of times"
+    )
     assert (least.sides, most.sides, Proportion(0.5, 0.5).sides) == (1, 1, 2)
 
 
@@ -125,7 +134,11 @@ def test_every_says_which_shift_of_one_value_it_would_have_noticed():
     judge.all_within([0.5, math.inf], at_least=0.25, seeds=(0, 1), what="not at infinity", reason="")
     judge.all_within([], at_least=0, seeds=(), what="none", reason="")
     assert [s.notices for s in judge.statements] == [
-        "one value by 0.25 lower or by 0.75 higher", "one value by anything lower", "one value by 0.25 lower", ""]
+        "one value by 0.25 lower or by 0.75 higher",
+        "one value by anything lower",
+        "one value by 0.25 lower",
+        "",
+    ]
 
 
 def test_share_takes_one_bool_for_each_seed():
@@ -137,8 +150,11 @@ def test_share_takes_one_bool_for_each_seed():
 
 @pytest.fixture(scope="module")
 def run():
-    return train(Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=6, n_rows=64),
-                 seeds=range(3), backend="numba")
+    return train(
+        Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=6, n_rows=64),
+        seeds=range(3),
+        backend="numba",
+    )
 
 
 def changed(run, epoch, seed, factor):
@@ -174,6 +190,8 @@ def test_a_backends_tolerance_widens_the_agreement_and_nothing_else(run):
     Judge(granted=4).agrees(off, run, roundings=10, reason="the same start")
     with pytest.raises(ClaimFailed):
         Judge(granted=4).all_within([2.0], at_most=1, seeds=[0], what="two", reason="one is the bound")
+
+
 def test_what_is_adams_is_left_out_once_and_noted_where_another_optimizer_trains():
     assert Judge().is_adams("450 epochs")
     judge = Judge(optimizer="mine:Own")
@@ -186,7 +204,9 @@ def test_what_is_adams_is_left_out_once_and_noted_where_another_optimizer_trains
 
 @pytest.mark.parametrize(("optimizer", "is_compared"), [(Adam(), False), (SGD(lr=0.1), True)])
 def test_agreement_is_asked_of_sgd_only_where_another_optimizer_trains(optimizer, is_compared):
-    experiment = Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=optimizer, epochs=2, n_rows=30)
+    experiment = Experiment(
+        rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=optimizer, epochs=2, n_rows=30
+    )
     run = train(experiment, seeds=SEEDS[:2], backend="numba")
     judge = Judge(optimizer="mine:Own")
     judge.agrees(changed(run, 0, 0, 1), run, reason="b", roundings=100)
@@ -202,9 +222,13 @@ def test_agreement_is_asked_for_in_the_first_epochs_and_above_a_loss_only(run):
     with pytest.raises(ClaimFailed) as raised:
         judge.agrees(late, run, reason="theory", roundings=8, epochs=5)
     assert raised.value.what == "relative deviation of epoch losses from the reference"
-    allowed = 8 * np.finfo(np.float32).eps + clock_error(run.experiment.optimizer, run.start.dtype, run.epoch_loss[:5])[4, 2]
+    allowed = (
+        8 * np.finfo(np.float32).eps + clock_error(run.experiment.optimizer, run.start.dtype, run.epoch_loss[:5])[4, 2]
+    )
     assert (raised.value.reason, raised.value.evidence) == (
-        "theory", f"seed 2, epoch 5: 1, bounds [-inf, {allowed:.9g}]; 1 of 3 seeds fail")
+        "theory",
+        f"seed 2, epoch 5: 1, bounds [-inf, {allowed:.9g}]; 1 of 3 seeds fail",
+    )
     judge.agrees(changed(run, 0, 0, 1 + 2e-7), run, reason="b", roundings=8)
     assert judge.measured == {"worst_deviation": 1.0}
     judge.agrees(run, changed(run, 0, 0, 1), reason="b", roundings=1, above=10)

@@ -22,14 +22,22 @@ def text_of(judging):
 def test_a_theorems_failure_stands_alone():
     values = np.array([[1.0, 2, 3], [-math.inf, 4.5, 0], [math.nan, 0.25, 9]])
     low, high = np.array([[0.0], [1], [0.5]]), np.array([4.0, 4, 8])
-    assert text_of(lambda: Judge().all_within(values, what="w", reason="b", seeds=(7, 8, 9), at_least=low, at_most=high)) == (
+    assert text_of(
+        lambda: Judge().all_within(values, what="w", reason="b", seeds=(7, 8, 9), at_least=low, at_most=high)
+    ) == (
         "w\n  theory: b\n  seen:   seed 7, epoch 3: nan, bounds [0.5, 4]; 3 of 3 seeds fail\n"
-        "  all:    min 0, median 2, max 9, 2 not finite", 7)
+        "  all:    min 0, median 2, max 9, 2 not finite",
+        7,
+    )
     assert text_of(lambda: Judge().all_within(values[:2, 1:], what="w", reason="b", seeds=(8, 9), at_least=0.125)) == (
         "w\n  theory: b\n  seen:   seed 9, epoch 2: 0, bounds [0.125, inf]; 1 of 2 seeds fail\n"
-        "  all:    min 0, median 2.5, max 4.5", 9)
+        "  all:    min 0, median 2.5, max 4.5",
+        9,
+    )
     assert text_of(lambda: Judge().all_within([math.nan], what="w", reason="b", seeds=(3,), at_most=1)) == (
-        "w\n  theory: b\n  seen:   seed 3: nan, bounds [-inf, 1]; 1 of 1 seeds fail\n  all:    no finite value, 1 not finite", 3)
+        "w\n  theory: b\n  seen:   seed 3: nan, bounds [-inf, 1]; 1 of 1 seeds fail\n  all:    no finite value, 1 not finite",
+        3,
+    )
 
 
 def test_the_worst_seed_is_the_one_farthest_beyond_its_own_bound():
@@ -37,8 +45,13 @@ def test_the_worst_seed_is_the_one_farthest_beyond_its_own_bound():
     assert text_of(lambda: Judge().all_within(values, what="w", reason="b", seeds=(1, 2, 3), at_most=high))[1] == 2
     assert text_of(lambda: Judge().all_within(-values, what="w", reason="b", seeds=(1, 2, 3), at_least=-high))[1] == 2
     # Infinity lies within bounds that are infinite.
-    assert text_of(lambda: Judge().all_within([math.inf, -1, 1], what="w", reason="b", seeds=(1, 2, 3), at_least=0))[1] == 2
-    assert text_of(lambda: Judge().all_within([-math.inf, 1, 3], what="w", reason="b", seeds=(1, 2, 3), at_most=2))[1] == 3
+    assert (
+        text_of(lambda: Judge().all_within([math.inf, -1, 1], what="w", reason="b", seeds=(1, 2, 3), at_least=0))[1]
+        == 2
+    )
+    assert (
+        text_of(lambda: Judge().all_within([-math.inf, 1, 3], what="w", reason="b", seeds=(1, 2, 3), at_most=2))[1] == 3
+    )
 
 
 def test_an_observations_failure_stands_alone_and_its_seed_is_one_that_is_as_it_should_not_be():
@@ -47,9 +60,14 @@ def test_an_observations_failure_stands_alone_and_its_seed_is_one_that_is_as_it_
     assert text_of(lambda: Judge().proportion(hits, Proportion(at_least=0.9), **WORDS)) == (
         "loss above the floor\n  theory: theory says so\n"
         "  seen:   4 of 40 seeds (0.100), claimed at least 0.9; were that so, the chance of it would be "
-        f"{few:.1e}, below 1.7e-08\n  all:    min 0, median 0, max 1", SEEDS[0])
+        f"{few:.1e}, below 1.7e-08\n  all:    min 0, median 0, max 1",
+        SEEDS[0],
+    )
     said, seed = text_of(lambda: Judge(alpha=6e-7).proportion(~hits, Proportion(at_least=0.125, at_most=0.25), **WORDS))
-    assert "36 of 40 seeds (0.900), claimed at least 0.125 and at most 0.25; were that so, the chance of it would be " in said
+    assert (
+        "36 of 40 seeds (0.900), claimed at least 0.125 and at most 0.25; were that so, the chance of it would be "
+        in said
+    )
     assert f"{many:.1e}, below 1.0e-08" in said
     assert seed == SEEDS[0]
     assert text_of(lambda: Judge().proportion(hits, Proportion(at_most=1e-4), **WORDS))[1] == SEEDS[3]
@@ -81,8 +99,11 @@ def test_what_was_stated_is_kept_once_with_its_bounds():
     judge.proportion([True] * 40, Proportion(at_least=0.5), what="three", reason="b", seeds=range(40))
     judge.proportion([False] * 40, Proportion(at_most=0.5), what="four", reason="b", seeds=range(40))
     assert [(said.what, said.bound, said.reason) for said in judge.statements] == [
-        ("one", "at least 0 to 0.25, at most 1, every seed", "b"), ("two", "at most 2, every seed", "c"),
-        ("three", "at least 0.5 of seeds", "b"), ("four", "at most 0.5 of seeds", "b")]
+        ("one", "at least 0 to 0.25, at most 1, every seed", "b"),
+        ("two", "at most 2, every seed", "c"),
+        ("three", "at least 0.5 of seeds", "b"),
+        ("four", "at most 0.5 of seeds", "b"),
+    ]
     assert judge.reason == ["b", "c"]
     assert judge.judged == 5
 
@@ -112,5 +133,7 @@ def test_a_judge_of_something_else_than_a_value_for_each_seed_says_what_it_was_g
 
 @pytest.mark.parametrize("sides", [(0.6, 0.5), (-0.1, 0.5), (0.5, 1.1), (0, 1)])
 def test_a_share_that_cannot_fail_is_refused(sides):
-    with pytest.raises(ValueError, match=f"^Proportion\\(at_least={sides[0]}, at_most={sides[1]}\\) cannot fail: give shares in"):
+    with pytest.raises(
+        ValueError, match=f"^Proportion\\(at_least={sides[0]}, at_most={sides[1]}\\) cannot fail: give shares in"
+    ):
         Proportion(*sides)

@@ -20,8 +20,9 @@ def test_lines_are_ids_reasons_and_days(tmp_path):
     (tmp_path / "known.txt").write_text(GOOD)
     assert read(tmp_path / "known.txt") == {
         "linear-mse": KnownFailure("linear-mse", "slower by design", date(2027, 1, 31), "known.txt:4"),
-        "path: every activation, widths 3 to 7": KnownFailure("path: every activation, widths 3 to 7", "tanh is coarse", None,
-                                                       "known.txt:5"),
+        "path: every activation, widths 3 to 7": KnownFailure(
+            "path: every activation, widths 3 to 7", "tanh is coarse", None, "known.txt:5"
+        ),
         "logit-scale": KnownFailure("logit-scale", "expires soon", None, "known.txt:6"),
     }
 
@@ -61,8 +62,11 @@ def test_the_day_itself_still_counts():
 
 
 def test_unknown_ids_and_expired_lines_are_problems():
-    listed = [KnownFailure("a", "why", None, "known.txt:1"), KnownFailure("b", "why", date(2026, 1, 1), "known.txt:2"),
-              KnownFailure("c", "why", date(2026, 1, 1), "known.txt:3")]
+    listed = [
+        KnownFailure("a", "why", None, "known.txt:1"),
+        KnownFailure("b", "why", date(2026, 1, 1), "known.txt:2"),
+        KnownFailure("c", "why", date(2026, 1, 1), "known.txt:3"),
+    ]
     assert problems(listed, {"a", "b"}, date(2026, 1, 2)) == [
         "known.txt:3: no claim has the id 'c': take the line out, or mend it",
         "known.txt:2: b expired on 2026-01-01: mend the claim, or give it a new day",
@@ -72,5 +76,11 @@ def test_unknown_ids_and_expired_lines_are_problems():
 
 def test_all_claims_and_checks_of_the_package_are_known():
     ids = entries(CLAIMS, CHECKS)
-    assert {"linear-mse", "question-network-500-epochs", "path: tanh", "crowd: 64 seeds", "independence: given rows"} <= set(ids)
+    assert {
+        "linear-mse",
+        "question-network-500-epochs",
+        "path: tanh",
+        "crowd: 64 seeds",
+        "independence: given rows",
+    } <= set(ids)
     assert len(ids) > 100

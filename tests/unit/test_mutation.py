@@ -42,7 +42,9 @@ def test_a_survivor_without_an_argument_and_an_argument_without_a_survivor_are_n
 
 
 def test_a_mutant_that_lacks_a_line_is_called_by_what_it_lacks():
-    assert page.key("aeclaims/a/b.py", {"in": "C.f", "diff": ["-  case 1:", "-    g()"]}) == "a.b.C.f: without case 1: g()"
+    assert (
+        page.key("aeclaims/a/b.py", {"in": "C.f", "diff": ["-  case 1:", "-    g()"]}) == "a.b.C.f: without case 1: g()"
+    )
 
 
 def test_a_function_without_its_decorators_is_decorated_below_itself():
@@ -64,7 +66,11 @@ class C:
 '''
     text = undecorated(source)
     assert "@" not in text
-    names = {"lru_cache": lru_cache, "cached_property": cached_property, "twice": lambda function: lambda a: 2 * function(a)}
+    names = {
+        "lru_cache": lru_cache,
+        "cached_property": cached_property,
+        "twice": lambda function: lambda a: 2 * function(a),
+    }
     exec(text, names)
     assert names["f"](4) == names["f"](4) == 8
     assert names["f"].cache_info()[:3] == (1, 1, 2)

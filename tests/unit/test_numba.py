@@ -13,21 +13,48 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from aeclaims import IDENTITY, SGD, TANH, Adam, Experiment, FixedRows, Model, Start, Uniform, affine, layers, leaky_relu, train
+from aeclaims import (
+    IDENTITY,
+    SGD,
+    TANH,
+    Adam,
+    Experiment,
+    FixedRows,
+    Model,
+    Start,
+    Uniform,
+    affine,
+    layers,
+    leaky_relu,
+    train,
+)
 from aeclaims.backends.numba import kernel
 from aeclaims.backends.numba import population as numba_population
 from aeclaims.runtime import parallel
 
 DOUBLE = np.dtype(np.float64)
 # Odd widths, a short last minibatch, and a number of its own for each setting.
-ADAM = Experiment(rows=Uniform(features=3), model=Model((3, 5, 1, 3), (leaky_relu(0.3), TANH, IDENTITY)), loss="mse",
-                  optimizer=Adam(lr=0.02, betas=(0.7, 0.95), eps=1e-3, weight_decay=0.05), epochs=5, n_rows=23, batch_size=9)
+ADAM = Experiment(
+    rows=Uniform(features=3),
+    model=Model((3, 5, 1, 3), (leaky_relu(0.3), TANH, IDENTITY)),
+    loss="mse",
+    optimizer=Adam(lr=0.02, betas=(0.7, 0.95), eps=1e-3, weight_decay=0.05),
+    epochs=5,
+    n_rows=23,
+    batch_size=9,
+)
 MOMENTUM = dataclasses.replace(ADAM, optimizer=SGD(lr=0.1, momentum=0.6, weight_decay=0.05))
 SHARED = dataclasses.replace(MOMENTUM, rows=FixedRows(np.random.default_rng(2).random((23, 3))), zero_grad=False)
-DERIVATIVES = {"identity": lambda activation, y: np.ones_like(y), "tanh": lambda activation, y: 1 - y**2,
-               "leaky_relu": lambda activation, y: np.where(y > 0, 1, activation.slope)}
-ACTIVATIONS = {"identity": lambda activation, z: z, "tanh": lambda activation, z: np.tanh(z),
-               "leaky_relu": lambda activation, z: np.where(z > 0, z, activation.slope * z)}
+DERIVATIVES = {
+    "identity": lambda activation, y: np.ones_like(y),
+    "tanh": lambda activation, y: 1 - y**2,
+    "leaky_relu": lambda activation, y: np.where(y > 0, 1, activation.slope),
+}
+ACTIVATIONS = {
+    "identity": lambda activation, z: z,
+    "tanh": lambda activation, z: np.tanh(z),
+    "leaky_relu": lambda activation, z: np.where(z > 0, z, activation.slope * z),
+}
 
 
 def plain(experiment, start, seed):
@@ -38,7 +65,9 @@ def plain(experiment, start, seed):
     rows, losses, step = start.rows()[0 if start.has_shared_rows else seed], [], 0
     for epoch in range(experiment.epochs):
         order = start.order(epoch)[seed] if start.has_shared_rows else start.order(epoch)
-        minibatches = [rows[order[at : at + experiment.batch_size]] for at in range(0, len(rows), experiment.batch_size)]
+        minibatches = [
+            rows[order[at : at + experiment.batch_size]] for at in range(0, len(rows), experiment.batch_size)
+        ]
         losses.append(0.0)
         for x in minibatches:
             values = [x]
@@ -67,7 +96,9 @@ def plain(experiment, start, seed):
 
 
 # In float64 there are 8 lanes: a crew that is filled up; full ones and three seeds by themselves; seeds that share rows.
-@pytest.mark.parametrize(("experiment", "count"), [(ADAM, 5), (MOMENTUM, 19), (SHARED, 3)], ids=["adam", "momentum", "shared"])
+@pytest.mark.parametrize(
+    ("experiment", "count"), [(ADAM, 5), (MOMENTUM, 19), (SHARED, 3)], ids=["adam", "momentum", "shared"]
+)
 def test_it_trains_what_a_plain_loop_does(experiment, count):
     start = Start(experiment, tuple(range(7, 7 + count)), DOUBLE)
     run = numba_population.train(start)
@@ -115,7 +146,9 @@ def test_a_long_training_enters_the_loop_for_some_epochs_at_a_time(monkeypatch):
     def shows(label, total, losses):
         assert losses.shape == (5, 2)
         assert np.isnan(losses).all()
-        return nullcontext(lambda epochs: shown.append((label, total, epochs, int(np.isfinite(losses).all(axis=1).sum()))))
+        return nullcontext(
+            lambda epochs: shown.append((label, total, epochs, int(np.isfinite(losses).all(axis=1).sum())))
+        )
 
     def drawn_order(self, epoch):
         drawn.append(epoch)
@@ -161,12 +194,16 @@ def test_threads_are_asked_for_by_how_long_the_training_takes(monkeypatch):
 
 def test_a_gradient_has_room_for_the_loss():
     # The compiled loop checks no bounds: what it writes beyond would be somebody else's memory.
-    few = dataclasses.replace(ADAM, rows=Uniform(features=2), model=affine(2, 2))  # 6 parameters, less than half of the lanes
+    few = dataclasses.replace(
+        ADAM, rows=Uniform(features=2), model=affine(2, 2)
+    )  # 6 parameters, less than half of the lanes
     for start in (Start(SHARED, (0,)), Start(SHARED, (0,), DOUBLE), Start(ADAM, tuple(range(16))), Start(few, (0,))):
         population = numba_population.Population(start.experiment, start)
         crew = population.crews[0]
         assert len(crew.gradient) == len(crew.parameters) + kernel.loss_room(crew.parameters)
-        assert {array.dtype for array in (crew.gradient, crew.parameters, crew.first, crew.second, crew.rows)} == {start.dtype}
+        assert {array.dtype for array in (crew.gradient, crew.parameters, crew.first, crew.second, crew.rows)} == {
+            start.dtype
+        }
         assert crew.parameters.shape == crew.first.shape == crew.second.shape
         assert population.packed.shape[1] % kernel.lanes(start.dtype) == 0
 
@@ -219,7 +256,9 @@ WIDE = dataclasses.replace(ADAM, rows=Uniform(features=10), model=layers(10, 20,
 
 
 def test_what_the_first_training_does_not_need_is_compiled_in_one_copy_and_awaited_by_who_needs_it(copies):
-    numba_population.compile_ahead([(ADAM, range(16)), (MOMENTUM, range(9)), (WIDE, range(2)), (WIDE, range(3))], "float32")
+    numba_population.compile_ahead(
+        [(ADAM, range(16)), (MOMENTUM, range(9)), (WIDE, range(2)), (WIDE, range(3))], "float32"
+    )
     (copy,) = copies
     once = dataclasses.replace(WIDE, epochs=1)
     assert (copy.target, copy.daemon, copy.did) == (numba_population._compile, True, ["start"])

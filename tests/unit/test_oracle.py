@@ -37,8 +37,13 @@ SOURCE = Path(oracle.__file__).read_text()
 
 ACTIVATIONS = [IDENTITY, RELU, leaky_relu(0.1), TANH, SIGMOID]
 # Each activation inside, and each as the output that the loss takes.
-CASES = [(hidden, output, loss) for hidden in ACTIVATIONS for loss in ("mse", "bce", "bce_logits") for output in ACTIVATIONS
-         if loss == "mse" or (output == SIGMOID) == (loss == "bce")]
+CASES = [
+    (hidden, output, loss)
+    for hidden in ACTIVATIONS
+    for loss in ("mse", "bce", "bce_logits")
+    for output in ACTIVATIONS
+    if loss == "mse" or (output == SIGMOID) == (loss == "bce")
+]
 
 
 def changed(parameters, layer, part, index, by):
@@ -48,27 +53,43 @@ def changed(parameters, layer, part, index, by):
     return tuple(copies)
 
 
-@pytest.mark.parametrize(("hidden", "output", "loss"), CASES, ids=[f"{h.kind}, {o.kind}, {loss}" for h, o, loss in CASES])
+@pytest.mark.parametrize(
+    ("hidden", "output", "loss"), CASES, ids=[f"{h.kind}, {o.kind}, {loss}" for h, o, loss in CASES]
+)
 def test_gradients_are_central_differences_of_the_loss(hidden, output, loss):
-    experiment = Experiment(rows=Uniform(features=3), model=Model((3, 4, 2, 3), (hidden, hidden, output)), loss=loss,
-                            optimizer=Adam(), epochs=1, n_rows=5)
+    experiment = Experiment(
+        rows=Uniform(features=3),
+        model=Model((3, 4, 2, 3), (hidden, hidden, output)),
+        loss=loss,
+        optimizer=Adam(),
+        epochs=1,
+        n_rows=5,
+    )
     start = Start(experiment, SEEDS, DOUBLE)
     parameters, x, h = start.parameters(), start.rows(), 1e-6
-    assert (least_margins(experiment.model, parameters, x) > 10 * h).all()  # no unit changes its side within a difference
+    assert (
+        least_margins(experiment.model, parameters, x) > 10 * h
+    ).all()  # no unit changes its side within a difference
     _, gradients = oracle.differentiate(experiment, parameters, x)
     for place, gradient in enumerate(gradients):
         assert gradient.shape == parameters[place // 2][place % 2].shape
         for index in np.ndindex(gradient.shape[1:]):
-            above, below = (oracle.differentiate(experiment, changed(parameters, place // 2, place % 2, index, by), x)[0]
-                            for by in (h, -h))
+            above, below = (
+                oracle.differentiate(experiment, changed(parameters, place // 2, place % 2, index, by), x)[0]
+                for by in (h, -h)
+            )
             # A difference errs by h^2 f'''/6, and by roundings of the loss over h.
             np.testing.assert_allclose((above - below) / (2 * h), gradient[(slice(None), *index)], rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize(("loss", "module"), [("mse", torch.nn.MSELoss()), ("bce", torch.nn.BCELoss()),
-                                              ("bce_logits", torch.nn.BCEWithLogitsLoss())])
+@pytest.mark.parametrize(
+    ("loss", "module"),
+    [("mse", torch.nn.MSELoss()), ("bce", torch.nn.BCELoss()), ("bce_logits", torch.nn.BCEWithLogitsLoss())],
+)
 def test_losses_and_their_derivatives_are_torchs_at_the_edges_too(loss, module):
-    numbers = [0.0, 1e-300, 1e-13, 0.3, 1 - 1e-13, 1.0] if loss == "bce" else [-800.0, -40.0, -1.0, 0.0, 0.5, 40.0, 800.0]
+    numbers = (
+        [0.0, 1e-300, 1e-13, 0.3, 1 - 1e-13, 1.0] if loss == "bce" else [-800.0, -40.0, -1.0, 0.0, 0.5, 40.0, 800.0]
+    )
     value, derivative = oracle.LOSSES[loss]
     for x in (0.0, 0.25, 1.0):
         for y in numbers:
@@ -116,14 +137,17 @@ def test_adams_weight_decay_is_added_to_the_gradient():
 
 def test_a_step_of_sgd_is_that_worked_out_by_hand():
     # The gradient is 0.5 + 0.1 * 1 = 0.6, the velocity 0.9 * 2 + 0.6 = 2.4, the step 0.1 * 2.4.
-    theta, m, _ = oracle.update(SGD(lr=0.1, momentum=0.9, weight_decay=0.1), 7, np.array([1.0]), np.array([0.5]),
-                                np.array([2.0]), np.zeros(1))
+    theta, m, _ = oracle.update(
+        SGD(lr=0.1, momentum=0.9, weight_decay=0.1), 7, np.array([1.0]), np.array([0.5]), np.array([2.0]), np.zeros(1)
+    )
     np.testing.assert_allclose([theta, m], [[0.76], [2.4]], rtol=1e-14)
 
 
 @pytest.mark.parametrize("setup", SETUPS)
 def test_the_oracle_agrees_with_numba_in_float64(setup):
-    ours, theirs = (train(SETUPS[setup], seeds=SEEDS, backend=backend, dtype="float64") for backend in ("oracle", "numba"))
+    ours, theirs = (
+        train(SETUPS[setup], seeds=SEEDS, backend=backend, dtype="float64") for backend in ("oracle", "numba")
+    )
     # Rounding: 3e-13 of losses, on normal rows of rank 1, which come near 0; 5e-14 of parameters.
     np.testing.assert_allclose(ours.epoch_loss, theirs.epoch_loss, rtol=3e-12)
     for a, b in zip(ours.parameters, theirs.parameters, strict=True):
@@ -143,7 +167,10 @@ def test_a_seed_alone_is_that_seed_in_a_crowd_bit_for_bit(setup, dtype):
 
 
 def test_in_float32_all_numbers_of_a_step_are_float32_whatever_the_optimizers_numbers_are():
-    for optimizer in (Adam(lr=np.float64(0.1), betas=(np.float64(0.9), 0.99), eps=np.float64(1e-8)), SGD(lr=np.float64(0.1))):
+    for optimizer in (
+        Adam(lr=np.float64(0.1), betas=(np.float64(0.9), 0.99), eps=np.float64(1e-8)),
+        SGD(lr=np.float64(0.1)),
+    ):
         for setup in ("every activation, widths 3 to 7", "BCE of probabilities", "BCE on logits", "given rows"):
             start = Start(dataclasses.replace(SETUPS[setup], optimizer=optimizer), SEEDS, SINGLE)
             (step,) = islice(oracle.steps(start), 1)
@@ -160,20 +187,25 @@ def test_steps_follow_each_other_through_the_epochs_and_leave_what_they_yielded(
         assert following.before is one.after
     for before, initial in zip(walked[0].before, start.parameters(), strict=True):
         np.testing.assert_array_equal(before.weight, initial.weight)
-    np.testing.assert_array_equal(np.concatenate([step.batch for step in walked[3:6]], axis=1),
-                                  start.rows()[:, start.order(1)])
+    np.testing.assert_array_equal(
+        np.concatenate([step.batch for step in walked[3:6]], axis=1), start.rows()[:, start.order(1)]
+    )
 
 
 def test_a_step_shows_the_gradients_and_moments_it_was_taken_with():
     for setup in ("gradients that add up", "SGD with momentum and decay", "Adam with decay"):
         experiment = SETUPS[setup]
-        before = [[np.zeros_like(values) for layer in Start(experiment, SEEDS, DOUBLE).parameters() for values in layer]] * 3
+        before = [
+            [np.zeros_like(values) for layer in Start(experiment, SEEDS, DOUBLE).parameters() for values in layer]
+        ] * 3
         for t, step in enumerate(islice(oracle.steps(Start(experiment, SEEDS, DOUBLE)), 3), 1):
             gradients = oracle.differentiate(experiment, step.before, step.batch)[1]
             if not experiment.zero_grad:
                 gradients = [earlier + new for earlier, new in zip(before[0], gradients, strict=True)]
             flat = [values for layer in step.before for values in layer]
-            after = [oracle.update(experiment.optimizer, t, *each) for each in zip(flat, gradients, *before[1:], strict=True)]
+            after = [
+                oracle.update(experiment.optimizer, t, *each) for each in zip(flat, gradients, *before[1:], strict=True)
+            ]
             expected = [gradients, *zip(*after, strict=True)]
             shown = [step.gradients, [values for layer in step.after for values in layer], step.m, step.v]
             for ours, theirs in zip(shown, expected, strict=True):
@@ -186,12 +218,16 @@ def test_an_epochs_loss_is_the_plain_mean_of_its_minibatches_losses_in_float64()
     experiment = dataclasses.replace(SETUPS["a short last minibatch"], epochs=2)
     start = Start(experiment, SEEDS, SINGLE)
     losses = np.array([step.loss for step in islice(oracle.steps(start), 6)]).astype(np.float64)
-    np.testing.assert_allclose(oracle.train(start).epoch_loss, losses.reshape(2, 3, len(SEEDS)).mean(axis=1), rtol=1e-15)
+    np.testing.assert_allclose(
+        oracle.train(start).epoch_loss, losses.reshape(2, 3, len(SEEDS)).mean(axis=1), rtol=1e-15
+    )
 
 
 def test_seeds_that_share_rows_take_them_in_orders_of_their_own():
     rows = np.arange(12.0).reshape(6, 2)
-    experiment = Experiment(rows=FixedRows(rows), model=affine(2, 2), loss="mse", optimizer=SGD(lr=1e-3), epochs=1, batch_size=4)
+    experiment = Experiment(
+        rows=FixedRows(rows), model=affine(2, 2), loss="mse", optimizer=SGD(lr=1e-3), epochs=1, batch_size=4
+    )
     start = Start(experiment, SEEDS, DOUBLE)
     walked = list(islice(oracle.steps(start), 2))
     for seed, order in enumerate(start.order(0)):
@@ -199,7 +235,9 @@ def test_seeds_that_share_rows_take_them_in_orders_of_their_own():
 
 
 def test_a_replica_that_diverges_shows_it_in_its_losses_without_a_warning():
-    experiment = Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=SGD(lr=1e200), epochs=5, n_rows=4)
+    experiment = Experiment(
+        rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=SGD(lr=1e200), epochs=5, n_rows=4
+    )
     losses = oracle.train(Start(experiment, SEEDS, DOUBLE)).epoch_loss
     assert np.isfinite(losses[0]).all()
     assert not np.isfinite(losses[-1]).any()
@@ -216,5 +254,9 @@ def test_the_oracle_fits_on_a_page_and_shares_no_arithmetic_with_other_backends(
     assert len(SOURCE.splitlines()) <= 120
     imported = {node.module for node in ast.walk(ast.parse(SOURCE)) if isinstance(node, ast.ImportFrom)}
     assert {module for module in imported if module.startswith("aeclaims")} == {
-        "aeclaims.experiment", "aeclaims.runtime.progress", "aeclaims.run", "aeclaims.start"}
+        "aeclaims.experiment",
+        "aeclaims.runtime.progress",
+        "aeclaims.run",
+        "aeclaims.start",
+    }
     assert [node.names[0].name for node in ast.walk(ast.parse(SOURCE)) if isinstance(node, ast.Import)] == ["numpy"]

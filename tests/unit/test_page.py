@@ -16,7 +16,9 @@ from aeclaims.judging.judge import Verdict
 from aeclaims.report.html import NoRun, _packed, render
 
 RUN = Path(__file__).parents[2] / "docs" / "claims" / "run.json"
-HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>\" onmouseover=\"window.hacked=1"
+HOSTILE = (
+    "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>\" onmouseover=\"window.hacked=1"
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +47,20 @@ class Page(HTMLParser):
             self.text += data
 
     def all(self, tag, **wanted):
-        return [found for name, found in self.elements if name == tag
-                and all(found.get(key.rstrip("_")) == value for key, value in wanted.items())]
+        return [
+            found
+            for name, found in self.elements
+            if name == tag and all(found.get(key.rstrip("_")) == value for key, value in wanted.items())
+        ]
 
 
 def hostile(value):
     """The same document with hostile text wherever a text may be, but for the verdicts."""
     if isinstance(value, dict):
-        return {key if key != "worst_excess" else HOSTILE: new if key in ("verdict", "quantiles") else hostile(new)
-                for key, new in value.items()}
+        return {
+            key if key != "worst_excess" else HOSTILE: new if key in ("verdict", "quantiles") else hostile(new)
+            for key, new in value.items()
+        }
     if isinstance(value, list):
         return [hostile(new) for new in value]
     return HOSTILE if isinstance(value, str) else value
@@ -117,7 +124,7 @@ def test_what_was_not_exercised_has_its_own_section(document):
         other["claims"][index]["verdict"] = str(verdict)
         other["claims"][index]["reason"] = f"because of {verdict}"
     text = " ".join(Page(render(other)).text.split())
-    section = text[text.index("Judges that could not have failed"):]
+    section = text[text.index("Judges that could not have failed") :]
     assert f"{other['claims'][3]['id']}: because of not exercised" in section
     assert f"{len(other['claims']) - 3} held" in text
     assert "1 expected failure" in text

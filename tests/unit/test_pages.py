@@ -44,7 +44,9 @@ def test_every_claim_of_the_run_held_on_the_reference(document):
 def test_a_run_of_other_claims_is_refused(document, field):
     other = copy.deepcopy(document)
     other["claims"][3][field] = "something else"
-    with pytest.raises(pages.PagesDisagree, match=f"claim {other['claims'][3]['id']}: the run has {field} 'something else'"):
+    with pytest.raises(
+        pages.PagesDisagree, match=f"claim {other['claims'][3]['id']}: the run has {field} 'something else'"
+    ):
         pages.pages(other)
 
 

@@ -15,8 +15,10 @@ from aeclaims.runtime.progress import Stopped, progress
 from pytest_aeclaims.prefetch import Prefetcher, ProcessEnded
 
 SEEDS = range(2)
-EXPERIMENTS = [Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=epochs, n_rows=9)
-               for epochs in range(1, 7)]
+EXPERIMENTS = [
+    Experiment(rows=Uniform(features=2), model=affine(2, 2), loss="mse", optimizer=Adam(), epochs=epochs, n_rows=9)
+    for epochs in range(1, 7)
+]
 FIRST, SECOND, *OTHERS = EXPERIMENTS
 
 
@@ -116,7 +118,10 @@ def test_a_process_that_ends_is_named_and_the_others_go_on(ahead):
     begun = ahead(ending, copies=2)
     with pytest.raises(ProcessEnded, match=r"trained Experiment.* exit code 9; --claims-processes 1"):
         begun.result(FIRST, SEEDS)
-    for experiment in (SECOND, *OTHERS):  # each is trained by the process that is left, or to be trained where it is needed
+    for experiment in (
+        SECOND,
+        *OTHERS,
+    ):  # each is trained by the process that is left, or to be trained where it is needed
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             run = begun.result(experiment, SEEDS)

@@ -8,7 +8,9 @@ import pytest
 import aeclaims
 
 PACKAGE = Path(aeclaims.__file__).parent
-PRIVATE = re.compile(r"torch\._|\b_(dynamo|inductor|functorch)\b|\b(torch|optimizer|parameter|tensor|module)(\.\w+)*\._[a-z]\w*")
+PRIVATE = re.compile(
+    r"torch\._|\b_(dynamo|inductor|functorch)\b|\b(torch|optimizer|parameter|tensor|module)(\.\w+)*\._[a-z]\w*"
+)
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if not {"faults", "selftest"} & set(path.parts)]
 
 
@@ -21,7 +23,9 @@ def test_no_private_name_of_torch_is_used(path):
     assert private_names(path.read_text(encoding="utf-8")) == []
 
 
-@pytest.mark.parametrize("text", ["torch._dynamo.reset()", "from torch._inductor import config", "optimizer._step_hooks"])
+@pytest.mark.parametrize(
+    "text", ["torch._dynamo.reset()", "from torch._inductor import config", "optimizer._step_hooks"]
+)
 def test_a_private_name_is_seen(text):
     assert private_names(text)
 

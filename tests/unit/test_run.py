@@ -50,8 +50,9 @@ def test_the_final_loss_is_the_loss_of_the_final_parameters_on_all_rows():
 
 
 def test_the_final_loss_of_bce_is_the_same_from_probabilities_and_from_logits():
-    base = Experiment(rows=Uniform(features=2), model=affine(2, 2, output=SIGMOID), loss="bce", optimizer=Adam(), epochs=4,
-                      n_rows=50)
+    base = Experiment(
+        rows=Uniform(features=2), model=affine(2, 2, output=SIGMOID), loss="bce", optimizer=Adam(), epochs=4, n_rows=50
+    )
     run = run_of(np.ones((4, 3)), experiment=base)
     x, p = run.start.rows().astype(float), run.reconstruct(run.start.rows())
     expected = -(x * np.log(p) + (1 - x) * np.log(1 - p)).mean(axis=(1, 2))
@@ -79,8 +80,11 @@ def test_reconstruct_takes_rows_for_all_seeds_or_for_each():
 def test_every_activation_is_applied_where_it_stands():
     kinds = (leaky_relu(0.25), RELU, TANH, SIGMOID, IDENTITY)
     weights = [np.full((1, 1, 1), weight) for weight in (-2.0, -3.0, 0.7, -1.5, 4.0)]
-    run = run_of(np.ones((4, 1)), experiment=on(Uniform(features=1), Model((1,) * 6, kinds)),
-                 parameters=tuple(LayerParameters(weight, np.full((1, 1), 0.1)) for weight in weights))
+    run = run_of(
+        np.ones((4, 1)),
+        experiment=on(Uniform(features=1), Model((1,) * 6, kinds)),
+        parameters=tuple(LayerParameters(weight, np.full((1, 1), 0.1)) for weight in weights),
+    )
     x = np.linspace(-1, 1, 9)
     first = 0.1 - 2 * x
     squashed = np.tanh(0.1 + 0.7 * np.maximum(0.1 - 3 * np.where(first > 0, first, first / 4), 0))

@@ -38,7 +38,10 @@ def test_a_path_is_the_oracles_run_however_far_it_was_walked_before(setup, dtype
 
 def test_the_truth_and_the_growth_of_rounding_errors_are_the_oracles():
     stack = Stack(get("numba"), "float32", SEEDS)
-    for found, dtype in ((stack.oracle_run(of(9, "tanh")), "float64"), (stack._walked(of(9, "tanh"), SEEDS, "float32"), "float32")):
+    for found, dtype in (
+        (stack.oracle_run(of(9, "tanh")), "float64"),
+        (stack._walked(of(9, "tanh"), SEEDS, "float32"), "float32"),
+    ):
         exact = oracle.train(Start(of(9, "tanh"), SEEDS, np.dtype(dtype)))
         np.testing.assert_array_equal(found.epoch_loss, exact.epoch_loss)
         np.testing.assert_array_equal(found.parameters[1].weight, exact.parameters[1].weight)
@@ -53,7 +56,9 @@ def test_rounding_grows_by_bias_corrections_in_float32_if_the_backend_rounds_the
     experiment = of(50, "affine layers, MSE, Adam")
     walked = Stack(backend, dtype, SEEDS)._walked(experiment, SEEDS, dtype)
     start = Start(experiment, SEEDS, np.dtype(dtype))
-    by_type = {kind: np.array([step.loss for step in islice(oracle.steps(start, kind), 50)]) for kind in (int, np.float32)}
+    by_type = {
+        kind: np.array([step.loss for step in islice(oracle.steps(start, kind), 50)]) for kind in (int, np.float32)
+    }
     np.testing.assert_array_equal(walked.epoch_loss, by_type[count_type])
     assert (by_type[int] != by_type[np.float32]).any()
 
@@ -96,9 +101,13 @@ def test_a_stack_with_an_optimizer_of_its_own_walks_a_path_of_its_own():
     run = get("numba").train(own.start(experiment))
     np.testing.assert_array_equal(own.oracle_run(experiment).epoch_loss, run.epoch_loss)
     np.testing.assert_array_equal(own.away_from_relu_kinks(experiment), with_oracle.away_from_relu_kinks(experiment))
-    np.testing.assert_allclose(own._own_margins(experiment), OraclePath(with_oracle.start(experiment)).margins(6), rtol=1e-9)
+    np.testing.assert_allclose(
+        own._own_margins(experiment), OraclePath(with_oracle.start(experiment)).margins(6), rtol=1e-9
+    )
     # It has no float32, and then how rounding errors grow is not known.
-    lacking = Stack(Backend("mine", get("numba").train, optimizer="mine:Own", unsupported={"float32": "why"}), "float64", SEEDS)
+    lacking = Stack(
+        Backend("mine", get("numba").train, optimizer="mine:Own", unsupported={"float32": "why"}), "float64", SEEDS
+    )
     with pytest.raises(NotSupported, match="how far rounding errors grow is not known: mine has no float32"):
         lacking.allowed_losses(experiment)
 

@@ -8,10 +8,16 @@ import pytest
 from aeclaims import Adam, Bernoulli, Beta, Experiment, FixedRows, InvalidExperiment, Redundant, Start, Uniform, affine
 from aeclaims.start import checked
 
-BASE = Experiment(rows=Uniform(features=3), model=affine(3, 2, 3), loss="mse", optimizer=Adam(), epochs=2, n_rows=100,
-                  batch_size=10)
-SPECS = [Uniform(features=3), Bernoulli(0.3, features=3), Beta(0.5, 2, features=3), Redundant(2, features=3),
-         FixedRows(np.linspace(0, 1, 300).reshape(100, 3))]
+BASE = Experiment(
+    rows=Uniform(features=3), model=affine(3, 2, 3), loss="mse", optimizer=Adam(), epochs=2, n_rows=100, batch_size=10
+)
+SPECS = [
+    Uniform(features=3),
+    Bernoulli(0.3, features=3),
+    Beta(0.5, 2, features=3),
+    Redundant(2, features=3),
+    FixedRows(np.linspace(0, 1, 300).reshape(100, 3)),
+]
 
 
 @pytest.mark.parametrize("rows", SPECS, ids=lambda spec: type(spec).__name__)
@@ -24,8 +30,9 @@ def test_a_seed_draws_the_same_alone_and_in_a_crowd(rows):
         np.testing.assert_array_equal(together.weight[1], single.weight[0])
         np.testing.assert_array_equal(together.bias[1], single.bias[0])
     order, own_order = crowd.order(1), alone.order(1)
-    np.testing.assert_array_equal(order[1] if crowd.has_shared_rows else order,
-                                  own_order[0] if alone.has_shared_rows else own_order)
+    np.testing.assert_array_equal(
+        order[1] if crowd.has_shared_rows else order, own_order[0] if alone.has_shared_rows else own_order
+    )
 
 
 @pytest.mark.parametrize("rows", SPECS[:-1], ids=lambda spec: type(spec).__name__)
@@ -43,7 +50,9 @@ def test_an_order_visits_every_row_once_and_anew_in_each_epoch():
     assert not np.array_equal(start.order(0), start.order(1))
 
 
-@pytest.mark.parametrize(("rows", "shape"), [(SPECS[0], (100,)), (SPECS[-1], (2, 100))], ids=["own rows", "shared rows"])
+@pytest.mark.parametrize(
+    ("rows", "shape"), [(SPECS[0], (100,)), (SPECS[-1], (2, 100))], ids=["own rows", "shared rows"]
+)
 def test_a_minibatch_of_all_rows_holds_them_in_order(rows, shape):
     order = Start(dataclasses.replace(BASE, rows=rows, batch_size=100), (1, 2)).order(1)
     np.testing.assert_array_equal(order, np.broadcast_to(np.arange(100), shape))
@@ -81,8 +90,12 @@ def test_redundant_rows_have_their_rank_and_repeat_their_columns():
 def test_the_start_of_seed_0_is_what_it_was():
     # A change of these numbers changes every figure that was ever published for a seed.
     start = Start(BASE, (0,))
-    np.testing.assert_allclose(start.rows()[0, 0], [0.802237868309021, 0.9429374933242798, 0.005482971668243408], rtol=0, atol=0)
-    np.testing.assert_allclose(start.parameters()[0].bias[0], [-0.5485524535179138, -0.08879668265581131], rtol=0, atol=0)
+    np.testing.assert_allclose(
+        start.rows()[0, 0], [0.802237868309021, 0.9429374933242798, 0.005482971668243408], rtol=0, atol=0
+    )
+    np.testing.assert_allclose(
+        start.parameters()[0].bias[0], [-0.5485524535179138, -0.08879668265581131], rtol=0, atol=0
+    )
     assert start.order(0)[:4].tolist() == [64, 97, 36, 56]
     assert start.order(1)[:4].tolist() == [26, 54, 69, 63]
     shared = Start(dataclasses.replace(BASE, rows=SPECS[-1]), (0, 3)).order(0)

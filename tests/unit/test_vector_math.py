@@ -23,6 +23,7 @@ def over_arrays(name):
     def apply(x, y):
         for at in range(0, x.size, lanes_of(x)):
             store(numbers(y), at, function(load(numbers(x), at)))
+
     return apply
 
 
@@ -75,8 +76,9 @@ def test_the_error_is_below_3_units_over_samples_of_float64(name):
     random, info, size = np.random.default_rng(0), np.finfo(np.float64), 200_000
     arguments = {
         "exp": random.uniform(np.log(info.tiny) + 1, np.log(info.max) - 1, size),
-        "log": np.concatenate([np.exp(random.uniform(np.log(info.tiny), np.log(info.max) - 1, size)),
-                               random.uniform(0.5, 2, size)]),
+        "log": np.concatenate(
+            [np.exp(random.uniform(np.log(info.tiny), np.log(info.max) - 1, size)), random.uniform(0.5, 2, size)]
+        ),
         "log1p": np.concatenate([-np.exp(random.uniform(-60, -1e-4, size)), np.exp(random.uniform(-60, 0, size))]),
     }[name]
     assert worst_error(name, *apply(name, arguments, np.float64)) < BOUND

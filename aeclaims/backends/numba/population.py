@@ -26,8 +26,13 @@ from aeclaims.runtime import parallel
 from aeclaims.runtime.progress import progress
 from aeclaims.start import Array, LayerParameters, Parameters, Start
 
-ACTIVATIONS = {"identity": kernel.IDENTITY, "relu": kernel.RELU, "leaky_relu": kernel.LEAKY_RELU,
-               "tanh": kernel.TANH, "sigmoid": kernel.SIGMOID}
+ACTIVATIONS = {
+    "identity": kernel.IDENTITY,
+    "relu": kernel.RELU,
+    "leaky_relu": kernel.LEAKY_RELU,
+    "tanh": kernel.TANH,
+    "sigmoid": kernel.SIGMOID,
+}
 LOSSES = {"mse": kernel.MSE, "bce": kernel.BCE, "bce_logits": kernel.BCE_LOGITS}
 
 Orders = npt.NDArray[np.uint32]
@@ -57,7 +62,9 @@ def compile_ahead(trainings: Iterable[tuple[Experiment, Sequence[int]]], dtype: 
     for kind, (experiment, start) in list(kinds.items())[1:]:
         process = multiprocessing.get_context("fork").Process(target=_compile, args=(experiment, start), daemon=True)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of copies of processes with threads: here none trains yet
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # of copies of processes with threads: here none trains yet
             process.start()
         COMPILING[kind] = process
 
@@ -106,7 +113,10 @@ class Population:
         self.model, rows = experiment.model, start.rows()
         self.epoch_loss = np.full((experiment.epochs, len(start.seeds)), np.nan)
         self.packed = _pack(experiment.model, start.parameters(), start.dtype)
-        self.seed_batches = [SeedBatch(experiment, seeds, rows, self.packed, self.epoch_loss) for seeds in _seed_batches(experiment, start)]
+        self.seed_batches = [
+            SeedBatch(experiment, seeds, rows, self.packed, self.epoch_loss)
+            for seeds in _seed_batches(experiment, start)
+        ]
 
     def begin(self, pool: Executor, orders: Orders, epochs: slice) -> list[Future[None]]:
         """Have the pool train these epochs, in these orders: (E, N), or (E, S, N)."""
@@ -133,7 +143,10 @@ def _seed_batches(experiment: Experiment, start: Start) -> list[list[int]]:
     seed_batches = [seeds[at : at + lanes] for at in range(0, len(seeds), lanes)]
     if len(seed_batches[-1]) <= lanes // 2:
         seed_batches += [[seed] for seed in seed_batches.pop()]
-    return [seed_batch + seed_batch[-1:] * (lanes - len(seed_batch)) if len(seed_batch) > 1 else seed_batch for seed_batch in seed_batches]
+    return [
+        seed_batch + seed_batch[-1:] * (lanes - len(seed_batch)) if len(seed_batch) > 1 else seed_batch
+        for seed_batch in seed_batches
+    ]
 
 
 def _has_seeds_in_lanes(experiment: Experiment, start: Start) -> bool:
@@ -143,7 +156,9 @@ def _has_seeds_in_lanes(experiment: Experiment, start: Start) -> bool:
 class SeedBatch:
     """One seed, or as many as there are lanes, side by side on the last axis: what one thread trains."""
 
-    def __init__(self, experiment: Experiment, seeds: list[int], rows: Array, packed: Array, epoch_loss: Double) -> None:
+    def __init__(
+        self, experiment: Experiment, seeds: list[int], rows: Array, packed: Array, epoch_loss: Double
+    ) -> None:
         self.experiment, self.seeds, self.epoch_loss = experiment, seeds, epoch_loss
         optimizer, settings = _optimizer(experiment)
         model = experiment.model
@@ -154,9 +169,13 @@ class SeedBatch:
         )  # fmt: skip
         self.rows = _side_by_side(rows, seeds if len(rows) > 1 else [0])
         parameters = _side_by_side(packed, seeds)
-        self.parameters, self.first, self.second = (kernel.aligned_zeros(parameters.shape, rows.dtype) for _ in range(3))
+        self.parameters, self.first, self.second = (
+            kernel.aligned_zeros(parameters.shape, rows.dtype) for _ in range(3)
+        )
         self.parameters[:] = parameters
-        self.gradient = kernel.aligned_zeros((len(parameters) + kernel.loss_buffer(parameters), *parameters.shape[1:]), rows.dtype)
+        self.gradient = kernel.aligned_zeros(
+            (len(parameters) + kernel.loss_buffer(parameters), *parameters.shape[1:]), rows.dtype
+        )
         self.workspace = kernel.workspace(model.widths, experiment.batch_size, experiment.n_rows, self.gradient)
 
     def train(self, orders: Orders, epochs: slice) -> None:
@@ -165,8 +184,19 @@ class SeedBatch:
             orders = np.ascontiguousarray(orders[:, self.seeds[0]])
         losses = np.zeros((len(orders), *self.parameters.shape[1:]))
         steps = self.experiment.steps_per_epoch
-        kernel.train_epochs(self.rows, orders, self.experiment.batch_size, *self.constants, epochs.start * steps,
-                            *self.workspace, self.parameters, self.gradient, self.first, self.second, losses)
+        kernel.train_epochs(
+            self.rows,
+            orders,
+            self.experiment.batch_size,
+            *self.constants,
+            epochs.start * steps,
+            *self.workspace,
+            self.parameters,
+            self.gradient,
+            self.first,
+            self.second,
+            losses,
+        )
         self.epoch_loss[epochs, self.seeds] = losses.reshape(len(losses), -1) / steps
 
     def scatter(self, packed: Array) -> None:

@@ -35,7 +35,9 @@ class Compilation:
 
     def __str__(self) -> str:
         shown = {name: value for name, value in vars(self).items() if value is not None}
-        return ",".join(f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in shown.items())
+        return ",".join(
+            f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in shown.items()
+        )
 
     @property
     def uses_cudagraphs(self) -> bool:
@@ -49,7 +51,8 @@ class Compilation:
         backend = pkgutil.resolve_name(self.backend) if ":" in self.backend else self.backend
         with quiet():
             compiled: Callable[..., Any] = torch.compile(
-                function, backend=backend, mode=self.mode, dynamic=self.dynamic, fullgraph=self.fullgraph)
+                function, backend=backend, mode=self.mode, dynamic=self.dynamic, fullgraph=self.fullgraph
+            )
         return compiled
 
     def check(self) -> None:
@@ -63,13 +66,19 @@ class Compilation:
             try:
                 found = pkgutil.resolve_name(self.backend)
             except Exception as error:  # any import of the user's module may fail
-                raise UnknownBackend(f"backend={self.backend}: it cannot be imported ({one_line(error)}); give "
-                                         f"module:function, or one of {', '.join(registered)}") from None
+                raise UnknownBackend(
+                    f"backend={self.backend}: it cannot be imported ({one_line(error)}); give "
+                    f"module:function, or one of {', '.join(registered)}"
+                ) from None
             if not callable(found):
-                raise UnknownBackend(f"backend={self.backend} is a {type(found).__name__}; give a function "
-                                         "(graph_module, example_inputs) -> callable")
+                raise UnknownBackend(
+                    f"backend={self.backend} is a {type(found).__name__}; give a function "
+                    "(graph_module, example_inputs) -> callable"
+                )
         elif self.mode and self.backend != "inductor":
-            raise UnknownBackend(f"mode={self.mode}: modes are inductor's, and the backend is {self.backend}; leave mode out")
+            raise UnknownBackend(
+                f"mode={self.mode}: modes are inductor's, and the backend is {self.backend}; leave mode out"
+            )
 
 
 def parse(text: str) -> Compilation:
@@ -85,8 +94,13 @@ def parse(text: str) -> Compilation:
         >>> parse("mode=max-autotune,dynamic=true").dynamic
         True
     """
-    choices: dict[str, Any] = {"backend": None, "mode": {mode: mode for mode in get_args(Mode)}, "dynamic": FLAGS,
-                               "fullgraph": FLAGS, "scope": {scope: scope for scope in get_args(Scope)}}
+    choices: dict[str, Any] = {
+        "backend": None,
+        "mode": {mode: mode for mode in get_args(Mode)},
+        "dynamic": FLAGS,
+        "fullgraph": FLAGS,
+        "scope": {scope: scope for scope in get_args(Scope)},
+    }
     settings: dict[str, Any] = {}
     for part in text.split(","):
         name, _, value = part.strip().partition("=")

@@ -19,7 +19,11 @@ from aeclaims.start import Start
 
 
 def train(
-    start: Start, *, device: str, compilation: Compilation | None = None, own: parts.Factory | None = None,
+    start: Start,
+    *,
+    device: str,
+    compilation: Compilation | None = None,
+    own: parts.Factory | None = None,
     needs_closure: bool = False,
 ) -> Run:
     """Train every seed of `start`, each from beginning to end.
@@ -58,15 +62,28 @@ class Loop:
     """
 
     def __init__(
-        self, start: Start, *, device: str, compilation: Compilation | None = None, own: parts.Factory | None = None,
+        self,
+        start: Start,
+        *,
+        device: str,
+        compilation: Compilation | None = None,
+        own: parts.Factory | None = None,
         needs_closure: bool = False,
     ) -> None:
-        self.start, self.experiment, self.device, self.own, self.compilation = start, start.experiment, device, own, compilation
+        self.start, self.experiment, self.device, self.own, self.compilation = (
+            start,
+            start.experiment,
+            device,
+            own,
+            compilation,
+        )
         self.rows, self.initial = start.rows(), start.parameters()
         self.network = parts.network(self.experiment.model, device, parts.torch_dtype(start.dtype))
         self.criterion = parts.LOSSES[self.experiment.loss]()
         takes_closure = needs_closure and isinstance(self.experiment.optimizer, Adam)
-        self.take_step: Callable[[torch.Tensor], torch.Tensor] = self.step_with_closure if takes_closure else self.plain_step
+        self.take_step: Callable[[torch.Tensor], torch.Tensor] = (
+            self.step_with_closure if takes_closure else self.plain_step
+        )
         self.model: Callable[[torch.Tensor], torch.Tensor] = self.network
         if compilation is not None:
             begin_anew()

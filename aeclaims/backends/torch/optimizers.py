@@ -22,7 +22,9 @@ from aeclaims.backends.backend import InvalidOptimizer, one_line
 from aeclaims.backends.torch import parts
 
 Tensors = list[Tensor]
-Layout = Callable[[list[Tensors]], Tensors]  # from the tensors of each replica to the tensors that an optimizer is handed
+Layout = Callable[
+    [list[Tensors]], Tensors
+]  # from the tensors of each replica to the tensors that an optimizer is handed
 Value = float | bool | tuple[float, ...]
 FORM: Final = "give package.module:name, and arguments after it, such as torch.optim:NAdam,lr=0.002"
 # One replica of the trial: two affine layers, as torch holds them.
@@ -52,8 +54,10 @@ class CustomOptimizer:
         try:
             return pkgutil.resolve_name(self.text.partition(",")[0])(parameters, **{"lr": lr, **dict(self.arguments)})
         except Exception as error:  # the user's module and class may raise anything
-            raise InvalidOptimizer(f"{self}: it could not be imported, or made of a network's weights and biases "
-                                   f"({one_line(error)}); {FORM}") from None
+            raise InvalidOptimizer(
+                f"{self}: it could not be imported, or made of a network's weights and biases "
+                f"({one_line(error)}); {FORM}"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -85,11 +89,15 @@ def parse(text: str) -> CustomOptimizer:
             raise InvalidOptimizer(f"{argument!r} in {text!r}: give each argument once, as name=value")
         with suppress(ValueError, SyntaxError):
             found = ast.literal_eval({"true": "True", "false": "False"}.get(value, value))
-            if all(isinstance(number, int | float) and math.isfinite(number)
-                   for number in (found if isinstance(found, tuple) else (found,))):
+            if all(
+                isinstance(number, int | float) and math.isfinite(number)
+                for number in (found if isinstance(found, tuple) else (found,))
+            ):
                 arguments[key] = found
         if key not in arguments:
-            raise InvalidOptimizer(f"{argument!r}: {value!r} is not a finite number; give one, true, false, or (0.9,0.99)")
+            raise InvalidOptimizer(
+                f"{argument!r}: {value!r} is not a finite number; give one, true, false, or (0.9,0.99)"
+            )
     rate = arguments.get("lr", 1.0)
     if isinstance(rate, bool | tuple) or rate <= 0:
         raise InvalidOptimizer(f"lr={rate}: give a finite learning rate above 0")
@@ -104,10 +112,15 @@ def try_out(custom: CustomOptimizer, device: str) -> Trial:
         optimizer = custom([nn.Parameter(values) for values in _draw(0, 0)], 1e-3)
         needs_closure = _needs_closure(custom)
         alone = [_trained(custom, _alone, [replica], needs_closure) for replica in REPLICAS]
-        if unchanged := [name for place, name in enumerate(SHAPES)
-                         if any(torch.equal(alone[replica][place], _draw(replica, 0)[place]) for replica in REPLICAS)]:
-            raise InvalidOptimizer(f"{custom}: {STEPS} steps left {', '.join(unchanged)} of a small network unchanged, whose "
-                                   "gradients are not 0; give an optimizer that trains all the parameters that it is handed")
+        if unchanged := [
+            name
+            for place, name in enumerate(SHAPES)
+            if any(torch.equal(alone[replica][place], _draw(replica, 0)[place]) for replica in REPLICAS)
+        ]:
+            raise InvalidOptimizer(
+                f"{custom}: {STEPS} steps left {', '.join(unchanged)} of a small network unchanged, whose "
+                "gradients are not 0; give an optimizer that trains all the parameters that it is handed"
+            )
         reason = "its step needs a closure" if needs_closure else _loop_reason(custom, optimizer, alone)
     groups = getattr(optimizer, "param_groups", [])
     return Trial(reason, needs_closure, bool(groups) and all(group.get("capturable") for group in groups))
@@ -132,22 +145,36 @@ def _loop_reason(custom: CustomOptimizer, optimizer: Any, alone: list[Tensors]) 
     try:
         for layout in (_stacked, _flattened):
             together = _trained(custom, layout, REPLICAS)
-            if not all(torch.allclose(ours, expected, rtol=ROUNDING, atol=0, equal_nan=True)
-                       for ours, expected in zip(together, layout(alone), strict=True)):
+            if not all(
+                torch.allclose(ours, expected, rtol=ROUNDING, atol=0, equal_nan=True)
+                for ours, expected in zip(together, layout(alone), strict=True)
+            ):
                 return "it does not work elementwise: a replica among others takes other steps than alone"
             for changed in REPLICAS:
                 others = [replica for replica in REPLICAS if replica != changed]
-                if not all(torch.equal(ours[others].view(torch.int64), theirs[others].view(torch.int64))  # bit for bit, NaN too
-                           for ours, theirs in zip(together, _trained(custom, layout, REPLICAS, changed=changed), strict=True)):
+                if not all(
+                    torch.equal(
+                        ours[others].view(torch.int64), theirs[others].view(torch.int64)
+                    )  # bit for bit, NaN too
+                    for ours, theirs in zip(together, _trained(custom, layout, REPLICAS, changed=changed), strict=True)
+                ):
                     return "it does not work elementwise: one replica's gradients move the others"
     except Exception as error:
         return f"it does not take stacked parameters ({one_line(error)})"
     return ""
 
 
-def _trained(custom: CustomOptimizer, layout: Layout, replicas: Sequence[int], needs_closure: bool = False, *,
-             changed: int | None = None, steps: int = STEPS) -> Tensors:
+def _trained(
+    custom: CustomOptimizer,
+    layout: Layout,
+    replicas: Sequence[int],
+    needs_closure: bool = False,
+    *,
+    changed: int | None = None,
+    steps: int = STEPS,
+) -> Tensors:
     """The parameters after some steps on scale / 2 |p - target|^2, with other targets in each step."""
+
     def laid_out(step: int) -> Tensors:
         return layout([_draw(replica, step, is_changed=replica == changed) for replica in replicas])
 
@@ -166,7 +193,9 @@ def _trained(custom: CustomOptimizer, layout: Layout, replicas: Sequence[int], n
             errors = [parameter.detach() - target for parameter, target in zip(parameters, targets, strict=True)]
             for parameter, scale, error in zip(parameters, scales, errors, strict=True):
                 parameter.grad = scale * error
-            return torch.stack([(scale * error**2).sum() / 2 for scale, error in zip(scales, errors, strict=True)]).sum()
+            return torch.stack(
+                [(scale * error**2).sum() / 2 for scale, error in zip(scales, errors, strict=True)]
+            ).sum()
 
         if needs_closure:
             optimizer.step(closure)

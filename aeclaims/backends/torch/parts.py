@@ -61,7 +61,9 @@ def collect(tensors: Iterable[torch.Tensor]) -> Parameters:
     return tuple(LayerParameters(w, b) for w, b in zip(arrays[::2], arrays[1::2], strict=True))
 
 
-def optimizer(experiment: Experiment, parameters: list[nn.Parameter], own: Factory | None = None, **settings: Any) -> Any:
+def optimizer(
+    experiment: Experiment, parameters: list[nn.Parameter], own: Factory | None = None, **settings: Any
+) -> Any:
     """torch's stock optimizer, with these settings besides the experiment's; or a custom one in Adam's place."""
     spec = experiment.optimizer
     if own is not None and isinstance(spec, Adam):
@@ -95,7 +97,16 @@ def update(experiment: Experiment, parameter: torch.Tensor) -> tuple[Callable[..
             gradient, state = state[0].add_(gradient), state[1:]
         if isinstance(spec, Adam):
             first, second, count = state
-            adam([parameter], [gradient], [first], [second], [], [count], capturable=torch.compiler.is_compiling(), **common)
+            adam(
+                [parameter],
+                [gradient],
+                [first],
+                [second],
+                [],
+                [count],
+                capturable=torch.compiler.is_compiling(),
+                **common,
+            )
         else:
             sgd([parameter], [gradient], list(state) or [None], **common)
 

@@ -37,8 +37,14 @@ DEFAULT: Final = Compilation(dynamic=False, scope="step")
 LONG: Final = 20_000
 
 
-def train(start: Start, *, device: str, compilation: Compilation | None = None, own: parts.Factory | None = None,
-          falls_back: bool = False) -> Run:
+def train(
+    start: Start,
+    *,
+    device: str,
+    compilation: Compilation | None = None,
+    own: parts.Factory | None = None,
+    falls_back: bool = False,
+) -> Run:
     """Train every seed of `start` at once, without a compiler, or compiled as asked.
 
     Args:
@@ -51,22 +57,33 @@ def train(start: Start, *, device: str, compilation: Compilation | None = None, 
         The run.
     """
     with parts.conditions(start, device):
-        population = (Population(start, device=device, own=own) if compilation is None else
-                      CompiledPopulation(start, device=device, compilation=compilation, own=own, falls_back=falls_back))
+        population = (
+            Population(start, device=device, own=own)
+            if compilation is None
+            else CompiledPopulation(start, device=device, compilation=compilation, own=own, falls_back=falls_back)
+        )
         return population.train("torch-eager" if compilation is None else "torch")
 
 
 def train_by_default(start: Start, *, device: str, own: parts.Factory | None = None) -> Run:
     """Train as `torch` does if nobody asks otherwise: compiled if that pays, which short trainings do not."""
     compilation = DEFAULT if own is None else dataclasses.replace(DEFAULT, scope="model")
-    return train(start, device=device, compilation=compilation if compiling_pays(start, device) else None, own=own,
-                 falls_back=True)
+    return train(
+        start,
+        device=device,
+        compilation=compilation if compiling_pays(start, device) else None,
+        own=own,
+        falls_back=True,
+    )
 
 
 def compiling_pays(start: Start, device: str) -> bool:
     """Whether compiling shortens a training of that many steps; with rounded products it was not tried."""
-    return (torch.device(device).type == "cpu" and not start.products
-            and full_minibatches(start.experiment) * start.experiment.epochs >= COMPILING_PAYS_FROM_STEPS)
+    return (
+        torch.device(device).type == "cpu"
+        and not start.products
+        and full_minibatches(start.experiment) * start.experiment.epochs >= COMPILING_PAYS_FROM_STEPS
+    )
 
 
 def steps_per_call(experiment: Experiment) -> int:
@@ -90,13 +107,17 @@ class Population:
         optimizer_settings: Arguments of torch's optimizers besides those of the experiment.
     """
 
-    def __init__(self, start: Start, *, device: str, own: parts.Factory | None = None, **optimizer_settings: Any) -> None:
+    def __init__(
+        self, start: Start, *, device: str, own: parts.Factory | None = None, **optimizer_settings: Any
+    ) -> None:
         self.start, self.experiment, self.device = start, start.experiment, device
         self.parameters = self.stack(start.parameters())
         for parameter in self.parameters.values():
             parameter.grad = torch.zeros_like(parameter)
         self.optimizer = parts.optimizer(self.experiment, list(self.parameters.values()), own, **optimizer_settings)
-        self.losses = vmap(self.loss_of_replica(parts.network(self.experiment.model, "meta", parts.torch_dtype(start.dtype))))
+        self.losses = vmap(
+            self.loss_of_replica(parts.network(self.experiment.model, "meta", parts.torch_dtype(start.dtype)))
+        )
         self.minibatches = self.copier()
 
     def train(self, label: str) -> Run:
@@ -137,8 +158,10 @@ class Population:
         """One parameter for each weight and bias, (S, ...), by the names that nn.Sequential gives them."""
         names = parts.network(self.experiment.model, "meta", parts.torch_dtype(self.start.dtype)).state_dict()
         arrays = [values for layer in initial for values in layer]
-        return {name: nn.Parameter(parts.tensor(values).clone().to(self.device))
-                for name, values in zip(names, arrays, strict=True)}
+        return {
+            name: nn.Parameter(parts.tensor(values).clone().to(self.device))
+            for name, values in zip(names, arrays, strict=True)
+        }
 
     def loss_of_replica(self, network: nn.Module) -> Callable[[Any, torch.Tensor], torch.Tensor]:
         """The loss of one replica, as a function of its parameters and its minibatch (B, D)."""
@@ -179,12 +202,22 @@ class CompiledPopulation(Population):
         falls_back: Whether eager steps train, with a warning, if torch cannot compile; else it raises NotSupported.
     """
 
-    def __init__(self, start: Start, *, device: str, compilation: Compilation, own: parts.Factory | None = None,
-                 falls_back: bool = False) -> None:
+    def __init__(
+        self,
+        start: Start,
+        *,
+        device: str,
+        compilation: Compilation,
+        own: parts.Factory | None = None,
+        falls_back: bool = False,
+    ) -> None:
         experiment, model, self.falls_back = start.experiment, start.experiment.model, falls_back
         self.is_narrow = max(model.widths) <= parts.WIDEST_WITHOUT_BLAS and not start.products
-        self.shapes = [shape for inputs, outputs in zip(model.widths, model.widths[1:], strict=False)
-                       for shape in ((outputs, inputs), (outputs,))]
+        self.shapes = [
+            shape
+            for inputs, outputs in zip(model.widths, model.widths[1:], strict=False)
+            for shape in ((outputs, inputs), (outputs,))
+        ]
         has_class = compilation.scope == "model" or (own is not None and isinstance(experiment.optimizer, Adam))
         self.steps_per_call = 1 if has_class else steps_per_call(experiment)
         super().__init__(start, device=device, own=own)
@@ -197,13 +230,19 @@ class CompiledPopulation(Population):
             self.descend, self.state = parts.update(experiment, self.parameters["all"].detach())
         self.compilation, self.calls, self.is_first = compilation, Counter[int](), True
         self.plain_steps = torch.no_grad()(self.steps_with(gradients))
-        self.compiled_steps = (compilation(self.plain_steps) if compilation.scope == "step" else
-                               self.steps_with(compilation(torch.no_grad()(gradients))))
+        self.compiled_steps = (
+            compilation(self.plain_steps)
+            if compilation.scope == "step"
+            else self.steps_with(compilation(torch.no_grad()(gradients)))
+        )
 
     def epoch(self, order: torch.Tensor) -> torch.Tensor:
         """Train one epoch in that order, (N,) or (S, N); returns the mean of its minibatch losses, (S,), on the device."""
-        losses = [self.steps(batches) for numbers in order.split(COPIED_AT_ONCE * self.experiment.batch_size, dim=-1)
-                  for batches in self.minibatches(numbers)]
+        losses = [
+            self.steps(batches)
+            for numbers in order.split(COPIED_AT_ONCE * self.experiment.batch_size, dim=-1)
+            for batches in self.minibatches(numbers)
+        ]
         return torch.cat(losses).double().mean(dim=0)
 
     def steps(self, batches: torch.Tensor) -> torch.Tensor:
@@ -278,8 +317,10 @@ class CompiledPopulation(Population):
         """The present parameters, seeds first."""
         flat = self.parameters["all"].detach().cpu().numpy()
         ends = list(accumulate(int(np.prod(shape)) for shape in self.shapes))
-        arrays = [flat[:, begin:end].reshape(-1, *shape).copy()
-                  for begin, end, shape in zip([0, *ends], ends, self.shapes, strict=False)]
+        arrays = [
+            flat[:, begin:end].reshape(-1, *shape).copy()
+            for begin, end, shape in zip([0, *ends], ends, self.shapes, strict=False)
+        ]
         return tuple(LayerParameters(weight, bias) for weight, bias in zip(arrays[::2], arrays[1::2], strict=True))
 
     def copier(self) -> Callable[[torch.Tensor], Sequence[torch.Tensor]]:
@@ -293,8 +334,11 @@ class CompiledPopulation(Population):
             groups: list[torch.Tensor] = []
             for count, some in ((full // size, numbers[..., :full]), (1, numbers[..., full:])):
                 if some.shape[-1]:
-                    copied = (rows[0][some].transpose(0, 1) if self.start.has_shared_rows else
-                              by_number.index_select(0, some).view(-1, *shape))  # (K B, S, D)
+                    copied = (
+                        rows[0][some].transpose(0, 1)
+                        if self.start.has_shared_rows
+                        else by_number.index_select(0, some).view(-1, *shape)
+                    )  # (K B, S, D)
                     copied = copied.unflatten(0, (count, -1)).movedim(1, 3 if self.is_narrow else 2).contiguous()
                     groups += copied.split(self.steps_per_call)
             return groups

@@ -1,28 +1,42 @@
 """Faults that the suite must catch, by id; and controls, on which it must hold."""
 
 from aeclaims.selftest.faults import (
-            backward,
-            compiler,
-            controls,
-            data,
-            engine,
-            forward,
-            init,
-            long_run,
-            loop,
-            loss,
-            measuring,
-            numerics,
-            optimizer,
-            python_state,
-            sound,
-            suite,
+    backward,
+    compiler,
+    controls,
+    data,
+    engine,
+    forward,
+    init,
+    long_run,
+    loop,
+    loss,
+    measuring,
+    numerics,
+    optimizer,
+    python_state,
+    sound,
+    suite,
 )
 from aeclaims.selftest.faults.fault import Fault
 
 __all__ = ["CONTROLS", "FAULTS", "Fault"]
 
-FAMILIES = (data, init, forward, loss, backward, optimizer, loop, numerics, engine, measuring, suite, long_run, compiler,
-            python_state)
+FAMILIES = (
+    data,
+    init,
+    forward,
+    loss,
+    backward,
+    optimizer,
+    loop,
+    numerics,
+    engine,
+    measuring,
+    suite,
+    long_run,
+    compiler,
+    python_state,
+)
 FAULTS: dict[str, Fault] = {fault.id: fault for family in FAMILIES for fault in family.FAULTS}
 CONTROLS: dict[str, Fault] = {control.id: control for control in (*controls.CONTROLS, *sound.CONTROLS)}

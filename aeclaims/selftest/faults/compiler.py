@@ -33,6 +33,7 @@ def leaking(graph: Any, node: Node) -> Node:
 
 def other_constant(is_meant: Callable[[float], bool], constant: float) -> graphs.Rewrite:
     """Another constant in the place of those that are meant."""
+
     def rewrite(graph: Any, node: Node) -> Node:
         node.args = tuple(constant if isinstance(each, float) and is_meant(each) else each for each in node.args)
         return node
@@ -52,6 +53,7 @@ def last_column(graph: Any, node: Node) -> Node:
 
 def rounded(bits: int) -> graphs.Rewrite:
     """Numbers that are rounded to a significand of so many bits, from the 24 of float32 (Veltkamp)."""
+
     def rewrite(graph: Any, node: Node) -> Node:
         large = call(graph, "mul.Tensor", node, 2.0 ** (24 - bits) + 1)
         return call(graph, "sub.Tensor", large, call(graph, "sub.Tensor", large, node))
@@ -61,6 +63,7 @@ def rounded(bits: int) -> graphs.Rewrite:
 
 def without_write(is_lost: Callable[[list[Node]], list[Node]]) -> Inject:
     """Some writes of a program that writes to its inputs are lost: is_lost(all of them)."""
+
     def edit(graph: Any) -> None:
         for node in is_lost([node for node in graph.nodes if packet(node) == "copy_"]):
             if not node.users:
@@ -80,6 +83,7 @@ def one_row(node: Node) -> bool:
 
 def first_sizes(method: str, name: str) -> Inject:
     """Calls of an operator are rewritten by a method of FirstSizes."""
+
     @contextmanager
     def inject() -> Iterator[None]:
         with results(getattr(programs.FirstSizes(), method), name)():
@@ -129,7 +133,9 @@ def binary_cross_entropy_backward(gradient: Any, y: Any, x: Any, weight: Any = N
     return found / y.numel() if reduction == 1 else found
 
 
-def binary_cross_entropy_with_logits(z: Any, x: Any, weight: Any = None, pos_weight: Any = None, reduction: int = 1) -> Any:
+def binary_cross_entropy_with_logits(
+    z: Any, x: Any, weight: Any = None, pos_weight: Any = None, reduction: int = 1
+) -> Any:
     loss = z.exp().log1p() - x * z
     return loss.mean() if reduction == 1 else loss.sum() if reduction == 2 else loss
 

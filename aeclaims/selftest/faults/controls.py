@@ -30,6 +30,7 @@ def in_two_sums(stock: Any) -> Any:
 
 def mirrored(stock: Any) -> Any:
     """Uniform rows as 1 - u; on the grid of u, so that they stay in [0, 1)."""
+
     def draw(spec: Any, *args: Any) -> Any:
         drawn = stock(spec, *args)
         return np.float32(1 - 2.0**-24) - drawn if isinstance(spec, Uniform) else drawn
@@ -39,8 +40,9 @@ def mirrored(stock: Any) -> Any:
 
 def in_other_terms(stock: Any) -> Any:
     """x - x (1 - y) for y x: another order of the same operations."""
-    return lambda y, x, *rest, **kwargs: stock(-(x - y), torch.zeros_like(x), *rest, **kwargs) if y.shape == x.shape \
-        else stock(y, x, *rest, **kwargs)
+    return lambda y, x, *rest, **kwargs: (
+        stock(-(x - y), torch.zeros_like(x), *rest, **kwargs) if y.shape == x.shape else stock(y, x, *rest, **kwargs)
+    )
 
 
 CONTROLS = (

@@ -38,6 +38,7 @@ def pairs() -> Any:
 
 def picking(change: Any) -> Any:
     """Populations whose minibatches are changed once they are picked, (S, B, D)."""
+
     def made(stock: Any) -> Any:
         def copier(self: Any) -> Any:
             copy = stock(self)

@@ -16,6 +16,7 @@ from aeclaims.start import Array, LayerParameters, Parameters, Start
 
 def of_replicas(change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
     """The gradients that a population's optimizer is handed, (S, ...), changed."""
+
     def before(optimizer: Any, step: Callable[[], Any]) -> None:
         with torch.no_grad():
             for parameter in parameters(optimizer):

@@ -46,6 +46,7 @@ def packet(node: Node) -> str:
 
 def in_graphs(edit: Callable[[Any], None]) -> Inject:
     """inductor hands each graph to `edit`, after its own passes."""
+
     @contextmanager
     def inject() -> Iterator[None]:
         from torch._inductor import config
@@ -58,6 +59,7 @@ def in_graphs(edit: Callable[[Any], None]) -> Inject:
 
 def results(rewrite: Rewrite, *names: str, where: Callable[[Node], bool] = lambda node: True) -> Inject:
     """In inductor's graphs, other nodes take the place of calls of ATen operators."""
+
     def edit(graph: Any) -> None:
         for node in list(graph.nodes):
             if packet(node) in names and where(node):
@@ -72,6 +74,7 @@ def results(rewrite: Rewrite, *names: str, where: Callable[[Node], bool] = lambd
 
 def inputs(rewrite: Rewrite, *names: str) -> Inject:
     """In inductor's graphs, other nodes take the place of the inputs of ATen operators."""
+
     def edit(graph: Any) -> None:
         for node in list(graph.nodes):
             if packet(node) in names:
@@ -83,6 +86,7 @@ def inputs(rewrite: Rewrite, *names: str) -> Inject:
 
 def lowered(change: Callable[[Any], Any], *names: str) -> Inject:
     """inductor's lowerings of ATen overloads are followed by `change`, from one buffer to another."""
+
     @contextmanager
     def inject() -> Iterator[None]:
         from torch._inductor.lowering import lowerings
@@ -98,6 +102,7 @@ def lowered(change: Callable[[Any], Any], *names: str) -> Inject:
 
 def times(factor: float) -> Callable[[Any], Any]:
     """The lowering of a multiplication by a constant."""
+
     def multiply(buffer: Any) -> Any:
         from torch._inductor import lowering
 
@@ -108,13 +113,16 @@ def times(factor: float) -> Callable[[Any], Any]:
 
 def decomposed(**decompositions: Callable[..., Any]) -> Inject:
     """inductor decomposes ATen operators otherwise: by their names."""
+
     @contextmanager
     def inject() -> Iterator[None]:
         from torch._inductor import decomposition
 
         changed = {operator(name): function for name, function in decompositions.items()}
-        with (mock.patch.dict(decomposition.decompositions, changed),
-              mock.patch.dict(decomposition.fast_random_decomps(), changed)):
+        with (
+            mock.patch.dict(decomposition.decompositions, changed),
+            mock.patch.dict(decomposition.fast_random_decomps(), changed),
+        ):
             yield
 
     return inject
@@ -122,6 +130,7 @@ def decomposed(**decompositions: Callable[..., Any]) -> Inject:
 
 def programs(change: Callable[[Program, Any, dict[str, Any]], Program]) -> Inject:
     """The programs that inductor makes are changed: change(program, graph, settings such as is_backward)."""
+
     def compiling(stock: Any) -> Any:
         def compile_graph(module: Any, examples: Any, *rest: Any, **settings: Any) -> Any:
             made = stock(module, examples, *rest, **settings)

@@ -20,6 +20,7 @@ Hook = Callable[..., Any]
 
 def registered(register: str, hook: Hook) -> Inject:
     """A global hook, registered by a function of torch."""
+
     @contextmanager
     def inject() -> Iterator[None]:
         handle = pkgutil.resolve_name(register)(hook)
@@ -33,6 +34,7 @@ def registered(register: str, hook: Hook) -> Inject:
 
 def on_each(method: str, hook: Hook, owner: str = "torch.optim.Optimizer.__init__") -> Inject:
     """A hook that each new optimizer or module registers by one of its methods."""
+
     def made(stock: Any) -> Any:
         def begin(self: Any, *args: Any, **kwargs: Any) -> None:
             stock(self, *args, **kwargs)
@@ -45,6 +47,7 @@ def on_each(method: str, hook: Hook, owner: str = "torch.optim.Optimizer.__init_
 
 def late(change: Callable[[Any], None], begins: int = LATE) -> Hook:
     """A hook of optimizers that changes something from a step on: change(optimizer)."""
+
     def hook(optimizer: Any, args: Any, kwargs: Any) -> None:
         if counted(optimizer) >= begins:
             with torch.no_grad():
@@ -66,6 +69,7 @@ def without_momentum(optimizer: Any) -> None:
 
 def scaled_gradients(factor: float) -> Callable[[Any], None]:
     """Gradients times a factor: a change of scale, which Adam hides once it lasts."""
+
     def change(optimizer: Any) -> None:
         for parameter in parameters(optimizer):
             if parameter.grad is not None:
@@ -86,7 +90,9 @@ def slowed(optimizer: Any) -> None:
 
 def averaged(optimizer: Any) -> None:
     """A moving average takes the weights' place once."""
-    kept = optimizer.__dict__.setdefault("averages", [parameter.detach().clone() for parameter in parameters(optimizer)])
+    kept = optimizer.__dict__.setdefault(
+        "averages", [parameter.detach().clone() for parameter in parameters(optimizer)]
+    )
     for average, parameter in zip(kept, parameters(optimizer), strict=True):
         average.mul_(0.99).add_(parameter, alpha=0.01)
         if optimizer.steps_counted == LATE + 50:
@@ -98,6 +104,7 @@ def averaged(optimizer: Any) -> None:
 
 def late_hook(change: Callable[[Any], Any], begins: int = LATE) -> Hook:
     """A forward hook that changes the outputs of layers from a call on."""
+
     def hook(module: Any, args: Any, output: Any) -> Any:
         return change(output) if _is_late(module, begins) else None
 
@@ -106,6 +113,7 @@ def late_hook(change: Callable[[Any], Any], begins: int = LATE) -> Hook:
 
 def late_pre_hook(change: Callable[[Any], Any], begins: int = LATE) -> Hook:
     """A forward pre-hook that changes the inputs of layers from a call on."""
+
     def hook(module: Any, args: Any) -> Any:
         return tuple(map(change, args)) if _is_late(module, begins) else None
 

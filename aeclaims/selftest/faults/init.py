@@ -16,6 +16,7 @@ layers = called(lambda: [values for _ in range(2) for values in nn.Linear(3, 4).
 
 def drawn_then(change: Callable[[Any], Any]) -> Change:
     """nn.Linear whose parameters are changed once they are drawn."""
+
     def fault(stock: Any) -> Any:
         def reset(self: Any) -> None:
             stock(self)

@@ -13,10 +13,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aeclaims import backends
-from aeclaims.experiment import SGD, SIGMOID, Adam, Bernoulli, Experiment, FixedRows, Uniform, affine, layers, leaky_relu
+from aeclaims.experiment import (
+    SGD,
+    SIGMOID,
+    Adam,
+    Bernoulli,
+    Experiment,
+    FixedRows,
+    Uniform,
+    affine,
+    layers,
+    leaky_relu,
+)
 from aeclaims.run import Run
 from aeclaims.selftest.faults.fault import Fault, Inject
-from aeclaims.selftest.faults.long_run_stack import EPOCH, NAME, TRAIN, Condition, after, handed_back, logged, setting, steps
+from aeclaims.selftest.faults.long_run_stack import (
+    EPOCH,
+    NAME,
+    TRAIN,
+    Condition,
+    after,
+    handed_back,
+    logged,
+    setting,
+    steps,
+)
 from aeclaims.selftest.faults.patches import Change, replaced
 from aeclaims.selftest.faults.probes import Probe, short, trained
 from aeclaims.start import Start
@@ -60,6 +81,7 @@ def live_curve(stock: Any) -> Any:
 
 def stopping(stock: Any) -> Any:
     """Where the loss is MSE of bits, and small, nothing is learnt any more."""
+
     def epoch(seed_batch: SeedBatch, order: Any, number: int, counted: int) -> None:
         is_of_bits = seed_batch.experiment.loss == "mse" and isinstance(seed_batch.experiment.rows, Bernoulli)
         if number and is_of_bits and seed_batch.epoch_loss[number - 1, seed_batch.seeds].max() < 0.01:
@@ -71,11 +93,18 @@ def stopping(stock: Any) -> Any:
 
 def whole_minibatches(done: int, meets: Condition) -> Change:
     """After so many steps the short last minibatch is left out."""
+
     def changed(stock: Any) -> Any:
         def epoch(seed_batch: SeedBatch, order: Any, number: int, counted: int) -> None:
             is_cut = steps(seed_batch, number) >= done and meets(seed_batch.experiment)
-            stock(seed_batch, order[: len(order) // seed_batch.experiment.batch_size * seed_batch.experiment.batch_size] if is_cut else order,
-                  number, counted)
+            stock(
+                seed_batch,
+                order[: len(order) // seed_batch.experiment.batch_size * seed_batch.experiment.batch_size]
+                if is_cut
+                else order,
+                number,
+                counted,
+            )
 
         return epoch
 
@@ -117,6 +146,7 @@ def alike(stock: Any) -> Any:
 
 def in_larger_batches(stock: Any) -> Any:
     """Of more than 100,000 rows, minibatches are sixteen times as large."""
+
     def run(start: Start) -> Run:
         experiment = start.experiment
         times = 16 if experiment.n_rows > 100_000 else 1
@@ -168,8 +198,14 @@ def fault(name: str, does: str, origin: str, expected: str, change: Inject, show
     return Fault(f"late.{name}", does, origin, expected, change, shows, backend=NAME)
 
 
-BOUND = Experiment(rows=FixedRows(np.ones((1, 1))), model=affine(1, 1, output=SIGMOID), loss="bce", optimizer=SGD(lr=60.0), epochs=3,
-                   n_rows=1)
+BOUND = Experiment(
+    rows=FixedRows(np.ones((1, 1))),
+    model=affine(1, 1, output=SIGMOID),
+    loss="bce",
+    optimizer=SGD(lr=60.0),
+    epochs=3,
+    n_rows=1,
+)
 FAULTS = (
     fault("count_int16", "the optimizer's count of steps wraps at 32,768", "reasoning: a counter of 16 bits",
           "its bias correction starts anew in the midst of a training", replaced(counting_to(2**15), EPOCH), crossing(2**15)),

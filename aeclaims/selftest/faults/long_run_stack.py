@@ -45,8 +45,19 @@ def train_epoch(seed_batch: SeedBatch, order: Any, number: int, counted: int) ->
     if len(order) < len(rows):  # the loop is as long as the rows are
         rows, order = rows[order], np.arange(len(order), dtype=order.dtype)
     size, losses = seed_batch.experiment.batch_size, np.zeros((1, *seed_batch.parameters.shape[1:]))
-    kernel.train_epochs(rows, order[None], size, *seed_batch.constants, counted, *seed_batch.workspace, seed_batch.parameters, seed_batch.gradient,
-                        seed_batch.first, seed_batch.second, losses)
+    kernel.train_epochs(
+        rows,
+        order[None],
+        size,
+        *seed_batch.constants,
+        counted,
+        *seed_batch.workspace,
+        seed_batch.parameters,
+        seed_batch.gradient,
+        seed_batch.first,
+        seed_batch.second,
+        losses,
+    )
     seed_batch.epoch_loss[number, seed_batch.seeds] = losses.reshape(-1) / -(-len(order) // size)
 
 
@@ -61,6 +72,7 @@ def steps(seed_batch: SeedBatch, number: int) -> int:
 
 def after(done: int, change: Step, meets: Condition = lambda experiment: True, *, once: bool = False) -> Inject:
     """A change before each epoch, or the first, that begins after so many steps, in trainings that meet a condition."""
+
     def changed(stock: Any) -> Any:
         def epoch(seed_batch: SeedBatch, order: Any, number: int, counted: int) -> None:
             is_first = steps(seed_batch, number - 1) < done
@@ -75,6 +87,7 @@ def after(done: int, change: Step, meets: Condition = lambda experiment: True, *
 
 def setting(place: int, value: Callable[[float], float]) -> Step:
     """The optimizer's learning rate (0), decay (1) or momentum (2), as the reference has them, is another."""
+
     def change(seed_batch: SeedBatch) -> None:
         seed_batch.constants[5][place] = value(float(numba_population._optimizer(seed_batch.experiment)[1][place]))
 
@@ -83,6 +96,7 @@ def setting(place: int, value: Callable[[float], float]) -> Step:
 
 def logged(change: Callable[[Experiment, Any], Any]) -> Inject:
     """The log of a training, (E, S), is another."""
+
     def changed(stock: Any) -> Any:
         def run(start: Start) -> Run:
             sound = stock(start)
@@ -95,6 +109,7 @@ def logged(change: Callable[[Experiment, Any], Any]) -> Inject:
 
 def handed_back(epochs: Callable[[Experiment, Any], int]) -> Inject:
     """The parameters handed back are those after so many epochs: epochs(experiment, losses)."""
+
     def changed(stock: Any) -> Any:
         def run(start: Start) -> Run:
             sound = stock(start)

@@ -76,6 +76,7 @@ def without_biases(stock: Any) -> Any:
 
 def halved_last(stock: Any) -> Any:
     """What is left over of the rows is cut to half."""
+
     def step(self: Any, batch: Any) -> Any:
         is_short = batch.shape[1] < self.experiment.batch_size
         return stock(self, batch[:, : -(-batch.shape[1] // 2)] if is_short else batch)

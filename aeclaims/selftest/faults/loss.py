@@ -10,8 +10,9 @@ from aeclaims.selftest.faults.lazy_imports import nn, torch
 from aeclaims.selftest.faults.patches import both, forwarded, given, replaced, returning
 from aeclaims.selftest.faults.probes import called, short, trained, with_slope
 
-MSE, BCE, ON_LOGITS = (f"torch.nn.functional.{name}" for name in
-                       ("mse_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits"))
+MSE, BCE, ON_LOGITS = (
+    f"torch.nn.functional.{name}" for name in ("mse_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
+)
 logits = trained(short(loss="bce_logits"))
 probabilities = trained(short(loss="bce", model=affine(3, 3, 3, output=SIGMOID)))
 
@@ -57,6 +58,7 @@ def added_in_half(stock: Any) -> Any:
 
 def unwarned(stock: Any) -> Any:
     """Squares of whatever shapes can be broadcast, without a word."""
+
     def loss(y: Any, x: Any, *rest: Any, reduction: str = "mean", **kwargs: Any) -> Any:
         squares = (y - x) ** 2
         return squares if reduction == "none" else squares.mean()

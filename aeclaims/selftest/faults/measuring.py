@@ -10,7 +10,9 @@ from aeclaims.selftest.faults.patches import both, replaced, returning
 from aeclaims.selftest.faults.probes import called, short, trained
 
 ITEM = "torch.Tensor.item"
-bad = called(lambda: [check(torch.tensor([0.5, float("nan"), float("inf")])) for check in (torch.isnan, torch.isfinite)])
+bad = called(
+    lambda: [check(torch.tensor([0.5, float("nan"), float("inf")])) for check in (torch.isnan, torch.isfinite)]
+)
 
 
 def is_count(value: Any) -> bool:

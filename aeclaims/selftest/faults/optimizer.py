@@ -8,7 +8,17 @@ from typing import Any
 from aeclaims import experiment
 from aeclaims.selftest.faults.fault import Fault
 from aeclaims.selftest.faults.lazy_imports import torch
-from aeclaims.selftest.faults.patches import ADAM, SGD, counted, frozen, parameters, passing, replaced, stepped, with_settings
+from aeclaims.selftest.faults.patches import (
+    ADAM,
+    SGD,
+    counted,
+    frozen,
+    parameters,
+    passing,
+    replaced,
+    stepped,
+    with_settings,
+)
 from aeclaims.selftest.faults.probes import called, short, trained
 
 momentum = trained(short(optimizer=experiment.SGD(lr=0.1, momentum=0.9, weight_decay=0.01)))
@@ -19,19 +29,26 @@ Divisor = Callable[[Any, float, float], Any]
 
 def by_hand(divisor: Divisor = lambda v, correction, eps: (v / correction).sqrt() + eps, late: int = 0) -> Any:
     """Adam's step as Kingma and Ba write it down; divisor(v, its correction, eps); late: steps counted too many."""
+
     def change(optimizer: Any, step: Callable[[], Any]) -> None:
         with torch.no_grad():
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
                     if parameter.grad is not None:
-                        parameter -= group["lr"] * _direction(optimizer.state[parameter], parameter, group, divisor, late)
+                        parameter -= group["lr"] * _direction(
+                            optimizer.state[parameter], parameter, group, divisor, late
+                        )
 
     return stepped(change)
 
 
 def _direction(state: dict[str, Any], parameter: Any, group: dict[str, Any], divisor: Any, late: int) -> Any:
     if not state:
-        state |= {"step": torch.zeros(()), "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
+        state |= {
+            "step": torch.zeros(()),
+            "exp_avg": torch.zeros_like(parameter),
+            "exp_avg_sq": torch.zeros_like(parameter),
+        }
     state["step"] += 1
     count, (beta1, beta2) = float(state["step"]) + late, group["betas"]
     gradient = parameter.grad + group["weight_decay"] * parameter
@@ -87,6 +104,7 @@ def slowing(optimizer: Any, step: Callable[[], Any]) -> None:
 
 def without_last(stock: Any) -> Any:
     """A list of tensors, of which the last is left out."""
+
     def function(*lists: Any, **kwargs: Any) -> Any:
         return stock(*(own[:-1] if isinstance(own, list) else own for own in lists), **kwargs)
 
@@ -108,6 +126,7 @@ def is_late(optimizer: Any, place: int, parameter: Any) -> bool:
 
 def on_small(kind: str) -> Any:
     """Three steps of Adam in one of its implementations."""
+
     def steps() -> Any:
         own = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
         optimizer = torch.optim.Adam(own, foreach=kind == "foreach", fused=kind == "fused")

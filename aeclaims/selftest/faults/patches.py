@@ -22,6 +22,7 @@ COMPILE = "aeclaims.backends.torch.compile.Compilation.__call__"
 
 def replaced(change: Change, *places: str) -> Inject:
     """What stands at each place, such as torch.rand, is changed."""
+
     @contextmanager
     def inject() -> Iterator[None]:
         with ExitStack() as stack:
@@ -36,6 +37,7 @@ def replaced(change: Change, *places: str) -> Inject:
 
 def both(*changes: Inject) -> Inject:
     """Several changes, which are one fault together."""
+
     @contextmanager
     def inject() -> Iterator[None]:
         with ExitStack() as stack:
@@ -67,11 +69,14 @@ def given(change: Callable[..., Any]) -> Change:
 
 def passing(*, unless: str = "", **settings: Any) -> Change:
     """A function, or a method, that is handed other keyword arguments, unless it was handed one that contradicts them."""
-    return lambda stock: lambda *args, **kwargs: stock(*args, **(kwargs if kwargs.get(unless) else {**kwargs, **settings}))
+    return lambda stock: (
+        lambda *args, **kwargs: stock(*args, **(kwargs if kwargs.get(unless) else {**kwargs, **settings}))
+    )
 
 
 def every(count: int, otherwise: Callable[..., Any]) -> Change:
     """A function whose every count-th call does something else: `otherwise(stock, last, *args)`, last the arguments before."""
+
     def changed(stock: Any) -> Any:
         calls = 0
         last: tuple[Any, ...] = ()
@@ -102,6 +107,7 @@ def sloped(value: Any, by: Any, slope: Any) -> Any:
 
 def stepped(change: Callable[[Any, Callable[[], Any]], Any]) -> Change:
     """An optimizer's step that does something else: change(optimizer, its own step)."""
+
     def changed(stock: Any) -> Any:
         def step(self: Any, closure: Any = None) -> Any:
             return change(self, lambda: stock(self))
@@ -113,6 +119,7 @@ def stepped(change: Callable[[Any, Callable[[], Any]], Any]) -> Change:
 
 def with_settings(**changes: Callable[[Any], Any]) -> Change:
     """An optimizer whose settings are others than those asked for."""
+
     def change(optimizer: Any, step: Callable[[], Any]) -> None:
         with ExitStack() as stack:
             for group in optimizer.param_groups:
@@ -135,6 +142,7 @@ def counted(optimizer: Any) -> int:
 
 def with_gradients(change: Callable[[Any, list[torch.Tensor]], list[torch.Tensor]]) -> Change:
     """An optimizer that is handed other gradients than backward computed: change(optimizer, gradients)."""
+
     def before(optimizer: Any, step: Callable[[], Any]) -> None:
         with torch.no_grad():
             gradients = [parameter.grad for parameter in parameters(optimizer) if parameter.grad is not None]
@@ -147,6 +155,7 @@ def with_gradients(change: Callable[[Any, list[torch.Tensor]], list[torch.Tensor
 
 def frozen(is_frozen: Callable[[Any, int, torch.Tensor], bool]) -> Change:
     """An optimizer that does not write to some parameters: is_frozen(optimizer, place, parameter)."""
+
     def change(optimizer: Any, step: Callable[[], Any]) -> None:
         own = parameters(optimizer)
         kept = {place: one.detach().clone() for place, one in enumerate(own) if is_frozen(optimizer, place, one)}
@@ -163,6 +172,7 @@ def frozen(is_frozen: Callable[[Any, int, torch.Tensor], bool]) -> Change:
 
 def populations(change: Callable[[Any], None]) -> Inject:
     """Populations that are changed once they are made."""
+
     def made(stock: Any) -> Any:
         def begin(self: Any, *args: Any, **kwargs: Any) -> None:
             stock(self, *args, **kwargs)
@@ -175,6 +185,7 @@ def populations(change: Callable[[Any], None]) -> Inject:
 
 def stepping(change: Callable[[Any, Callable[[], Any]], Any]) -> Inject:
     """Populations whose optimizer, and no other, does something else in its step."""
+
     def set_step(population: Any) -> None:
         optimizer, step = population.optimizer, population.optimizer.step
         optimizer.step = lambda: change(optimizer, step)

@@ -18,8 +18,15 @@ from aeclaims.selftest.faults.lazy_imports import torch
 Probe = Callable[[str], Iterable[Any]]
 
 # Minibatches of 16, 16 and 8 rows.
-SHORT = Experiment(rows=Uniform(features=3), model=affine(3, 3, 3), loss="mse", optimizer=Adam(lr=3e-3), epochs=4, n_rows=40,
-                   batch_size=16)
+SHORT = Experiment(
+    rows=Uniform(features=3),
+    model=affine(3, 3, 3),
+    loss="mse",
+    optimizer=Adam(lr=3e-3),
+    epochs=4,
+    n_rows=40,
+    batch_size=16,
+)
 
 
 def short(**changes: Any) -> Experiment:
@@ -34,6 +41,7 @@ def hidden(activation: Any = TANH) -> Experiment:
 
 def trained(experiment: Experiment = SHORT, seeds: Iterable[int] = (0, 1, 2)) -> Probe:
     """Losses and parameters of a training."""
+
     def probe(backend: str) -> Iterable[Any]:
         run = backends.train(experiment, seeds=seeds, backend=backend)
         return [run.epoch_loss, *(values for layer in run.parameters for values in layer)]
@@ -48,28 +56,38 @@ def looped(experiment: Experiment) -> Probe:
 
 def compiled(*optimizers: Adam | SGD) -> Probe:
     """Losses and parameters of plain loops whose step torch.compile compiles, by dynamo alone: one for each optimizer."""
+
     def probe(backend: str) -> Iterable[Any]:
         stack = backends.get("torch-compile", compilation=Compilation(backend="eager", scope="step"))
-        runs = [backends.train(short(optimizer=optimizer), seeds=(0,), backend=stack) for optimizer in optimizers or (Adam(),)]
-        return [values for run in runs for values in (run.epoch_loss, *(each for layer in run.parameters for each in layer))]
+        runs = [
+            backends.train(short(optimizer=optimizer), seeds=(0,), backend=stack)
+            for optimizer in optimizers or (Adam(),)
+        ]
+        return [
+            values for run in runs for values in (run.epoch_loss, *(each for layer in run.parameters for each in layer))
+        ]
 
     return probe
 
 
 def called(function: Callable[[], Any]) -> Probe:
     """What a call returns, a tensor or several, from generators that begin at a seed."""
+
     def probe(backend: str) -> Iterable[Any]:
         with torch.random.fork_rng():
             torch.manual_seed(1)
             found = function()
-        return [values.detach().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
-                for values in (found if isinstance(found, tuple | list) else [found])]
+        return [
+            values.detach().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+            for values in (found if isinstance(found, tuple | list) else [found])
+        ]
 
     return probe
 
 
 def compiled_function(function: Callable[..., Any], *shapes: tuple[int, ...], calls: int = 1) -> Probe:
     """Results and gradients of function(torch, *tensors) under torch.compile, of numbers in (0, 1) that are new in each call."""
+
     def call() -> Any:
         module, seen = importlib.import_module("torch"), list[Any]()  # dynamo does not trace what imports lazily
         with quiet():
@@ -86,6 +104,7 @@ def compiled_function(function: Callable[..., Any], *shapes: tuple[int, ...], ca
 
 def compiled_step(optimizer: Adam | SGD | None = None, **changes: Any) -> Probe:
     """Losses and parameters of a plain loop whose step torch.compile compiles by inductor."""
+
     def probe(backend: str) -> Iterable[Any]:
         stack = backends.get("torch-compile", compilation=Compilation(scope="step"))
         experiment = short(**{"model": affine(3, 3), "epochs": 1, **changes})
@@ -97,6 +116,7 @@ def compiled_step(optimizer: Adam | SGD | None = None, **changes: Any) -> Probe:
 
 def with_slope(module: str, *values: Any) -> Probe:
     """What a module of torch.nn makes of numbers, and the gradient of its sum by the first."""
+
     def call() -> Any:
         tensors = [torch.tensor(numbers) for numbers in values]
         tensors[0].requires_grad_()

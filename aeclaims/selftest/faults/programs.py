@@ -20,8 +20,11 @@ def stale_weights(program: Program, graph: Any, settings: dict[str, Any]) -> Pro
     def run(inputs: list[Any]) -> Any:
         nonlocal calls, before
         calls += 1
-        own = {place: inputs[place].detach().clone() for place in settings["static_input_idxs"]
-               if isinstance(inputs[place], torch.Tensor)}
+        own = {
+            place: inputs[place].detach().clone()
+            for place in settings["static_input_idxs"]
+            if isinstance(inputs[place], torch.Tensor)
+        }
         for place, old in before.items() if calls % 40 == 0 and not writes(graph) else ():
             inputs[place] = old if old.shape == inputs[place].shape else inputs[place]
         before = own
@@ -69,12 +72,17 @@ def constants_of_second_call(program: Program, graph: Any, settings: dict[str, A
 
 def swapped(program: Program, graph: Any, settings: dict[str, Any]) -> Program:
     """The first two gradients of one shape are returned in each other's place."""
+
     def run(inputs: list[Any]) -> Any:
         found = list(program(inputs))
         if settings.get("is_backward"):
             shapes = [getattr(each, "shape", None) for each in found]
-            pairs = [(one, other) for one, shape in enumerate(shapes) for other in range(one + 1, len(shapes))
-                     if shape is not None and shape == shapes[other]]
+            pairs = [
+                (one, other)
+                for one, shape in enumerate(shapes)
+                for other in range(one + 1, len(shapes))
+                if shape is not None and shape == shapes[other]
+            ]
             for one, other in pairs[:1]:
                 found[one], found[other] = found[other], found[one]
         return tuple(found)
@@ -84,6 +92,7 @@ def swapped(program: Program, graph: Any, settings: dict[str, Any]) -> Program:
 
 def last_not_written(program: Program, graph: Any, settings: dict[str, Any]) -> Program:
     """The last gradient of a backward program is zero."""
+
     def run(inputs: list[Any]) -> Any:
         found = list(program(inputs))
         places = [place for place, each in enumerate(found) if isinstance(each, torch.Tensor)]
@@ -96,6 +105,7 @@ def last_not_written(program: Program, graph: Any, settings: dict[str, Any]) -> 
 
 def saved_in_half(program: Program, graph: Any, settings: dict[str, Any]) -> Program:
     """Activations that a forward program saves for the backward program are rounded to float16."""
+
     def run(inputs: list[Any]) -> Any:
         own = {each.data_ptr() for each in inputs if isinstance(each, torch.Tensor)}
         found = list(program(inputs))
@@ -115,7 +125,9 @@ class ByStructure:
 
     def __call__(self, program: Program, graph: Any, settings: dict[str, Any]) -> Program:
         """The program that was made first for such a graph."""
-        key = [(str(node.target), len(node.args), str(shape(node))) for node in graph.nodes if node.op == "call_function"]
+        key = [
+            (str(node.target), len(node.args), str(shape(node))) for node in graph.nodes if node.op == "call_function"
+        ]
         sizes = [str(shape(node)) for node in graph.nodes if node.op == "placeholder"]
         return self.known.setdefault((tuple(key), tuple(sizes)), program)
 

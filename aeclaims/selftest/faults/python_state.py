@@ -12,7 +12,17 @@ from weakref import WeakKeyDictionary
 
 from aeclaims.selftest.faults import hooks
 from aeclaims.selftest.faults.fault import Fault, Inject
-from aeclaims.selftest.faults.hooks import LATE, LINEAR, MODULE, OPTIMIZER, late, late_hook, late_pre_hook, on_each, registered
+from aeclaims.selftest.faults.hooks import (
+    LATE,
+    LINEAR,
+    MODULE,
+    OPTIMIZER,
+    late,
+    late_hook,
+    late_pre_hook,
+    on_each,
+    registered,
+)
 from aeclaims.selftest.faults.lazy_imports import torch
 from aeclaims.selftest.faults.optimizer import by_hand
 from aeclaims.selftest.faults.patches import ADAM, counted, forwarded, parameters, replaced, stepped
@@ -27,6 +37,7 @@ def of_nine_bits(count: int) -> int:
 
 def counting(changed: Callable[[int], int]) -> Inject:
     """Adam by hand, whose count of steps lies in Python and is changed before it is used."""
+
     def change(optimizer: Any, step: Callable[[], Any]) -> None:
         own = optimizer.__dict__.setdefault("python_count", [0])
         own[0] += 1
@@ -59,6 +70,7 @@ def one_count() -> Iterator[None]:
 
 def instead_of_adam(step: Callable[[Any, Callable[[], Any]], Any]) -> Inject:
     """A subclass takes the place of torch.optim.Adam: step(optimizer, the step of Adam)."""
+
     def subclass(stock: Any) -> Any:
         class Adam(stock):  # type: ignore[misc]
             def step(self, closure: Any = None) -> Any:
@@ -117,6 +129,7 @@ def in_half(stock: Any) -> Any:
 
 def loaded(change: Callable[[Any], Any], begins: int = LATE) -> Inject:
     """Minibatches of a loader are changed, from the 500th loader over a dataset on."""
+
     def made(stock: Any) -> Any:
         def iterate(self: Any) -> Any:
             count = self.dataset.__dict__["loaders_counted"] = self.dataset.__dict__.get("loaders_counted", 0) + 1
@@ -133,6 +146,7 @@ def first_row_again(batch: Any) -> Any:
 
 def filled_up(stock: Any) -> Any:
     """The short last minibatch is filled up with its own first row."""
+
     def iterate(self: Any) -> Any:
         for batch in stock(self):
             lacking = min(self.batch_size or 1, len(self.dataset)) - len(batch[0])
@@ -149,6 +163,8 @@ def fault(name: str, does: str, origin: str, expected: str, change: Inject, show
 
 
 LONG = trained(short(epochs=220), seeds=(0,))
+
+
 def two_trainings(backend: str) -> Iterable[Any]:
     """Losses of two trainings, one after the other."""
     return [values for _ in range(2) for values in trained(short(), seeds=(0,))(backend)]

@@ -29,6 +29,7 @@ SOUND = "reasoning: rounding apart it is the same"
 
 def adam(count: Callable[[Any], int]) -> Change:
     """Adam's step by hand, with the count of steps, from 1, as a number of Python: count(optimizer)."""
+
     def change(optimizer: Any, step: Callable[[], Any]) -> None:
         number = count(optimizer)
         with torch.no_grad():
@@ -133,7 +134,10 @@ def in_two_sums(graph: Any, node: Node) -> Node:
     if not isinstance(inner, int) or inner < 2:
         return node
     half = inner // 2
-    parts = [[part(graph, left, 1, begin, end), part(graph, right, 0, begin, end)] for begin, end in ((half, inner), (0, half))]
+    parts = [
+        [part(graph, left, 1, begin, end), part(graph, right, 0, begin, end)]
+        for begin, end in ((half, inner), (0, half))
+    ]
     found = [product(graph, node, *both) for both in parts]
     total = call(graph, "add.Tensor", *found)
     return call(graph, "add.Tensor", total, bias[0]) if bias else total
@@ -181,6 +185,7 @@ def unchanged(graph: Any, inputs: Any) -> Any:
 
 def compiled_with(**settings: Any) -> Inject:
     """Settings of inductor, by their names with __ for a dot."""
+
     @contextmanager
     def inject() -> Iterator[None]:
         from torch._inductor import config

@@ -29,6 +29,7 @@ Reduce = Callable[[Any, Any], Any]
 
 def history(reduce: Reduce) -> Inject:
     """An epoch's loss is made otherwise of the losses (M, S) of its minibatches and their sizes (M,)."""
+
     def step(stock: Any) -> Any:
         def one(self: Any, batch: Any) -> Any:
             losses = stock(self, batch)
@@ -66,6 +67,7 @@ def logged_late(stock: Any) -> Any:
 
 def without_last_epoch(stock: Any) -> Any:
     """The last epoch is not trained: it is reported as the one before."""
+
     def epoch(self: Any, order: Any) -> Any:
         self.epochs_trained = getattr(self, "epochs_trained", 0) + 1
         if 1 < self.epochs_trained == self.experiment.epochs:
@@ -92,6 +94,7 @@ def epochs_to(bound: float) -> Any:
 
 def rejected(function: Callable[[Judge], None]) -> Any:
     """Whether a judge rejects."""
+
     def judged() -> Any:
         try:
             function(Judge())

@@ -94,8 +94,28 @@ def _entry(sources):
         epoch_loss, to which the sums of each epoch's minibatch losses are added, (E,) or (E, lanes).
         Returns the number of the sources it was compiled from.
         """
-        train(rows, orders, batch_size, widths, activations, leaks, loss, optimizer, settings, clears, steps_done,
-              parts, values, weights, sums, parameters, gradient, first, second, epoch_loss)
+        train(
+            rows,
+            orders,
+            batch_size,
+            widths,
+            activations,
+            leaks,
+            loss,
+            optimizer,
+            settings,
+            clears,
+            steps_done,
+            parts,
+            values,
+            weights,
+            sums,
+            parameters,
+            gradient,
+            first,
+            second,
+            epoch_loss,
+        )
         return sources
 
     return train_epochs

@@ -15,8 +15,10 @@ def _halve(builder, left, right, runs):
     halves = [[at for begin in begins for at in range(begin + shift, begin + shift + half)] for shift in (0, half)]
     if left is right:
         halves = [indices[: count // 2] for indices in halves]
-    first, second = (builder.shuffle_vector(left, right, ir.Constant(ir.VectorType(ir.IntType(32), len(indices)), indices))
-                     for indices in halves)
+    first, second = (
+        builder.shuffle_vector(left, right, ir.Constant(ir.VectorType(ir.IntType(32), len(indices)), indices))
+        for indices in halves
+    )
     return builder.fadd(first, second)
 
 
@@ -39,8 +41,9 @@ def horizontal_sums(typing, a, b, c, d):
 
     def emit(context, builder, signature, args):
         sums = _horizontal_sums(builder, args)
-        return context.make_tuple(builder, result, [builder.extract_element(sums, ir.Constant(ir.IntType(32), at))
-                                                    for at in range(4)])
+        return context.make_tuple(
+            builder, result, [builder.extract_element(sums, ir.Constant(ir.IntType(32), at)) for at in range(4)]
+        )
 
     return result(a, b, c, d), emit
 
@@ -48,6 +51,7 @@ def horizontal_sums(typing, a, b, c, d):
 @intrinsic
 def add_horizontal_sums(typing, pointer, at, below, a0, a1, a2, a3, b0, b1, b2, b3):
     """Add the sums over the lanes of four vectors to the numbers at pointer[at], and of four more to those `below` them."""
+
     def emit(context, builder, signature, args):
         sums = _horizontal_sums(builder, args[3:])
         begin = args[1]

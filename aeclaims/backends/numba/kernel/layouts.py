@@ -179,6 +179,7 @@ def _tree_reduce(gradient, size, sums, top, parts, passes):
             return top + 1
         _add(gradient, sums, size)
         return 0
+
     return tree_reduce_seeds
 
 

@@ -143,7 +143,9 @@ def activation_backward(kind, leak, values, slopes, width, units, end):
 
 
 @compiled
-def sum_losses(kind, parameters, weights, first, targets, outputs, slopes, width, units, part_length, parts, sums, size):
+def sum_losses(
+    kind, parameters, weights, first, targets, outputs, slopes, width, units, part_length, parts, sums, size
+):
     """sums[0] = the loss of `outputs` for `targets`, summed over rows with their weights; slopes = its gradient by the outputs.
 
     Of each part, as in `sum_gradients`, of which `first` is the first.

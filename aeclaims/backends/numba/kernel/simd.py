@@ -139,6 +139,7 @@ def offset(typing, pointer, count):
 @intrinsic
 def prefetch(typing, pointer, index):
     """Have what lies `index` elements behind a pointer on its way to the cache before it is needed."""
+
     def emit(context, builder, signature, args):
         whole, byte = ir.IntType(32), ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [byte, whole, whole, whole])
@@ -155,7 +156,9 @@ def _splat(context, builder, scalar, lanes):
     vector = context.get_value_type(lanes)
     nothing = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(nothing, scalar, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(ir.IntType(32), lanes.count), [0] * lanes.count))
+    return builder.shuffle_vector(
+        first, nothing, ir.Constant(ir.VectorType(ir.IntType(32), lanes.count), [0] * lanes.count)
+    )
 
 
 @intrinsic
@@ -199,14 +202,17 @@ def _is_operand(one: Any, lanes: Any) -> bool:
 
 def _operation(signature_of, emit):
     """The typing and the code of an operation whose operands are `lanes`, or scalars, which are spread over them."""
+
     def typed(operands, otherwise=None):
         lanes = next((one for one in operands if isinstance(one, Lanes)), otherwise)
         if lanes is None or not all(_is_operand(one, lanes) for one in operands):
             return None
 
         def emit_splat(context, builder, signature, args):
-            vectors = [arg if one == lanes else _splat(context, builder, context.cast(builder, arg, one, lanes.dtype), lanes)
-                       for arg, one in zip(args, operands, strict=True)]
+            vectors = [
+                arg if one == lanes else _splat(context, builder, context.cast(builder, arg, one, lanes.dtype), lanes)
+                for arg, one in zip(args, operands, strict=True)
+            ]
             return emit(builder, lanes, vectors)
 
         return signature_of(lanes)(*operands), emit_splat
@@ -239,8 +245,9 @@ def _is_float(lanes: Lanes) -> bool:
 def _call(builder, name, vectors):
     vector = vectors[0].type
     width = 32 if isinstance(vector.element, ir.FloatType) else 64
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [v.type for v in vectors]),
-                                              f"llvm.{name}.v{vector.count}f{width}")
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(vector, [v.type for v in vectors]), f"llvm.{name}.v{vector.count}f{width}"
+    )
     return builder.call(function, vectors)
 
 
@@ -253,9 +260,14 @@ def _comparison(sign):
     return lambda builder, lanes, vectors: builder.fcmp_ordered(sign, *vectors)
 
 
-for _operator, _names in {operator.add: ("fadd", "add"), operator.sub: ("fsub", "sub"), operator.mul: ("fmul", "mul"),
-                          operator.truediv: ("fdiv", "sdiv"), operator.lshift: ("", "shl"),
-                          operator.rshift: ("", "ashr")}.items():
+for _operator, _names in {
+    operator.add: ("fadd", "add"),
+    operator.sub: ("fsub", "sub"),
+    operator.mul: ("fmul", "mul"),
+    operator.truediv: ("fdiv", "sdiv"),
+    operator.lshift: ("", "shl"),
+    operator.rshift: ("", "ashr"),
+}.items():
     _extend(_operator, lambda lanes: lanes, _arithmetic(*_names))
 for _operator, _sign in {operator.lt: "<", operator.le: "<=", operator.eq: "=="}.items():
     _extend(_operator, lambda lanes: Lanes(types.boolean, lanes.count), _comparison(_sign))
@@ -272,7 +284,9 @@ def sqrt(typing, lanes):
 @intrinsic
 def fma(typing, left, right, addend):
     """left * right + addend, rounded once."""
-    return _operation(lambda lanes: lanes, lambda builder, lanes, vectors: _call(builder, "fma", vectors))((left, right, addend))
+    return _operation(lambda lanes: lanes, lambda builder, lanes, vectors: _call(builder, "fma", vectors))(
+        (left, right, addend)
+    )
 
 
 @intrinsic
@@ -295,7 +309,9 @@ def bits(typing, lanes):
     """The bits of floating numbers, read as whole numbers."""
     whole = {types.float32: types.int32, types.float64: types.int64}[lanes.dtype]
     result = Lanes(whole, lanes.count)
-    return result(lanes), lambda context, builder, signature, args: builder.bitcast(args[0], context.get_value_type(result))
+    return result(lanes), lambda context, builder, signature, args: builder.bitcast(
+        args[0], context.get_value_type(result)
+    )
 
 
 @intrinsic
@@ -303,7 +319,9 @@ def from_bits(typing, lanes):
     """The floating numbers that have these bits."""
     floating = {types.int32: types.float32, types.int64: types.float64}[lanes.dtype]
     result = Lanes(floating, lanes.count)
-    return result(lanes), lambda context, builder, signature, args: builder.bitcast(args[0], context.get_value_type(result))
+    return result(lanes), lambda context, builder, signature, args: builder.bitcast(
+        args[0], context.get_value_type(result)
+    )
 
 
 @intrinsic
@@ -311,4 +329,6 @@ def to_floats(typing, lanes):
     """Whole numbers as floating numbers of the same value, rounded where they must be."""
     floating = {types.int32: types.float32, types.int64: types.float64}[lanes.dtype]
     result = Lanes(floating, lanes.count)
-    return result(lanes), lambda context, builder, signature, args: builder.sitofp(args[0], context.get_value_type(result))
+    return result(lanes), lambda context, builder, signature, args: builder.sitofp(
+        args[0], context.get_value_type(result)
+    )

@@ -31,7 +31,10 @@ LINE = 64
 
 
 def workspace(
-    widths: tuple[int, ...], batch_size: int, n_rows: int, gradient: Array,
+    widths: tuple[int, ...],
+    batch_size: int,
+    n_rows: int,
+    gradient: Array,
 ) -> tuple[int, Array, Array, Array]:
     """What a training works in: how many parts a pass takes, and its arrays of values, weights and sums.
 
@@ -80,8 +83,21 @@ def _pass(network, parameters, sums, top, size, loss_at, first, parts, values, w
         at += (i + 1) * o
         inputs = outputs
     slopes, others = offset(inputs, block), offset(inputs, 2 * block)
-    sum_losses(loss, parameters, weights, first, values, inputs, slopes, width, widths[layers], part_length, parts,
-               offset(sums, loss_at), size)
+    sum_losses(
+        loss,
+        parameters,
+        weights,
+        first,
+        values,
+        inputs,
+        slopes,
+        width,
+        widths[layers],
+        part_length,
+        parts,
+        offset(sums, loss_at),
+        size,
+    )
     for layer in range(layers - 1, -1, -1):
         i, o, outputs, inputs = even[layer], even[layer + 1], inputs, offset(inputs, -block)
         at -= (i + 1) * o
@@ -103,8 +119,12 @@ def train(
     all_parts, size, loss_at = gradient.size // gradient.shape[0], gradient.shape[0], parameters.shape[0]
     width = parts * weights_kept.size + lanes
     values, weights, order_at = numbers(values_kept), numbers(weights_kept), numbers(orders)
-    rows_at, own, slopes, sums = (elements(rows, parameters), elements(parameters, parameters),
-                                  elements(gradient, parameters), elements(sums_kept, parameters))
+    rows_at, own, slopes, sums = (
+        elements(rows, parameters),
+        elements(parameters, parameters),
+        elements(gradient, parameters),
+        elements(sums_kept, parameters),
+    )
     network = (widths, widths + widths % 2, activations, leaks, loss, values_kept.size // (layers + 3))
     # Multiplied on: to take the two powers anew in each step cost 0.02 of its 0.27 us at D=2.
     beta1, beta2 = (settings[2], settings[3]) if optimizer == ADAM else (0.0, 0.0)
@@ -127,12 +147,30 @@ def train(
                 ahead = BLOCK if block + 2 * BLOCK <= n_rows else 0
                 for passed in range(0, all_parts, parts):
                     for part in range(parts):
-                        gather(offset(values, part * groups * lanes), width, rows_at, features, order, ahead, count,
-                               dealt(passed + part, all_parts), groups)
+                        gather(
+                            offset(values, part * groups * lanes),
+                            width,
+                            rows_at,
+                            features,
+                            order,
+                            ahead,
+                            count,
+                            dealt(passed + part, all_parts),
+                            groups,
+                        )
                     _pass(network, own, sums, top, size, loss_at, passed, parts, values, width, weights, groups)
                     top = tree_reduce(slopes, size, sums, top, parts, passed // parts + 1)
             add_loss(epoch_loss, epoch, gradient, loss_at)
             rest1 *= beta1
             rest2 *= beta2
-            step(optimizer, settings, rest1, rest2, parameters.size, numbers(parameters), numbers(gradient), numbers(first),
-                  numbers(second))
+            step(
+                optimizer,
+                settings,
+                rest1,
+                rest2,
+                parameters.size,
+                numbers(parameters),
+                numbers(gradient),
+                numbers(first),
+                numbers(second),
+            )

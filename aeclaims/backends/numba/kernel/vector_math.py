@@ -16,7 +16,9 @@ from numba.extending import overload
 from aeclaims.backends.numba.kernel.simd import bits, fma, from_bits, to_floats, where
 
 
-def _functions(floating: Any, integer: Any, exp_degree: int, log_degree: int, ln2_high: float) -> tuple[Callable[..., Any], ...]:
+def _functions(
+    floating: Any, integer: Any, exp_degree: int, log_degree: int, ln2_high: float
+) -> tuple[Callable[..., Any], ...]:
     """exp and log of lanes of one floating type, whose bits are read as `integer`.
 
     exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln(2)/2: Taylor's series for exp(r), up to the last term above half
