@@ -211,7 +211,7 @@ class Model:
         return self.widths[0]
 
     @property
-    def code(self) -> int:
+    def bottleneck(self) -> int:
         """K: the narrowest width, through which every row must pass."""
         return min(self.widths)
 

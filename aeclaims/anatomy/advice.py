@@ -39,13 +39,13 @@ def _of_mse(
 ) -> list[Advice]:
     found, mean = [], value(reference_values, MEAN)
     if (
-        question.code is not None
+        question.bottleneck is not None
         and at(reference_values, BOTTLENECK) is not None
         and value(reference_values, BOTTLENECK) > NEGLIGIBLE * mean
     ):
         lost = column_statistics.spectrum.sum() - column_statistics.spectrum.cumsum()
         near = int(np.argmax(lost <= 0.01 * column_statistics.spectrum.sum())) + 1
-        if question.code < near < column_statistics.rank:
+        if question.bottleneck < near < column_statistics.rank:
             floor_near = float(lost[near - 1]) / column_statistics.features
             found.append(Advice(f"code: {near}, which keeps 99 % of the variance (affine)", floor_near))
         found.append(Advice(f"code: {column_statistics.rank}, the rank of the rows (affine)", 0.0))
@@ -120,18 +120,18 @@ def sentence(question: Question, reference_values: list[ReferenceValue]) -> str:
         return "This loss has no floor on these targets: no value of it says how good a reconstruction is."
     if observed is None:
         return (
-            f"{_out_of_reach(reference_values)} Training can win {format_number(mean - least)} at the most: what predicting the mean costs, "
-            f"{format_number(mean)}, less the floor."
+            f"{_out_of_reach(reference_values)} Training can win {format_number(mean - least)} at the most: what predicting "
+            f"the mean costs, {format_number(mean)}, less the floor."
         )
     if mean <= least or not least * (1 - SLACK) <= observed <= least + 1.05 * (mean - least):
         return (
-            f"This loss lies between its floor, {format_number(least)}, and what predicting the mean costs, {format_number(mean)}; "
-            f"yours, {format_number(observed)}, does not."
+            f"This loss lies between its floor, {format_number(least)}, and what predicting the mean costs, "
+            f"{format_number(mean)}; yours, {format_number(observed)}, does not."
         )
     won = (mean - observed) / (mean - least)
     return (
-        f"Of your {format_number(observed)}, {'; '.join(_parts(reference_values, observed))}. Of what a model can win over predicting the "
-        f"mean, {_percent(max(won, 0))} is won."
+        f"Of your {format_number(observed)}, {'; '.join(_parts(reference_values, observed))}. Of what a model can win "
+        f"over predicting the mean, {_percent(max(won, 0))} is won."
     )
 
 

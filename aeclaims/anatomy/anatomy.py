@@ -19,14 +19,14 @@ FRACTION = {"float64": 52, "float32": 23, "float16": 10, "bfloat16": 7}
 class Question:
     """Somebody's loss: which, of what model, and how far it has come.
 
-    code: the narrowest width, None for no bottleneck. activation: of the hidden layers, identity where all are affine; None
+    bottleneck: the narrowest width, None for no bottleneck. activation: of the hidden layers, identity where all are affine; None
     where nobody said. output: the last activation; for cross_entropy, softmax means that the loss is handed probabilities.
     smoothing, n_classes: of cross_entropy's labels. observed: the loss as it stands, in `unit`. dtype: what it is computed in.
     Raises InvalidExperiment, naming the field, the value and the way out.
     """
 
     loss: str
-    code: int | None = None
+    bottleneck: int | None = None
     observed: float | None = None
     activation: str | None = None
     output: str | None = None
@@ -59,7 +59,7 @@ class Question:
     def _check_numbers(self) -> None:
         is_number = self.observed is None or (isinstance(self.observed, int | float) and math.isfinite(self.observed))
         require(is_number, "observed", self.observed, "give the loss as a finite number")
-        for name, least in (("code", 1), ("n_classes", 2), ("batch_size", 1)):
+        for name, least in (("bottleneck", 1), ("n_classes", 2), ("batch_size", 1)):
             value = getattr(self, name)
             is_count = value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= least)
             require(is_count, name, value, f"give a whole number of at least {least}")
@@ -72,9 +72,9 @@ class Question:
                 f"{self.loss} has no classes: leave it out, or give loss='cross_entropy'",
             )
         require(
-            self.loss != "cross_entropy" or self.code is None,
-            "code",
-            self.code,
+            self.loss != "cross_entropy" or self.bottleneck is None,
+            "bottleneck",
+            self.bottleneck,
             "the floor of cross-entropy does not depend on it: the rows are the targets; leave it out",
         )
 

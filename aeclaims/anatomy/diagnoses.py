@@ -132,8 +132,8 @@ def _of_columns(column_statistics: ColumnStatistics) -> list[Diagnosis]:
         repeats.append(f"{column_statistics.n_duplicates} repeat another column")
     if column_statistics.rank < min(column_statistics.features, len(column_statistics.spectrum_rows) - 1):
         repeats.append(
-            f"{column_statistics.rank} of {column_statistics.features} directions vary: through a code of {column_statistics.rank} affine layers "
-            "bring MSE to 0"
+            f"{column_statistics.rank} of {column_statistics.features} directions vary: through a code of "
+            f"{column_statistics.rank} affine layers bring MSE to 0"
         )
     if repeats:
         found.append(Diagnosis("columns", "; ".join(repeats)))

@@ -19,7 +19,7 @@ def explain(
     rows: Any,
     *,
     loss: str,
-    code: int | None = None,
+    bottleneck: int | None = None,
     observed: float | None = None,
     activation: str | None = None,
     output: str | None = None,
@@ -34,14 +34,14 @@ def explain(
 
     rows: (N, D), an array or what becomes one; images are flattened; a memory map is read in parts, and of more than 50
     million numbers a sample of rows is. For cross_entropy they are the targets: (N, C) distributions, or (N,) labels.
-    loss: mse, bce (of probabilities), bce_logits, vae_bce (summed over features) or cross_entropy. code: the narrowest width.
+    loss: mse, bce (of probabilities), bce_logits, vae_bce (summed over features) or cross_entropy. bottleneck: the narrowest width.
     observed: the loss as it stands. activation: of the hidden layers; identity makes the class and bottleneck floors bounds.
     output: the last activation. smoothing, n_classes: of labels. dtype: float64, float32, float16 or bfloat16.
     Returns: an Anatomy, in `anatomy.question.unit`.
     Raises InvalidRows where rows are no numbers that the loss can take, InvalidExperiment where another argument is wrong.
     """
     anatomy: Anatomy = answer(
-        Question(loss, code, observed, activation, output, smoothing, n_classes, dtype, batch_size), rows
+        Question(loss, bottleneck, observed, activation, output, smoothing, n_classes, dtype, batch_size), rows
     )
     return anatomy
 
@@ -110,7 +110,7 @@ def trained(
         question.loss != "cross_entropy", "loss", question.loss, "its rows are targets without inputs: do not train"
     )
     given = as_rows(rows)
-    features, inner = given.shape[1], tuple(hidden) or (question.code or given.shape[1],)
+    features, inner = given.shape[1], tuple(hidden) or (question.bottleneck or given.shape[1],)
     activations = (_activation(question.activation or "identity"),) * len(inner) + (
         _activation(question.output or "identity"),
     )

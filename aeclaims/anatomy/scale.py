@@ -78,8 +78,8 @@ def _mse(question: Question, column_statistics: ColumnStatistics) -> tuple[list[
         found.append(
             ReferenceValue(OUTPUT, cost, f"a {question.output} output stays within [{low:g}, {high:g}]", is_bound=True)
         )
-    if question.code is not None and question.code < column_statistics.features:
-        value = float(column_statistics.spectrum[question.code :].sum() / column_statistics.features)
+    if question.bottleneck is not None and question.bottleneck < column_statistics.features:
+        value = float(column_statistics.spectrum[question.bottleneck :].sum() / column_statistics.features)
         is_exact = question.is_affine and question.output == "identity"
         note = (
             "affine layers end here (Baldi and Hornik 1989)"
@@ -93,7 +93,11 @@ def _mse(question: Question, column_statistics: ColumnStatistics) -> tuple[list[
         )
         found.append(
             ReferenceValue(
-                BOTTLENECK, value, f"through {question.code} of {column_statistics.features}: {note}", is_exact, error
+                BOTTLENECK,
+                value,
+                f"through {question.bottleneck} of {column_statistics.features}: {note}",
+                is_exact,
+                error,
             )
         )
         if len(column_statistics.spectrum_rows) < len(column_statistics.rows):
@@ -138,8 +142,8 @@ def _bce(question: Question, column_statistics: ColumnStatistics) -> tuple[list[
         )
         return found, notes
     found.append(_class(question, column_statistics, entropy, error, notes))
-    if question.code is not None and question.code < column_statistics.features:
-        found.append(_bottleneck(question.code, column_statistics, entropy, error, notes))
+    if question.bottleneck is not None and question.bottleneck < column_statistics.features:
+        found.append(_bottleneck(question.bottleneck, column_statistics, entropy, error, notes))
     return found, notes
 
 
@@ -162,9 +166,9 @@ def _class(
 
 
 def _bottleneck(
-    code: int, column_statistics: ColumnStatistics, entropy: float, error: float, notes: list[str]
+    bottleneck: int, column_statistics: ColumnStatistics, entropy: float, error: float, notes: list[str]
 ) -> ReferenceValue:
-    used = min(code, logistic.MOST_COLUMNS)
+    used = min(bottleneck, logistic.MOST_COLUMNS)
     excess = logistic.excess(column_statistics.rows, used)
     notes.append(
         f"bottleneck floor: by the {excess.n_columns} leading principal components, for {excess.n_features} of "
@@ -173,7 +177,7 @@ def _bottleneck(
     return ReferenceValue(
         BOTTLENECK,
         entropy + excess.mean,
-        f"affine layers and a sigmoid reach this through {code} of "
+        f"affine layers and a sigmoid reach this through {bottleneck} of "
         f"{column_statistics.features}, or less, down to the class floor",
         error=math.hypot(error, excess.error),
     )

@@ -85,20 +85,19 @@ class Step(NamedTuple):
 
 def steps(start: Start, count_type: Callable[[int], Any] = int) -> Iterator[Step]:
     """Train from `start`, in its dtype, for as many steps as are asked for, epoch after epoch; they are counted in count_type."""
-    experiment, rows, parameters = start.experiment, start.rows(), start.parameters()
+    spec, rows, parameters = start.experiment, start.rows(), start.parameters()
     t, theta = 0, [array for layer in parameters for array in layer]  # weight, bias, weight, bias, ...
     gradients = m = v = [np.zeros_like(array) for array in theta]
     for epoch in count():
         order = start.order(epoch)  # (N,), or (S, N) if all seeds share the rows (1, N, D)
-        for begin in range(0, experiment.n_rows, experiment.batch_size):
-            chosen = order[..., begin : begin + experiment.batch_size]
+        for begin in range(0, spec.n_rows, spec.batch_size):
+            chosen = order[..., begin : begin + spec.batch_size]
             batch = rows.take(chosen, axis=1) if order.ndim == 1 else rows[0].take(chosen, axis=0)
             t += 1
             with np.errstate(all="ignore"):  # a replica that diverges shows it in its losses
-                loss, new = differentiate(experiment, parameters, batch)
-                gradients = new if experiment.zero_grad else [a + b for a, b in zip(gradients, new, strict=True)]
-                states = zip(theta, gradients, m, v, strict=True)
-                updated = [update(experiment.optimizer, count_type(t), *state) for state in states]
+                loss, new = differentiate(spec, parameters, batch)
+                gradients = new if spec.zero_grad else [a + b for a, b in zip(gradients, new, strict=True)]
+                updated = [update(spec.optimizer, count_type(t), *p) for p in zip(theta, gradients, m, v, strict=True)]
             theta, m, v = (list(arrays) for arrays in zip(*updated, strict=True))
             before, parameters = parameters, tuple(map(LayerParameters, theta[::2], theta[1::2]))
             yield Step(batch, loss, before, parameters, gradients, m, v)

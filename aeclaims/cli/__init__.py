@@ -37,7 +37,7 @@ def explain(
     data: Annotated[str, typer.Argument(help="rows: .npy, .npz, .csv, .parquet, .pt, or - for CSV on standard input")],
     loss: Annotated[str, typer.Option(help="mse, bce, bce_logits, vae_bce (summed over features) or cross_entropy")],
     observed: Annotated[float | None, typer.Option(help="your loss as it stands: it is placed on the scale")] = None,
-    code: Annotated[int | None, typer.Option(help="the narrowest width of your model")] = None,
+    bottleneck: Annotated[int | None, typer.Option(help="the narrowest width of your model")] = None,
     hidden: Annotated[str, typer.Option(help="widths of the hidden layers, such as 128,32,128")] = "",
     activation: Annotated[str | None, typer.Option(help="of the hidden layers; identity: all are affine")] = None,
     output: Annotated[
@@ -68,7 +68,7 @@ def explain(
 
     try:
         widths = _widths(hidden)
-        narrowest = min(widths) if widths and code is None else code
+        narrowest = min(widths) if widths and bottleneck is None else bottleneck
         question = Question(loss, narrowest, observed, activation, output, smoothing, classes, dtype, batch_size)
         rows = read(data, key)
         run = None

@@ -110,7 +110,7 @@ def spectrum(rows: Array) -> Double:
     return np.array(_of_each_seed(of_seed, rows))
 
 
-def bottleneck_floor(rows: Array, code: int) -> Double:
+def bottleneck_floor(rows: Array, bottleneck: int) -> Double:
     """The least MSE of an affine autoencoder with code size `code`, on each seed's rows.
 
     An affine map of rank K reconstructs best by projecting the centred rows on their K leading principal components
@@ -122,9 +122,9 @@ def bottleneck_floor(rows: Array, code: int) -> Double:
     have D eigenvalues 1/12, so that the floor is (1 - K/D)/12 in expectation. A nonlinear autoencoder can go below it.
     rows: (S, N, D).    code: K >= 1.    Returns: (S,).    Raises ValueError where K < 1.
     """
-    if code < 1:
-        raise ValueError(f"code = {code}: a bottleneck passes at least one number")
-    return np.asarray(spectrum(rows)[:, code:].sum(axis=1) / rows.shape[-1])
+    if bottleneck < 1:
+        raise ValueError(f"bottleneck = {bottleneck}: a bottleneck passes at least one number")
+    return np.asarray(spectrum(rows)[:, bottleneck:].sum(axis=1) / rows.shape[-1])
 
 
 def range_floor(rows: Array, loss: Loss, low: float, high: float) -> Double:

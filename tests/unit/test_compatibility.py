@@ -97,8 +97,8 @@ def test_bisection_chooses_its_backends_itself():
         ("lowest.fast", "STACK.RUN"),
     ],
 )
-def test_a_document_of_another_stack_is_refused(key, says):
-    with pytest.raises(WrongDocument, match=says):
+def test_a_document_of_another_stack_is_refused(key, statement):
+    with pytest.raises(WrongDocument, match=statement):
         page({key: HELD}, "1.0")
 
 

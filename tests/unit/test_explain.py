@@ -79,7 +79,7 @@ def test_grey_images_under_bce(images):
     flat = images.reshape(len(images), -1)
     x = flat.clip(1e-300, 1 - 1e-16)
     expected = float(np.mean(-x * np.log(x) - (1 - x) * np.log1p(-x)))
-    anatomy = explain(images, loss="bce", code=32)
+    anatomy = explain(images, loss="bce", bottleneck=32)
     assert anatomy.features == 784
     assert anatomy.entropy == pytest.approx(expected, abs=5e-5)
     assert anatomy.entropy < anatomy.class_floor < anatomy.bottleneck_floor < anatomy.mean_cost
@@ -87,7 +87,7 @@ def test_grey_images_under_bce(images):
     assert anatomy.mean_cost == pytest.approx(
         float(np.mean(scipy.special.entr(p) + scipy.special.entr(1 - p))), abs=1e-12
     )
-    assert explain((255 * images).round().astype(np.uint8), loss="mse", code=3).mean_cost == pytest.approx(
+    assert explain((255 * images).round().astype(np.uint8), loss="mse", bottleneck=3).mean_cost == pytest.approx(
         float((255 * images).round().reshape(len(images), -1).var(axis=0).mean()), rel=1e-9
     )
 
@@ -117,7 +117,7 @@ def test_redundant_and_constant_columns_under_mse():
     z = GENERATOR.standard_normal((4000, 2))
     rows = np.column_stack([z, 2 * z[:, 0] - z[:, 1], z[:, 1], np.full(4000, 7.0)])
     for code in (1, 2):
-        anatomy = explain(rows, loss="mse", code=code, activation="identity")
+        anatomy = explain(rows, loss="mse", bottleneck=code, activation="identity")
         eigenvalues = np.sort(np.linalg.eigvalsh(np.cov(rows.T, bias=True)))
         assert anatomy.floor == anatomy.bottleneck_floor == pytest.approx(eigenvalues[: 5 - code].sum() / 5, abs=1e-9)
     assert found(anatomy, "columns") == [
@@ -125,7 +125,7 @@ def test_redundant_and_constant_columns_under_mse():
         "code of 2 affine layers bring MSE to 0"
     ]
     assert (
-        advised(explain(rows, loss="mse", code=1), "the rank of the rows").change
+        advised(explain(rows, loss="mse", bottleneck=1), "the rank of the rows").change
         == "code: 2, the rank of the rows (affine)"
     )
     constant = np.full((100, 3), 0.3)
@@ -145,7 +145,7 @@ def test_rank_is_not_fooled_by_the_rounding_of_the_rows():
 
 def test_a_nonlinear_models_bottleneck_is_a_reference_line():
     rows = GENERATOR.random((300, 6))
-    anatomy = explain(rows, loss="mse", code=2, activation="tanh")
+    anatomy = explain(rows, loss="mse", bottleneck=2, activation="tanh")
     assert anatomy.floor == 0 < anatomy.bottleneck_floor
     assert "a reference line, not a bound" in next(
         level.note for level in anatomy.reference_values if level.name == "bottleneck floor"
@@ -200,17 +200,17 @@ UNIT = Start(QUESTION, (1,)).rows()[0][:2000, :20].astype(float)
     ("bce", 1 / 64, "divided by the 64 rows of a minibatch twice"), ("bce", 2000, "summed over all 2,000 rows"),
     ("bce", 1 / math.log(2), "in bits, not nats"), ("vae_bce", 1 / 20, "a mean over the 20 features, not a sum"),
 ])  # fmt: skip
-def test_a_loss_of_another_unit_is_told_by_its_factor(loss, factor, says):
+def test_a_loss_of_another_unit_is_told_by_its_factor(loss, factor, statement):
     true = 0.55 * (20 if loss == "vae_bce" else 1)
     anatomy = explain(UNIT, loss=loss, observed=true * factor, batch_size=64)
     (text,) = found(anatomy, "below" if factor < 1 else "above")
-    assert says in text
+    assert statement in text
 
 
 def test_half_an_mse_below_its_floor_is_told():
     rows = UNIT[:, :6]
-    floor = explain(rows, loss="mse", code=2, activation="identity").floor
-    (text,) = found(explain(rows, loss="mse", code=2, activation="identity", observed=0.6 * floor), "below")
+    floor = explain(rows, loss="mse", bottleneck=2, activation="identity").floor
+    (text,) = found(explain(rows, loss="mse", bottleneck=2, activation="identity", observed=0.6 * floor), "below")
     assert "half of the squared error: then it is" in text
 
 
@@ -259,8 +259,8 @@ def test_many_rows_are_sampled_and_the_error_is_stated(monkeypatch):
 
 def test_the_bracket_of_a_bottleneck_under_bce_holds_what_training_reaches():
     rows = UNIT[:400, :4]
-    anatomy = answer(Question("bce", code=2, activation="identity"), rows)
-    run = trained(Question("bce", code=2, activation="identity"), rows, epochs=400, lr=1e-2)
+    anatomy = answer(Question("bce", bottleneck=2, activation="identity"), rows)
+    run = trained(Question("bce", bottleneck=2, activation="identity"), rows, epochs=400, lr=1e-2)
     assert anatomy.class_floor < run.final_loss[0] < anatomy.bottleneck_floor + 1e-3
 
 

@@ -29,7 +29,7 @@ def test_training_shows_its_path(tmp_path):
 
 WRONG = [
     (["--loss", "hinge"], "loss = 'hinge': give one of mse, bce"),
-    (["--loss", "bce", "--bottleneck", "0"], "code = 0: give a whole"),
+    (["--loss", "bce", "--bottleneck", "0"], "bottleneck = 0: give a whole"),
     (["--loss", "bce", "--observed", "nan"], "observed = nan"),
     (["--loss", "bce", "--activation", "gelu"], "activation = 'gelu'"),
     (["--loss", "bce", "--output", "gelu"], "output = 'gelu'"),
@@ -37,13 +37,13 @@ WRONG = [
     (["--loss", "mse", "--smoothing", "0.1"], "smoothing = 0.1: mse has no classes"),
     (["--loss", "cross_entropy", "--smoothing", "2"], "smoothing = 2.0"),
     (["--loss", "mse", "--dtype", "int8"], "dtype = 'int8'"),
-    (["--loss", "cross_entropy", "--bottleneck", "3"], "code = 3"),
+    (["--loss", "cross_entropy", "--bottleneck", "3"], "bottleneck = 3"),
     (["--loss", "mse", "--hidden", "a,b"], "hidden = 'a,b'"),
     (["--loss", "cross_entropy"], "row 0 is no distribution"),
     (["--loss", "cross_entropy", "--train"], "do not train"),
     (["--loss", "mse", "--train", "--epochs", "0"], "epochs = 0"),
     (["--loss", "mse", "--batch-size", "0"], "batch_size = 0"),
-    (["--loss", "mse", "--hidden", "3,-3"], "code = -3"),
+    (["--loss", "mse", "--hidden", "3,-3"], "bottleneck = -3"),
     (["--loss", "bce_logits", "--output", "sigmoid", "--train"], "applies the"),
 ]  # fmt: skip
 

@@ -86,7 +86,7 @@ def test_the_bottleneck_floor_is_the_sum_of_the_small_eigenvalues():
             assert floors.bottleneck_floor(rows, code)[seed] == pytest.approx(
                 eigenvalues[: max(0, 4 - code)].sum() / 4, abs=1e-12
             )
-    with pytest.raises(ValueError, match="code = 0"):
+    with pytest.raises(ValueError, match="bottleneck = 0"):
         floors.bottleneck_floor(rows, 0)
 
 
