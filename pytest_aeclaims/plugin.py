@@ -115,9 +115,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_quick(claim: "Claim", config: pytest.Config) -> bool:
-    """Whether the quick profile has the claim: on a backend that trains one seed at a time, long trainings are not quick."""
-    if not claim.is_quick or config.getoption("claims_backend") not in LOOPS:
+    """Whether the quick profile has the claim.
+
+    Long trainings are not quick on a backend that trains one seed at a time; a hundred set-ups are not if each is compiled.
+    """
+    is_loop = config.getoption("claims_backend") in LOOPS
+    if not claim.is_quick or (not is_loop and config.getoption("claims_compile") is None):
         return claim.is_quick
+    if not is_loop:
+        return claim.configurations == 1
     steps = sum(experiment.epochs * experiment.steps_per_epoch for experiment in claim.trains)
     return steps * claim.fewest_seeds() <= QUICK_STEPS_OF_LOOPS and claim.configurations == 1
 
@@ -139,9 +145,9 @@ def _usage_errors() -> Generator[None]:
     try:
         yield
     except UnknownBackend as error:
-        raise pytest.UsageError(
-            f"--claims-backend, --claims-device, --claims-dtype, --claims-compile: {error}"
-        ) from None
+        # The message begins with the name of the value that is wrong.
+        option = next((name for name in ("backend", "device", "dtype") if str(error).startswith(f"{name} ")), "compile")
+        raise pytest.UsageError(f"--claims-{option}: {error}") from None
     except InvalidOptimizer as error:
         raise pytest.UsageError(f"--claims-optimizer: {error}") from None
 

@@ -34,7 +34,8 @@ def explain(
 
     rows: (N, D), an array or what becomes one; images are flattened; a memory map is read in parts, and of more than 50
     million numbers a sample of rows is. For cross_entropy they are the targets: (N, C) distributions, or (N,) labels.
-    loss: mse, bce (of probabilities), bce_logits, vae_bce (summed over features) or cross_entropy. bottleneck: the narrowest width.
+    loss: mse, bce (of probabilities), bce_logits, vae_bce (summed over features) or cross_entropy.
+    bottleneck: the narrowest width.
     observed: the loss as it stands. activation: of the hidden layers; identity makes the class and bottleneck floors bounds.
     output: the last activation. smoothing, n_classes: of labels. dtype: float64, float32, float16 or bfloat16.
     Returns: an Anatomy, in `anatomy.question.unit`.

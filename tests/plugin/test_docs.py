@@ -1,6 +1,5 @@
 """The pages for readers: every command and every snippet in them runs, in their order, and ends as the page says."""
 
-import os
 import re
 import shlex
 import subprocess
@@ -21,15 +20,14 @@ BLOCK = re.compile(r"(?P<before>[^\n]*)\n+```(?P<kind>\w+)\n(?P<text>.*?)```", r
 
 
 def run(line, folder):
-    """A command line of a page, by this Python; what it prints."""
+    """The output of a page's command, by this Python; -P: as a console script, it does not look into the working directory."""
     program, *words = shlex.split(line, comments=True)
     module = {"pytest": ["pytest", "-p", "no:cacheprovider"], "aeclaims": ["aeclaims"]}[program]
     done = subprocess.run(
-        [sys.executable, "-m", *module, *words],
+        [sys.executable, "-P", "-m", *module, *words],
         cwd=folder,
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])},
     )
     expected = int(found[1]) if (found := re.search(r"# exits with (\d)", line)) else 0
     assert done.returncode == expected, f"{line}\n{done.stdout}\n{done.stderr}"

@@ -60,6 +60,12 @@ def test_on_a_loop_long_trainings_are_not_quick(selected, backend):
     assert {file for file, _ in population - loop} == {"test_beyond", "test_linear", "test_sigmoid", "test_summary"}
 
 
+def test_a_hundred_compiled_set_ups_are_not_quick(selected):
+    quick = ("-m", "claims", "--claims-quick")
+    left_out = set(selected(*quick)) - set(selected(*quick, "--claims-compile", "backend=aot_eager"))
+    assert {test for _, test in left_out} == {"test_no_model_and_no_learning_rate_gets_below_the_entropy"}
+
+
 CHECKS = """
     import multiprocessing
     import time

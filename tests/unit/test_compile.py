@@ -91,7 +91,7 @@ def test_settings_that_cannot_be_read_list_the_right_ones(text, message):
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("backend=inductr", "backend=inductr: give one of"),
+    ("backend=inductr", "backend=inductr: inductor? give one of"),
     ("backend=no_such_module:f", "it cannot be imported (ModuleNotFoundError"),
     ("backend=math:pi", "backend=math:pi is a float; give a function"),
     ("backend=aot_eager,mode=max-autotune", "modes are inductor's, and the backend is aot_eager"),

@@ -1,5 +1,6 @@
 """The calls of torch.compile: the settings that --claims-compile gives, checked, and passed on as torch documents them."""
 
+import difflib
 import pkgutil
 import warnings
 from collections.abc import Callable, Iterator
@@ -61,7 +62,11 @@ class Compilation:
 
         registered = torch.compiler.list_backends(exclude_tags=())
         if ":" not in self.backend and self.backend not in registered:
-            raise UnknownBackend(f"backend={self.backend}: give one of {', '.join(registered)}, or module:function")
+            near = difflib.get_close_matches(self.backend, registered, 1)
+            raise UnknownBackend(
+                f"backend={self.backend}: {''.join(f'{name}? ' for name in near)}give one of {', '.join(registered)}, "
+                "or module:function"
+            )
         if ":" in self.backend:
             try:
                 found = pkgutil.resolve_name(self.backend)
