@@ -1,4 +1,4 @@
-"""What a claim says of itself: its id, its source, its words, and how it is judged."""
+"""The record of a claim: its id, source and statement, and how it is judged."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,18 +23,23 @@ ORIGIN = "Cross Validated question 441750"
 class Claim:
     """One sentence of the answer, or one that goes beyond it.
 
-    source: its place in the answer, or the module of a check's set-ups.    statement: the sentence in our words.
-    kind: a theorem holds for each seed, rounding aside; an observation for a stated proportion of seeds.
-    proportions: those that its judges use.    trains: its long trainings, which start before it asks for them.
-    finding: the expected outcome. A claim that is expected not to hold fails if it starts to hold.
-    caveat: the proportion or condition of the finding, in words; the figures are measured.
-    configurations: the number of set-ups that its test draws and trains one after the other.
-    least_seeds: the fewest seeds that it takes, if its judges look at some of them only.
-    reference_seeds: the seeds that it takes on numba by default, if its judges need no more; few if a replica is costly.
-    origin: the author of the sentence.    is_stage: whether it judges a stage of the bisection, not the backend under test.
-    is_quick: whether the quick profile has it.
-    formats: those in which it can be judged; if products are rounded to bfloat16 or float16, it needs bounds of its own.
-    needs_adam: the reason why a custom optimizer leaves it not exercised; empty if it does not.
+    Attributes:
+        id: Short name, unique among claims and checks.
+        source: Place in the answer, or the module of a check's set-ups.
+        statement: The sentence in our words.
+        kind: "theorem" if it holds for each seed, up to rounding; "observation" if it holds for a stated proportion of seeds.
+        proportions: Proportions that its judges use.
+        trains: Long trainings, which start before the test asks for them.
+        finding: Expected outcome. A claim that is expected not to hold fails if it starts to hold.
+        caveat: Proportion or condition of the finding, in words; the figures are measured. Empty if the claim holds.
+        least_seeds: Fewest seeds that it takes, if its judges look at some of them only.
+        reference_seeds: Seeds that it takes on numba by default, if its judges need no more; few if a replica is costly.
+        configurations: Number of set-ups that its test draws and trains one after the other.
+        origin: Author of the sentence.
+        is_stage: Whether it judges a stage of the bisection, not the backend under test.
+        is_quick: Whether the quick profile includes it.
+        needs_adam: Reason why a custom optimizer leaves the claim not exercised; empty if it does not.
+        formats: Formats in which it can be judged. If products are rounded to bfloat16 or float16, it needs bounds of its own.
     """
 
     id: str
@@ -57,14 +62,17 @@ class Claim:
     def __post_init__(self) -> None:
         if (self.finding == "holds") == bool(self.caveat):
             raise ValueError(
-                f"claim {self.id}: finding {self.finding!r} with caveat {self.caveat!r}; every finding but "
-                "'holds' says for which share, or where, or what holds instead"
+                f"claim {self.id}: finding {self.finding!r} with caveat {self.caveat!r}; 'holds' takes no caveat, and "
+                "every other finding needs one: the share, the condition, or the outcome instead"
             )
 
     def fewest_seeds(self, alpha: float = ALPHA) -> int:
-        """The least number of seeds with which each of its judges can fail, where the suite errs with `alpha` at most.
+        """Return the least number of seeds with which each of its judges can fail.
 
-        A theorem's judge can with one, but only of two can one replica leak into the other.
+        A theorem's judge can fail with one seed, but one replica can leak into another only if there are two.
+
+        Args:
+            alpha: Largest error rate of the whole suite.
         """
         return max(self.least_seeds, *(proportion.fewest_seeds(alpha) for proportion in self.proportions), 2)
 
@@ -86,7 +94,10 @@ def claim(
     needs_adam: str = "",
     formats: tuple[str, ...] = FULL,
 ) -> pytest.MarkDecorator:
-    """Mark a test as the judge of a claim: `pytest -m claims` selects it, and the report carries this record."""
+    """Mark a test as the judge of a claim.
+
+    `pytest -m claims` selects the test, and the report contains this record. `Claim` describes the arguments.
+    """
     return pytest.mark.claims(
         Claim(
             id,
@@ -119,9 +130,10 @@ def conformance(
     needs_adam: str = "",
     formats: tuple[str, ...] = FULL,
 ) -> pytest.MarkDecorator:
-    """Mark a test as a check of the stack itself: `pytest -m conformance` selects it; it is judged and reported as a claim is.
+    """Mark a test as a check of the stack itself, which is judged and reported in the same way as a claim.
 
-    One that is quick is selected by `pytest -m claims --claims-quick`, too.
+    `pytest -m conformance` selects the test. If `is_quick` is set, `pytest -m claims --claims-quick` selects it, too.
+    `Claim` describes the arguments.
     """
     return pytest.mark.conformance(
         Claim(

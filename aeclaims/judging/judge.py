@@ -1,4 +1,4 @@
-"""Judges: functions that take numbers and a bound, and say held, failed or not exercised, with the evidence."""
+"""Judges: methods that compare numbers with a bound, and decide held, failed or not exercised, with the evidence."""
 
 import math
 from collections.abc import Sequence
@@ -14,21 +14,21 @@ from aeclaims.dtypes import clock_error
 from aeclaims.experiment import Adam
 from aeclaims.run import Double, Run
 
-# --claims-alpha: a suite whose every claim is true to the letter fails with at most this probability over the draw of the
-# seeds. The seeds of a default run are fixed, so that a stack that passes once passes always.
+# --claims-alpha: if every claim is true to the letter, the suite fails with at most this probability over the draw of the
+# seeds. The seeds of a default run are fixed: if a stack passes once, it always passes.
 ALPHA = 1e-6
-# It is split: each stated side of a share gets a 60th, each p-value, which costs no seeds, a 1,000th. The suite has 55 of the
-# one and 37 of the other: a test adds them up.
+# Alpha is split. Each stated side of a share gets a 60th. Each p-value gets a 1,000th, since it costs no seeds.
+# The suite has 55 sides and 37 p-values; a test adds them up.
 SIDES, P_VALUES = 60, 1000
-# How surely the shifts are noticed that a share's judge says it notices.
+# Probability with which a share's judge notices the shift that it reports as detectable.
 POWER = 0.9
-# Of the interval reported with a share (Clopper and Pearson, exact); the verdict is the test's, not the interval's.
+# Confidence of the interval reported with a share (Clopper and Pearson, exact). The test decides, not the interval.
 CONFIDENCE = 0.99
 AGREEMENT = "agreement with the reference, which trains Adam"
 
 
 class Verdict(StrEnum):
-    """What became of a claim."""
+    """The outcome of a claim."""
 
     HELD = "held"
     FAILED = "failed"
@@ -37,7 +37,17 @@ class Verdict(StrEnum):
 
 
 class ClaimFailed(AssertionError):
-    """A judge's rejection, with its evidence; raised, never asserted, so that `python -O` cannot disarm it."""
+    """A judge's rejection, with its evidence.
+
+    Judges raise it and never use `assert`, so that `python -O` cannot disable them.
+
+    Attributes:
+        what: Quantity that was judged.
+        reason: Theory behind the bound.
+        evidence: Observed numbers: the worst seed and its bounds, or the count and its probability.
+        spread: Least, median and largest value over all seeds.
+        seed: Seed to replay.
+    """
 
     def __init__(self, *, what: str, reason: str, evidence: str, spread: str, seed: int) -> None:
         self.what, self.reason, self.evidence, self.spread, self.seed = what, reason, evidence, spread, seed
@@ -46,9 +56,13 @@ class ClaimFailed(AssertionError):
 
 @dataclass(frozen=True)
 class Proportion:
-    """The share of all seeds of which something is claimed: at least, or at most, or between.
+    """A claimed share of all seeds: at least, at most, or between two bounds.
 
-    Judged by the exact binomial test, each side apart.
+    The exact binomial test judges each side separately.
+
+    Attributes:
+        at_least: Lower bound of the share; 0 if that side is not stated.
+        at_most: Upper bound of the share; 1 if that side is not stated.
     """
 
     at_least: float = 0.0
@@ -58,24 +72,28 @@ class Proportion:
         if not 0 <= self.at_least <= self.at_most <= 1 or (self.at_least, self.at_most) == (0, 1):
             raise ValueError(
                 f"Proportion(at_least={self.at_least}, at_most={self.at_most}) cannot fail: "
-                "give shares in [0, 1], one of them short of that"
+                "give shares in [0, 1], and at_least above 0 or at_most below 1"
             )
 
     @property
     def sides(self) -> int:
-        """How many are stated: one, or both."""
+        """Number of stated sides: one or two."""
         return (self.at_least > 0) + (self.at_most < 1)
 
     def fewest_seeds(self, alpha: float = ALPHA) -> int:
-        """The least number of seeds with which each stated side can fail, where the suite errs with `alpha` at most.
+        """Return the least number of seeds with which each stated side can fail.
 
-        `at_least` fails soonest where no seed has it, which has probability (1 - at_least)^S; `at_most` where all have.
+        `at_least` fails soonest if no seed is a hit, which has probability (1 - at_least)^S. `at_most` fails soonest if
+        all S seeds are hits, which has probability at_most^S.
+
+        Args:
+            alpha: Largest error rate of the whole suite.
         """
         bases = [base for base in (1 - self.at_least, self.at_most) if base < 1]
         return max(1 if base == 0 else math.ceil(math.log(alpha / SIDES) / math.log(base)) for base in bases)
 
     def minimum_detectable(self, size: int, alpha: float = ALPHA) -> str:
-        """The true shares nearest to those claimed that `size` seeds tell from them, nine times in ten."""
+        """Describe the nearest true shares that `size` seeds distinguish from the claimed ones, nine times in ten."""
         found = []
         if (fails := _most_that_fail(size, self.at_least, alpha / SIDES)) >= 0:
             found.append(f"{scipy.special.bdtri(fails, size, POWER):.3g} or less")
@@ -89,13 +107,20 @@ class Proportion:
 
 
 def _most_that_fail(size: int, share: float, alpha: float) -> int:
-    """The most hits of `size` that a share of at least that has with a probability below alpha; -1 where not even none."""
+    """Return the largest k with P(X <= k) below alpha for X ~ Binomial(size, share); -1 if even P(X = 0) is not below it."""
     return int(np.searchsorted(scipy.special.bdtr(np.arange(size + 1), size, share), alpha)) - 1
 
 
 @dataclass(frozen=True)
 class Statement:
-    """One thing that a claim was judged by: what, within which bound, why that bound, and the least shift that it notices."""
+    """One criterion of a claim.
+
+    Attributes:
+        what: Quantity that was judged.
+        bound: Bound on the quantity, in words.
+        reason: Theory behind the bound.
+        notices: Least shift of the quantity that would have failed.
+    """
 
     what: str
     bound: str
@@ -105,11 +130,22 @@ class Statement:
 
 @dataclass
 class Judge:
-    """Judges one claim: raises ClaimFailed on the first rejection, and notes what could not be exercised.
+    """Judge of one claim: it raises ClaimFailed on the first rejection, and notes the criteria it could not exercise.
 
-    granted: how many times the usual rounding errors the backend's record grants it, with its evidence.
-    optimizer: the user's own, which trains in Adam's place. What is said of Adam is then left out, and noted.
-    alpha: with which the whole suite errs at most.    spent: what of it this claim has had so far.
+    Attributes:
+        granted: Multiple of the usual rounding errors that the backend's record grants, with its evidence.
+        optimizer: Your custom optimizer, which trains in Adam's place. If it is set, statements about Adam are left out
+            and noted.
+        alpha: Largest error rate of the whole suite.
+        spent: Part of alpha that this claim has used so far.
+        left_out: Statements about Adam that were left out.
+        measured: Numbers for the report, by name.
+        intervals: Confidence intervals of shares, by name.
+        floor: Floor of the loss that the claim is about.
+        reason: Theories behind the bounds, each once.
+        not_exercised: Criteria that could not fail, each with the cause.
+        statements: Criteria that were judged, each once.
+        judged: Number of criteria that were judged.
     """
 
     granted: float = 1.0
@@ -126,13 +162,18 @@ class Judge:
     judged: int = 0
 
     def measure(self, *, floor: float | None = None, **numbers: float) -> None:
-        """Keep numbers for the report; `floor` is the one that the claim is about."""
+        """Keep numbers for the report.
+
+        Args:
+            floor: Floor of the loss that the claim is about.
+            numbers: Numbers by name; a second call replaces numbers of the same name.
+        """
         self.measured |= {name: float(value) for name, value in numbers.items()}
         if floor is not None:
             self.floor = float(floor)
 
     def p_value(self) -> float:
-        """The error rate of one p-value, or of a bound that chance may leave with such a probability; it is then spent."""
+        """Spend and return the error rate of one p-value, or of one bound that chance exceeds with that probability."""
         rate = self.alpha / P_VALUES
         self.spent += rate
         return rate
@@ -147,9 +188,19 @@ class Judge:
         at_least: npt.ArrayLike = -math.inf,
         at_most: npt.ArrayLike = math.inf,
     ) -> None:
-        """A theorem: every value lies within its bounds. NaN does not.
+        """Judge a theorem: every value lies within its bounds. NaN is a failure.
 
-        values: (S,), or (E, S) for each epoch. at_least, at_most: of any shape that broadcasts to it, slack included.
+        Args:
+            values: Shape (S,), or (E, S) with one row for each epoch.
+            what: Name of the quantity, for the report.
+            reason: Theory behind the bound, for the report.
+            seeds: The S seeds of the values.
+            at_least: Lower bounds, slack included; any shape that broadcasts to that of the values.
+            at_most: Upper bounds, in the same form.
+
+        Raises:
+            ClaimFailed: If a value is outside its bounds or NaN; names the worst seed and epoch.
+            ValueError: If there is no finite bound, or if the values do not match the seeds.
         """
         numbers, low, high = np.asarray(values, np.float64), np.asarray(at_least), np.asarray(at_most)
         if np.isneginf(low).all() and np.isposinf(high).all():
@@ -160,7 +211,7 @@ class Judge:
             return
         inside = (numbers >= low) & (numbers <= high)
         if not inside.all():
-            with np.errstate(invalid="ignore"):  # infinity less infinity, of a value that lies within
+            with np.errstate(invalid="ignore"):  # infinity minus infinity, for a value within its bounds
                 beyond = np.nan_to_num(np.maximum(low - numbers, numbers - high), nan=np.inf)
             beyond = np.where(inside, -np.inf, beyond)
             *epoch, seed = (int(i) for i in np.unravel_index(beyond.argmax(), numbers.shape))
@@ -187,10 +238,22 @@ class Judge:
         seeds: Sequence[int],
         name: str = "share",
     ) -> None:
-        """An observation: the share of seeds with `hits` (S,) is as claimed, by the exact binomial test.
+        """Judge an observation by the exact binomial test: the share of hits among the seeds is the claimed one.
 
-        Under a share p, at most k of S hits have probability P(X <= k), X ~ Binomial(S, p): `at_least` fails where that
-        is below alpha at p = at_least, `at_most` where P(X >= k) is at p = at_most.
+        Let k of S seeds be hits, and X ~ Binomial(S, p). `at_least` fails if `P(X <= k)` is below alpha / SIDES at
+        p = at_least. `at_most` fails if `P(X >= k)` is below alpha / SIDES at p = at_most.
+
+        Args:
+            hits: One bool for each seed, shape (S,).
+            share: Claimed share.
+            what: Name of the hit, for the report.
+            reason: Theory behind the share, for the report.
+            seeds: The S seeds of the hits.
+            name: Name of the measured share in the report.
+
+        Raises:
+            ClaimFailed: If a side fails; names one seed on the wrong side.
+            ValueError: If hits are not bools, or do not match the seeds.
         """
 
         hit = np.asarray(hits)
@@ -211,14 +274,14 @@ class Judge:
             self.not_exercised.append(f"{what}: with {size} seeds it could not fail; {needed} are needed")
         too_few = scipy.special.bdtr(count, size, share.at_least)  # P(X <= count)
         too_many = scipy.special.bdtrc(count - 1, size, share.at_most)  # P(X >= count)
-        for chance, wrong in ((too_few, ~hit), (too_many, hit)):  # 1 of a side that is not stated
+        for chance, wrong in ((too_few, ~hit), (too_many, hit)):  # chance is 1 if a side is not stated
             if not chance >= alpha:
                 worst = seeds[int(np.flatnonzero(wrong)[0])]
                 self._fail(
                     what,
                     reason,
-                    f"{count} of {size} seeds ({count / size:.3f}), claimed {share}; were that so, "
-                    f"the chance of it would be {chance:.1e}, below {alpha:.1e}",
+                    f"{count} of {size} seeds ({count / size:.3f}), claimed {share}; if the claim "
+                    f"were true, so extreme a count would have probability {chance:.1e}, below {alpha:.1e}",
                     hit.astype(float),
                     worst,
                 )
@@ -233,11 +296,22 @@ class Judge:
         epochs: int | None = None,
         above: float = 0.0,
     ) -> None:
-        """A backend against the reference, from the same start: each epoch loss, seed by seed.
+        """Judge each epoch loss of a backend against the reference from the same start, seed by seed.
 
-        |loss - reference| <= (roundings * granted * eps + clock) * reference, eps of the training's format, in the first `epochs`
-        (all, where None), as long as the reference's loss is above `above`; clock is `clock_error`. Says nothing if the run is
-        the reference's own, or if a custom optimizer trained it: the reference trains Adam.
+        |loss - reference| <= (roundings * granted * eps + clock) * reference, with eps of the training's format, and clock
+        from `clock_error`. Nothing is judged if the run is the reference's, or if a custom optimizer trained it in Adam's
+        place: the reference trains Adam.
+
+        Args:
+            run: Run of the backend.
+            reference: Run of the reference.
+            reason: Theory behind the bound, for the report.
+            roundings: Largest deviation, in units of eps.
+            epochs: Number of first epochs to compare; all if None.
+            above: Least reference loss at which losses are compared.
+
+        Raises:
+            ClaimFailed: If a loss deviates more; names the worst seed and epoch.
         """
         if run is reference or (isinstance(run.experiment.optimizer, Adam) and not self.is_adams(AGREEMENT)):
             return
@@ -259,9 +333,12 @@ class Judge:
         )
 
     def is_adams(self, what: str, *, is_the_claim: bool = False) -> bool:
-        """Whether Adam trains, so that what is said of Adam's rates can be judged; where it does not, that is left out.
+        """Return whether Adam trains; if it does not, note that the statement about Adam is left out.
 
-        is_the_claim: the claim says just that; without it, it is not exercised. What else it judges can still fail.
+        Args:
+            what: The statement about Adam.
+            is_the_claim: Whether this statement is the claim itself. If so, the claim is not exercised if Adam does not
+                train; its other criteria can still fail.
         """
         if self.optimizer:
             noted = f"{self.optimizer} trains in Adam's place: {what}" if is_the_claim else what
@@ -302,7 +379,7 @@ def _bounds(low: npt.NDArray[Any], high: npt.NDArray[Any]) -> str:
 
 
 def _margins(numbers: Double, low: npt.NDArray[Any], high: npt.NDArray[Any]) -> str:
-    """The least shifts of one value that would have been a failure."""
+    """Describe the least shifts of one value that would have failed."""
     if not numbers.size:
         return ""
     sides = []

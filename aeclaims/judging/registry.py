@@ -1,4 +1,4 @@
-"""The registry of the claims and conformance checks that the package ships, each with its test."""
+"""Registry of the claims and conformance checks in the package, each with its test."""
 
 import importlib
 import inspect
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from aeclaims.judging.claim import Claim
 
-# They are named, not imported: they import this room.
+# Named, not imported: these packages import this module.
 CLAIMS = "aeclaims.claims"
 CHECKS = "aeclaims.conformance"
 
@@ -16,7 +16,10 @@ CHECKS = "aeclaims.conformance"
 class Entry(NamedTuple):
     """A claim or a check.
 
-    node: its test, as pytest --pyargs takes it.    is_slow: whether it runs only if -m names the marker slow.
+    Attributes:
+        claim: The record.
+        node: The test, in the form that `pytest --pyargs` takes.
+        is_slow: Whether the test runs only if `-m` names the marker `slow`.
     """
 
     claim: Claim
@@ -30,7 +33,7 @@ class Entry(NamedTuple):
 
 
 def entries(*packages: str) -> dict[str, Entry]:
-    """All entries of these packages (CLAIMS, if none is given) by their ids, in the order of their files."""
+    """Return the entries of these packages by id, in the order of their files; if you name no package, those of CLAIMS."""
     found: dict[str, Entry] = {}
     for package in packages or (CLAIMS,):
         for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
@@ -43,7 +46,7 @@ def entries(*packages: str) -> dict[str, Entry]:
 
 
 def _entries_of(test: Any, node: str) -> Iterator[Entry]:
-    """The entry of a test, or those of its parameter sets."""
+    """Yield the entry of a test, or the entries of its parameter sets."""
     marks = getattr(test, "pytestmark", [])
     is_slow = any(mark.name == "slow" for mark in marks)
     for mark in marks:

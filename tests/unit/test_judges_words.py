@@ -59,14 +59,14 @@ def test_an_observations_failure_stands_alone_and_its_seed_is_one_that_is_as_it_
     few, many = scipy.stats.binom.cdf(4, 40, 0.9), scipy.stats.binom.sf(35, 40, 0.25)
     assert text_of(lambda: Judge().proportion(hits, Proportion(at_least=0.9), **WORDS)) == (
         "loss above the floor\n  theory: theory says so\n"
-        "  seen:   4 of 40 seeds (0.100), claimed at least 0.9; were that so, the chance of it would be "
+        "  seen:   4 of 40 seeds (0.100), claimed at least 0.9; if the claim were true, so extreme a count would have probability "
         f"{few:.1e}, below 1.7e-08\n  all:    min 0, median 0, max 1",
         SEEDS[0],
     )
     said, seed = text_of(lambda: Judge(alpha=6e-7).proportion(~hits, Proportion(at_least=0.125, at_most=0.25), **WORDS))
     assert (
-        "36 of 40 seeds (0.900), claimed at least 0.125 and at most 0.25; were that so, the chance of it would be "
-        in said
+        "36 of 40 seeds (0.900), claimed at least 0.125 and at most 0.25; if the claim were true, so extreme a count would "
+        "have probability " in said
     )
     assert f"{many:.1e}, below 1.0e-08" in said
     assert seed == SEEDS[0]
