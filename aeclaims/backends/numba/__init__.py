@@ -1,1 +1,1 @@
-"""The numba backend: compiled loops over populations, with gradients by hand."""
+"""The numba backend: compiled loops over populations, with hand-written gradients."""

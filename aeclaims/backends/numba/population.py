@@ -1,8 +1,8 @@
 """The numba backend: independent of torch, and the fastest here for populations of tiny networks.
 
-Seeds are trained by one compiled loop (kernel/) that holds no Python lock, so that threads run side by side: each takes one
-seed, or as many at once as a vector has lanes. The loop is entered for a few epochs at a time: between two entries
-progress is shown and Ctrl-C is heard.
+One compiled loop (kernel/) trains the seeds. It releases Python's global lock, so threads run in parallel. Each thread
+trains one seed, or as many seeds at once as a vector has lanes. Each call of the loop trains a few epochs. Between two
+calls, Python shows the progress and handles Ctrl-C.
 """
 
 import multiprocessing
@@ -36,22 +36,23 @@ ACTIVATIONS = {
 LOSSES = {"mse": kernel.MSE, "bce": kernel.BCE, "bce_logits": kernel.BCE_LOGITS}
 
 Orders = npt.NDArray[np.uint32]
-# Rows that one entry into the compiled loop visits of each seed: 4 ms at D=2 to 60 ms at D=10, so that Ctrl-C is heard at
-# once. With 60,000 a step and replica took half as long again.
+# Rows of each seed that one call of the compiled loop visits: 4 ms at D=2 to 60 ms at D=10, so Ctrl-C acts at once.
+# With 60,000 rows, a step of one seed took 1.5 times as long.
 ROWS_PER_ENTRY = 1_000_000
-# With more parameters than this, which take 16 KB in lanes, seeds are faster one by one: at D=4 (40 parameters) lanes of
-# seeds take 0.6 times as long, at D=10 (440) 1.4 times.
+# If a model has more parameters than this (16 KB in lanes), seeds train faster one by one. Relative to that, lanes of
+# seeds take 0.6 times as long at D=4 (40 parameters), and 1.4 times as long at D=10 (440).
 MOST_PARAMETERS_IN_LANES = 256
-# Of a row, for each parameter; measured for narrow layers, on one processor.
+# For one row and one parameter; measured for narrow layers, on one processor.
 SECONDS_PER_VISIT = 0.5e-9
-# Copies of this process that compile the loop for rows in lanes (False) or for seeds in lanes (True); see `compile_ahead`.
+# Forked processes that compile the loop for rows in lanes (False) or for seeds in lanes (True); see `compile_ahead`.
 COMPILING: dict[bool, BaseProcess] = {}
 
 
 def compile_ahead(trainings: Iterable[tuple[Experiment, Sequence[int]]], dtype: str) -> None:
-    """Have what these trainings need compiled side by side: what the first needs by itself, the rest in a copy of this process.
+    """Start to compile the loop for these trainings in parallel.
 
-    Compiled for rows and for seeds in lanes the loop takes 3 s each, on one processor; Numba's cache hands over the code.
+    The first training compiles its variant of the loop in this process. A forked process compiles the other variant. Each
+    variant, rows in lanes or seeds in lanes, takes 3 s to compile on one processor. Numba's cache passes the code on.
     """
     if parallel.cpu_count() < 2 or COMPILING:
         return
@@ -62,9 +63,8 @@ def compile_ahead(trainings: Iterable[tuple[Experiment, Sequence[int]]], dtype: 
     for kind, (experiment, start) in list(kinds.items())[1:]:
         process = multiprocessing.get_context("fork").Process(target=_compile, args=(experiment, start), daemon=True)
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # of copies of processes with threads: here none trains yet
+            # Python warns when a process with threads forks. No thread trains at this point.
+            warnings.simplefilter("ignore", DeprecationWarning)
             process.start()
         COMPILING[kind] = process
 
@@ -74,7 +74,7 @@ def _compile(experiment: Experiment, start: Start) -> None:
     try:
         train(replace(start, experiment=experiment))
     finally:
-        os._exit(0)  # what this process had not written yet when it was copied is not to be written twice
+        os._exit(0)  # without a flush: the parent process writes the output that was buffered at the fork
 
 
 def train(start: Start) -> Run:
@@ -96,7 +96,7 @@ def train(start: Start) -> Run:
             orders = pool.submit(draw, entries[0])
             for epochs, upcoming in zip_longest(entries, entries[1:]):
                 trainings = population.begin(pool, orders.result(), epochs)
-                if upcoming:  # drawn by whoever has nothing to train
+                if upcoming:  # the first idle thread draws the next orders
                     orders = pool.submit(draw, upcoming)
                 for training in trainings:
                     training.result()
@@ -107,7 +107,7 @@ def train(start: Start) -> Run:
 
 
 class Population:
-    """All seeds, in crews that threads train side by side."""
+    """All seeds, in batches that threads train in parallel."""
 
     def __init__(self, experiment: Experiment, start: Start) -> None:
         self.model, rows = experiment.model, start.rows()
@@ -119,20 +119,28 @@ class Population:
         ]
 
     def begin(self, pool: Executor, orders: Orders, epochs: slice) -> list[Future[None]]:
-        """Have the pool train these epochs, in these orders: (E, N), or (E, S, N)."""
+        """Submit the training of these epochs to the pool.
+
+        Args:
+            pool: The executor.
+            orders: The orders of the rows, shape (E, N) or (E, S, N).
+            epochs: The numbers of the epochs.
+        Returns:
+            One future for each seed batch.
+        """
         return [pool.submit(seed_batch.train, orders, epochs) for seed_batch in self.seed_batches]
 
     def collect(self) -> Parameters:
-        """The parameters as they now are, seeds first."""
+        """The current parameters; the first axis is the seeds."""
         for seed_batch in self.seed_batches:
             seed_batch.scatter(self.packed)
         return _unpack(self.model, self.packed)
 
 
 def _seed_batches(experiment: Experiment, start: Start) -> list[list[int]]:
-    """Which seeds, by their places in the start, are trained at once: one, or as many as there are lanes.
+    """The indices of the seeds in each batch: one seed, or as many as there are lanes.
 
-    A crew that is not full is filled up by its last seed, where that is faster than one by one.
+    If the last batch is not full, its last seed is repeated, unless its seeds train faster one by one.
     """
     seeds = list(range(len(start.seeds)))
     widths = experiment.model.widths
@@ -154,7 +162,7 @@ def _has_seeds_in_lanes(experiment: Experiment, start: Start) -> bool:
 
 
 class SeedBatch:
-    """One seed, or as many as there are lanes, side by side on the last axis: what one thread trains."""
+    """The seeds that one thread trains together: one seed, or as many as there are lanes, on the last axis."""
 
     def __init__(
         self, experiment: Experiment, seeds: list[int], rows: Array, packed: Array, epoch_loss: Double
@@ -179,7 +187,7 @@ class SeedBatch:
         self.workspace = kernel.workspace(model.widths, experiment.batch_size, experiment.n_rows, self.gradient)
 
     def train(self, orders: Orders, epochs: slice) -> None:
-        """Train for these epochs, whose orders are (E, N), or (E, S, N)."""
+        """Train for these epochs; `orders` has shape (E, N) or (E, S, N)."""
         if orders.ndim == 3:
             orders = np.ascontiguousarray(orders[:, self.seeds[0]])
         losses = np.zeros((len(orders), *self.parameters.shape[1:]))
@@ -200,12 +208,12 @@ class SeedBatch:
         self.epoch_loss[epochs, self.seeds] = losses.reshape(len(losses), -1) / steps
 
     def scatter(self, packed: Array) -> None:
-        """Put the parameters back among those of all seeds."""
+        """Write the parameters into the array of all seeds."""
         packed[self.seeds] = self.parameters.reshape(len(self.parameters), -1).T
 
 
 def _side_by_side(array: Array, seeds: list[int]) -> Array:
-    """(S, ...) to (...) of one seed, or to (..., lanes) of several."""
+    """Select seeds from (S, ...): returns (...) for one seed, and (..., lanes) for several."""
     if len(seeds) == 1:
         return np.ascontiguousarray(array[seeds[0]])
     placed = kernel.aligned_zeros((*array.shape[1:], len(seeds)), array.dtype)
@@ -225,7 +233,10 @@ def _even(width: int) -> int:
 
 
 def _pack(model: Model, parameters: Parameters, dtype: np.dtype[Any]) -> Array:
-    """All parameters of each seed in one row, each layer padded to even widths, all to whole vectors: (S, P)."""
+    """All parameters of each seed in one row, shape (S, P).
+
+    Each layer is padded to even widths, and each row to a whole number of vectors.
+    """
     parts = []
     for (weight, bias), (inputs, outputs) in zip(parameters, pairwise(model.widths), strict=True):
         padded = np.zeros((len(weight), _even(outputs), _even(inputs)), dtype)

@@ -1,4 +1,4 @@
-"""Sums over the lanes of several vectors at once, halves first: an order that is the same on every machine."""
+"""Sums over the lanes of several vectors at once, halves first: the order is the same on every machine."""
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
 from llvmlite import ir
@@ -8,7 +8,7 @@ from aeclaims.backends.numba.kernel.simd import intrinsic
 
 
 def _halve(builder, left, right, runs):
-    """Two vectors of `runs` runs each to one of twice as many: each run's first half plus its second half."""
+    """Combine two vectors of `runs` runs each into one of twice as many: each run's first half plus its second half."""
     count = left.type.count
     half = count // runs // 2
     begins = range(0, 2 * count, 2 * half)
@@ -23,7 +23,10 @@ def _halve(builder, left, right, runs):
 
 
 def _horizontal_sums(builder, vectors):
-    """As many vectors, a power of two of them, to one of as many sums, each ((l0 + l8) + (l4 + l12)) + ..."""
+    """Sum the lanes of each vector into one vector of sums, each ((l0 + l8) + (l4 + l12)) + ...
+
+    The number of vectors is a power of two.
+    """
     runs = 1
     while len(vectors) > 1:
         vectors = [_halve(builder, left, right, runs) for left, right in zip(vectors[::2], vectors[1::2], strict=True)]
@@ -36,7 +39,10 @@ def _horizontal_sums(builder, vectors):
 
 @intrinsic
 def horizontal_sums(typing, a, b, c, d):
-    """The sums over the lanes of four vectors, each ((l0 + l8) + (l4 + l12)) + ...: halves are added until one is left."""
+    """The sums over the lanes of four vectors, each ((l0 + l8) + (l4 + l12)) + ...
+
+    Halves are added until one number is left.
+    """
     result = types.UniTuple(a.dtype, 4)
 
     def emit(context, builder, signature, args):
@@ -50,7 +56,7 @@ def horizontal_sums(typing, a, b, c, d):
 
 @intrinsic
 def add_horizontal_sums(typing, pointer, at, below, a0, a1, a2, a3, b0, b1, b2, b3):
-    """Add the sums over the lanes of four vectors to the numbers at pointer[at], and of four more to those `below` them."""
+    """Add the sums over lanes of a0 to a3 to the numbers at pointer[at], and those of b0 to b3 `below` further on."""
 
     def emit(context, builder, signature, args):
         sums = _horizontal_sums(builder, args[3:])

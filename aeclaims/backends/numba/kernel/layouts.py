@@ -1,8 +1,8 @@
-"""What differs where a lane is a row from where it is a seed: how rows are laid out, weighed and summed.
+"""The differences between rows in lanes and seeds in lanes: how rows are laid out, weighted and summed.
 
-Parameters, gradients and moments are (P,) of one seed, or (P, lanes) of as many seeds as there are lanes: seen through a
-pointer, numbers or lanes, which is what these functions are chosen by. Behind its parameters' gradients a gradient keeps
-the loss.
+Parameters, gradients and moments have the shape (P,) for one seed, or (P, lanes) for as many seeds as there are lanes. A
+pointer to them points to numbers or to lanes; these functions are overloaded by that type. A gradient array holds the
+loss behind the gradients of the parameters.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
@@ -29,7 +29,7 @@ inlined = numba.njit(error_model="numpy", nogil=True, forceinline=True)
 
 
 def elements(array, parameters):
-    """A pointer to an array's numbers, or to its lanes where the parameters have lanes."""
+    """A pointer to an array's numbers, or to its lanes if the parameters have lanes."""
 
 
 @overload(elements, jit_options={"forceinline": True})
@@ -41,7 +41,10 @@ def _elements(array, parameters):
 
 @inlined
 def dealt(part, parts):
-    """The first row of a part: the bits of its number backwards, so that neighbours are those that `totals` adds first."""
+    """The first row of a part: the bits of the part's number in reverse.
+
+    Neighbouring parts are then the lanes that `horizontal_sums` adds first.
+    """
     row, parts = 0, parts // 2
     while parts > 0:
         row, part, parts = 2 * row + part % 2, part // 2, parts // 2
@@ -49,10 +52,10 @@ def dealt(part, parts):
 
 
 def gather(values, width, rows, features, order, ahead, count, first, groups):
-    """Lay out `groups` lanes of the rows order[:count] as values[feature, lane], features `width` numbers apart.
+    """Lay out `groups` vectors of the rows order[:count] as values[feature, lane]; features are `width` numbers apart.
 
-    Rows in lanes: row after row. Seeds in lanes: the rows first, first + lanes, first + 2 lanes, ... Lanes that are left
-    over repeat the last row.
+    Rows in lanes are taken one after the other. Seeds in lanes take the rows first, first + lanes, first + 2 lanes, ...
+    If lanes are left over, they repeat the last row.
     """
 
 
@@ -85,7 +88,7 @@ def _gather(values, width, rows, features, order, ahead, count, first, groups):
 
 
 def weight(parameters, weights, lane):
-    """What the rows at `lane` of a part weigh: each row in lanes its own, all seeds in lanes the same."""
+    """The weights of the rows at `lane` of a part: one for each row in lanes, or the same one for all seeds in lanes."""
 
 
 @overload(weight, jit_options={"forceinline": True})
@@ -96,9 +99,10 @@ def _weight(parameters, weights, lane):
 
 
 def store_sums_4(sums, at, below, a, b, c, d):
-    """Keep the sums over rows of a and b at sums[at] and next to it, of c and d `below` them.
+    """Store the sums over rows of a and b at sums[at] and sums[at + 1], and those of c and d `below` numbers further on.
 
-    Rows in lanes are added up, and to what is there. Sums of a part of seeds in lanes are kept apart until `merge`.
+    With rows in lanes, the lanes are summed and added to the stored numbers. With seeds in lanes, each part keeps its
+    sums apart until `tree_reduce` adds them.
     """
 
 
@@ -120,7 +124,7 @@ def _store_sums_4(sums, at, below, a, b, c, d):
 
 
 def store_sums_8(sums, at, below, a0, a1, a2, a3, b0, b1, b2, b3):
-    """Keep the sums over rows of four at sums[at] and next to it, and of four more `below` them, as `put_four` does."""
+    """Store the sums over rows of a0 to a3 from sums[at] on, and those of b0 to b3 `below` further on; see `store_sums_4`."""
 
 
 @overload(store_sums_8, jit_options={"forceinline": True})
@@ -136,7 +140,7 @@ def _store_sums_8(sums, at, below, a0, a1, a2, a3, b0, b1, b2, b3):
 
 
 def store_sums_2(sums, at, a, b):
-    """Keep the sums over rows of a and b at sums[at] and next to it, as `put_four` does."""
+    """Store the sums over rows of a and b at sums[at] and sums[at + 1]; see `store_sums_4`."""
 
 
 @overload(store_sums_2, jit_options={"forceinline": True})
@@ -154,9 +158,10 @@ def _store_sums_2(sums, at, a, b):
 
 
 def tree_reduce(gradient, size, sums, top, parts, passes):
-    """Add up the sums of `parts` parts that lie on the pile from `top`, after so many passes; returns the new top.
+    """Add up the sums of `parts` parts that lie on the stack from `top`, after `passes` passes; returns the new top.
 
-    Two piles of as many parts become one, as in a binary counter; the last one is added to the gradient.
+    Two entries that sum the same number of parts become one, as in a binary counter. After the last pass, the only entry
+    left is added to the gradient.
     """
 
 
@@ -190,7 +195,7 @@ def _add(target, source, size):
 
 
 def add_loss(epoch_loss, epoch, gradient, at):
-    """Add the loss that a gradient keeps to that of the epoch, in double precision."""
+    """Add the loss in a gradient array to the epoch's loss, in double precision."""
 
 
 @overload(add_loss, jit_options={"forceinline": True})

@@ -1,4 +1,4 @@
-"""Layers, losses and optimizers on a block of rows, forward and back: each gradient written by hand."""
+"""Layers, losses and optimizers on a block of rows, forward and backward, with hand-written gradients."""
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 import numba
@@ -21,24 +21,25 @@ from aeclaims.backends.numba.kernel.simd import (
 )
 from aeclaims.backends.numba.kernel.vector_math import exp, log, log1p
 
-# Codes of the vocabulary, as compiled code sees it.
+# The codes of activations, losses and optimizers in compiled code.
 IDENTITY, RELU, LEAKY_RELU, TANH, SIGMOID = range(5)
 MSE, BCE, BCE_LOGITS = range(3)
 ADAM, SGD = range(2)
 
-# Lanes of rows that a product takes at a time.
+# Vectors of rows that a product takes at a time.
 TILE = 4
 
-# Functions of their own: all in one, registers run out.
+# Separate functions: if all were one, registers would run out.
 compiled = numba.njit(error_model="numpy", nogil=True)
 
 
 @compiled
 def dense(parameters, bias, by_output, by_input, source, result, width, outputs, inputs, end):
-    """result = weight source + bias, where there is one (bias >= 0), each (units, lanes), units `width` numbers apart.
+    """Compute result = weight source + bias, each of shape (units, lanes), with units `width` numbers apart.
 
-    The weight of an output and an input is parameters[output * by_output + input * by_input]: forward by rows, and, with
-    the gradient by an affine layer's outputs as its source, by columns, which gives the one by its inputs.
+    If `bias` is negative, there is no bias. The weight of an output and an input is
+    parameters[output * by_output + input * by_input]. The forward pass reads the weight by rows. The backward pass reads
+    it by columns; it turns the gradient by an affine layer's outputs into the one by its inputs.
     """
     lanes = lanes_of(source)
     for k in range(0, end, TILE * lanes):
@@ -69,9 +70,9 @@ def dense(parameters, bias, by_output, by_input, source, result, width, outputs,
 
 @compiled
 def weight_gradients(slopes, source, width, part_length, parts, sums, size, at, outputs, inputs):
-    """sums[at] = slopes source^T, and behind it the slopes' sums: the weight's gradient and the bias's.
+    """Store the weight's gradient, slopes source^T, at sums[at], and the bias's gradient, the sums of slopes, behind it.
 
-    Over `part_length` numbers of each of the parts, whose sums lie `size` apart.
+    Each part has `part_length` numbers; the sums of two parts are `size` apart.
     """
     lanes = lanes_of(slopes)
     for part in range(parts):
@@ -88,7 +89,7 @@ def weight_gradients(slopes, source, width, part_length, parts, sums, size, at, 
                     b0, b1, b2, b3 = fma(b, x0, b0), fma(b, x1, b1), fma(b, x2, b2), fma(b, x3, b3)
                 store_sums_8(own, output * inputs + i, inputs, a0, a1, a2, a3, b0, b1, b2, b3)
             sum_a = sum_b = a0 = a1 = b0 = b1 = zeros(slopes)
-            if inputs % 4:  # two are left
+            if inputs % 4:  # two inputs are left
                 right = offset(source, (inputs - 2) * width + part * part_length)
                 for k in range(0, part_length, lanes):
                     a, b, x0, x1 = load(left, k), load(left, width + k), load(right, k), load(right, width + k)
@@ -124,7 +125,7 @@ def activate(kind, leak, values, width, units, end):
 
 @compiled
 def activation_backward(kind, leak, values, slopes, width, units, end):
-    """Turn the gradient by an activation's outputs, in place, into the one by its inputs."""
+    """Turn the gradient by an activation's outputs into the one by its inputs, in place."""
     lanes = lanes_of(values)
     for unit in range(units):
         outputs, row = offset(values, unit * width), offset(slopes, unit * width)
@@ -146,12 +147,12 @@ def activation_backward(kind, leak, values, slopes, width, units, end):
 def sum_losses(
     kind, parameters, weights, first, targets, outputs, slopes, width, units, part_length, parts, sums, size
 ):
-    """sums[0] = the loss of `outputs` for `targets`, summed over rows with their weights; slopes = its gradient by the outputs.
+    """Store the loss at sums[0], summed over rows with their weights, and its gradient by the outputs in `slopes`.
 
-    Of each part, as in `sum_gradients`, of which `first` is the first.
+    Each part has its sum, as in `weight_gradients`; `first` is the number of the first part.
 
-    BCE follows torch.nn.BCELoss: logarithms are held at -100, and the gradient's denominator at 1e-12. The gradient of
-    BCE on logits, sigmoid(y) - x, is taken apart so that it does not cancel: (1 - x) sigmoid(y) - x sigmoid(-y).
+    BCE follows torch.nn.BCELoss: logarithms are at least -100, and the gradient's denominator is at least 1e-12. The
+    gradient of BCE on logits, sigmoid(y) - x, is written without cancellation: (1 - x) sigmoid(y) - x sigmoid(-y).
     """
     lanes, all_parts = lanes_of(targets), lanes_of(targets) if has_lanes(parameters) else 1
     for part in range(parts):
@@ -184,17 +185,18 @@ def sum_losses(
                     store(slope_at, k, share * ((1 - x) * rising - x * falling))
             total = total + lost
         store_sums_2(offset(sums, part * size), 0, total, zeros(targets))
-    for unit in range(units, units + units % 2):  # the unit that pads an odd width
+    for unit in range(units, units + units % 2):  # the padding of an odd width
         for k in range(0, parts * part_length, lanes):
             store(slopes, unit * width + k, zeros(slopes))
 
 
 @compiled
 def step(kind, settings, rest1, rest2, size, parameters, gradient, first, second):
-    """One optimizer step of `size` numbers, in place. settings: lr, decay, then Adam's two betas and eps, or SGD's momentum.
+    """Take one optimizer step on `size` numbers, in place.
 
-    rest1, rest2: Adam's betas to the power of the step. Moments of units that are dead decay into denormal numbers, with
-    which processors are slow: they are set to zero, where they are too small to move a parameter.
+    `settings` are lr and decay, then Adam's two betas and eps, or SGD's momentum. `rest1` and `rest2` are Adam's betas to
+    the power of the step's number. The moments of dead units decay into denormal numbers, which slow processors down. If
+    a moment is denormal, it is too small to move a parameter and is set to zero.
     """
     lr, decay, tiny, lanes = settings[0], settings[1], least_normal(parameters), lanes_of(parameters)
     if kind == ADAM:

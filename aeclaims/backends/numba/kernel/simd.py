@@ -1,10 +1,10 @@
-"""Vectors of 512 bits as values in Numba code: 16 lanes of float32 or 8 of float64, with operators; sums stand in totals.py.
+"""Vectors of 512 bits as values in Numba code, with operators: 16 lanes of float32 or 8 of float64.
 
-LLVM vectorises loops as it sees fit: half as wide as the machine allows on many processors, and sums in an order that
-depends on it. Here each vector operation is written down, so that registers are used in full and the same numbers come
-out on every machine. Where vectors are shorter, LLVM splits each operation.
+If LLVM vectorises loops by itself, it uses half of the possible width on many processors. The order of its sums depends
+on that width. Here each vector operation is explicit, so code fills the registers and gives the same numbers on every
+machine. If a machine's vectors are shorter, LLVM splits each operation.
 
-Scalars that meet lanes are spread over them.
+An operator copies a scalar operand to all lanes. Sums over lanes are in horizontal_sums.py.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
@@ -19,12 +19,12 @@ from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import lower_builtin, models, register_model
 
 BITS = 512
-# Called with the arguments that compiled code gives, not with those that the definition names.
+# Compiled code passes other arguments than the definition names, so mypy cannot check these calls.
 intrinsic: Any = extending.intrinsic
 
 
 class Lanes(types.Type):
-    """Numba's type of a vector of `count` numbers; of booleans, where two were compared."""
+    """Numba's type of a vector of `count` numbers, or of booleans as the result of a comparison."""
 
     def __init__(self, dtype: Any, count: int) -> None:
         self.dtype, self.count = dtype, count
@@ -43,18 +43,18 @@ def _lanes(dtype: Any) -> Lanes:
 
 
 # ------------------------------------------------------------------------------------------- memory
-# Memory is handed around as pointers: one word each, where an array is seven, which would fill all registers.
+# Functions pass memory as pointers, of one word each. Arrays have seven words and would fill all registers.
 
 
 @intrinsic
 def numbers(typing, array):
-    """A pointer to the numbers of a contiguous array, counted through all of its axes."""
+    """A pointer to the numbers of a contiguous array; an index counts through all axes."""
     return _pointer(array, array.dtype)
 
 
 @intrinsic
 def vectors(typing, array):
-    """A pointer to the lanes of a contiguous array, whose last axis is as long as there are lanes."""
+    """A pointer to the lanes of a contiguous array; the length of its last axis is the number of lanes."""
     return _pointer(array, _lanes(array.dtype))
 
 
@@ -75,7 +75,7 @@ def _address(context, builder, pointer, index, element):
 
 
 def _alignment(element):
-    """Of a number, in bytes: that is all that arrays promise of lanes, too."""
+    """The alignment of one number, in bytes; arrays guarantee no more for lanes."""
     return (element.dtype if isinstance(element, Lanes) else element).bitwidth // 8
 
 
@@ -101,50 +101,50 @@ def _writer(pointer, element, value):
 
 @intrinsic
 def get(typing, pointer, index):
-    """What lies `index` elements behind a pointer: a number or lanes, as the pointer is to numbers or to lanes."""
+    """Read the element `index` elements behind a pointer: a number or lanes, by the pointer's type."""
     return _reader(pointer, pointer.dtype)
 
 
 @intrinsic
 def put(typing, pointer, index, value):
-    """Write an element to where `get` would read it."""
+    """Write an element at the address from which `get` reads it."""
     return _writer(pointer, pointer.dtype, value)
 
 
 @intrinsic
 def load(typing, pointer, index):
-    """The lanes that begin `index` numbers behind a pointer to numbers."""
+    """Read the lanes that begin `index` numbers behind a pointer to numbers."""
     return _reader(pointer, _lanes(pointer.dtype))
 
 
 @intrinsic
 def store(typing, pointer, index, lanes):
-    """Write lanes to where `load` would read them."""
+    """Write lanes at the address from which `load` reads them."""
     return _writer(pointer, _lanes(pointer.dtype), lanes)
 
 
 @intrinsic
 def zeros(typing, pointer):
-    """Zero in as many lanes as a vector of a pointer's numbers has."""
+    """A vector of zeros, of the type of a pointer's numbers."""
     result = _lanes(pointer.dtype)
     return result(pointer), lambda context, builder, signature, args: ir.Constant(context.get_value_type(result), None)
 
 
 @intrinsic
 def offset(typing, pointer, count):
-    """The pointer `count` elements further on."""
+    """A pointer to the element `count` elements further on."""
     return pointer(pointer, types.intp), lambda context, builder, signature, args: builder.gep(args[0], [args[1]])
 
 
 @intrinsic
 def prefetch(typing, pointer, index):
-    """Have what lies `index` elements behind a pointer on its way to the cache before it is needed."""
+    """Start to load the element `index` elements behind a pointer into the cache."""
 
     def emit(context, builder, signature, args):
         whole, byte = ir.IntType(32), ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [byte, whole, whole, whole])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        # To be read, kept in all caches, data.
+        # LLVM's arguments: read (not write), locality 1 (of 0 to 3), data (not instructions).
         how = [ir.Constant(whole, value) for value in (0, 1, 1)]
         builder.call(function, [builder.bitcast(builder.gep(args[0], [args[1]]), byte), *how])
         return context.get_dummy_value()
@@ -163,7 +163,7 @@ def _splat(context, builder, scalar, lanes):
 
 @intrinsic
 def splat(typing, value):
-    """A number in every lane; lanes as they are."""
+    """Copy a number to all lanes; lanes are returned unchanged."""
     if isinstance(value, Lanes):
         return value(value), lambda context, builder, signature, args: args[0]
     result = _lanes(value)
@@ -178,14 +178,14 @@ def least_normal(typing, pointer):
 
 @intrinsic
 def lanes_of(typing, memory):
-    """How many lanes a vector of an array's or a pointer's numbers has."""
+    """The number of lanes in a vector of an array's or a pointer's numbers."""
     element = memory.dtype
     return _constant(memory, types.intp, element.count if isinstance(element, Lanes) else _lanes(element).count)
 
 
 @intrinsic
 def has_lanes(typing, pointer):
-    """Whether a pointer is to lanes."""
+    """Whether a pointer points to lanes."""
     return _constant(pointer, types.boolean, isinstance(pointer.dtype, Lanes))
 
 
@@ -201,7 +201,7 @@ def _is_operand(one: Any, lanes: Any) -> bool:
 
 
 def _operation(signature_of, emit):
-    """The typing and the code of an operation whose operands are `lanes`, or scalars, which are spread over them."""
+    """The typing and the code of an operation on lanes; it copies scalar operands to all lanes."""
 
     def typed(operands, otherwise=None):
         lanes = next((one for one in operands if isinstance(one, Lanes)), otherwise)
@@ -221,7 +221,7 @@ def _operation(signature_of, emit):
 
 
 def _extend(operation, signature_of, emit):
-    """Let an operator or a builtin function take lanes."""
+    """Extend an operator or a builtin function to lanes."""
     typed = _operation(signature_of, emit)
 
     @infer_global(operation)
@@ -256,7 +256,7 @@ def _arithmetic(of_floats, of_integers):
 
 
 def _comparison(sign):
-    # Ordered: NaN compares false.
+    # Ordered: comparisons with NaN are false.
     return lambda builder, lanes, vectors: builder.fcmp_ordered(sign, *vectors)
 
 
@@ -291,7 +291,7 @@ def fma(typing, left, right, addend):
 
 @intrinsic
 def where(typing, condition, then, otherwise):
-    """`then` in the lanes in which the condition holds, `otherwise` in the others."""
+    """`then` in lanes in which the condition is true, `otherwise` in the others."""
     both = _operation(lambda lanes: lanes, lambda builder, lanes, vectors: vectors)
     typed = both((then, otherwise), Lanes(then, condition.count))
     if typed is None:
@@ -306,7 +306,7 @@ def where(typing, condition, then, otherwise):
 
 @intrinsic
 def bits(typing, lanes):
-    """The bits of floating numbers, read as whole numbers."""
+    """The bits of floating-point numbers, read as integers."""
     whole = {types.float32: types.int32, types.float64: types.int64}[lanes.dtype]
     result = Lanes(whole, lanes.count)
     return result(lanes), lambda context, builder, signature, args: builder.bitcast(
@@ -316,7 +316,7 @@ def bits(typing, lanes):
 
 @intrinsic
 def from_bits(typing, lanes):
-    """The floating numbers that have these bits."""
+    """The floating-point numbers that have these bits."""
     floating = {types.int32: types.float32, types.int64: types.float64}[lanes.dtype]
     result = Lanes(floating, lanes.count)
     return result(lanes), lambda context, builder, signature, args: builder.bitcast(
@@ -326,7 +326,7 @@ def from_bits(typing, lanes):
 
 @intrinsic
 def to_floats(typing, lanes):
-    """Whole numbers as floating numbers of the same value, rounded where they must be."""
+    """Integers as floating-point numbers of the same value, rounded if they are not representable."""
     floating = {types.int32: types.float32, types.int64: types.float64}[lanes.dtype]
     result = Lanes(floating, lanes.count)
     return result(lanes), lambda context, builder, signature, args: builder.sitofp(

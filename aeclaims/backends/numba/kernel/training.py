@@ -1,4 +1,4 @@
-"""The training loop: epochs, minibatches, blocks of rows, and the passes over the network that each takes."""
+"""The training loop: epochs, minibatches, blocks of rows, and the passes over the network for each block."""
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 from typing import Any
@@ -21,12 +21,12 @@ from aeclaims.backends.numba.kernel.network import (
 from aeclaims.backends.numba.kernel.simd import BITS, lanes_of, numbers, offset, store, zeros
 from aeclaims.start import Array
 
-# Rows of a minibatch are trained in blocks of this many: what lies in between stays in the cache, and float32 sums of a
-# large minibatch are sums of short ones.
+# Rows in a block of a minibatch. The intermediate values of a block stay in the cache. Float32 sums over a large
+# minibatch become sums of short sums.
 BLOCK = 128
-# What the values of one pass may take of the first cache, of 48 KB where this was measured: half and twice are slower.
+# Bytes of the first-level cache for the values of one pass. Half and twice as many were slower with a cache of 48 KB.
 MOST_BYTES = 24_000
-# Bytes of a line of the cache, and of the longest vector.
+# Bytes of a cache line, and of the longest vector.
 LINE = 64
 
 
@@ -36,10 +36,13 @@ def workspace(
     n_rows: int,
     gradient: Array,
 ) -> tuple[int, Array, Array, Array]:
-    """What a training works in: how many parts a pass takes, and its arrays of values, weights and sums.
+    """Allocate the buffers of a training.
 
-    Each part has its values for a pass. Its sums lie on a pile, on which two become one (`merge`); rows in lanes are one part,
-    whose sums go to the gradient.
+    Each part has its values for a pass. Its sums lie on a stack, on which `tree_reduce` adds pairs. Rows in lanes are
+    one part, and its sums go to the gradient.
+
+    Returns:
+        The number of parts in a pass, and the arrays of values, weights and sums.
     """
     lanes, layers, widest = BITS // (8 * gradient.itemsize), len(widths) - 1, max(widths) + max(widths) % 2
     tile, longest = TILE * lanes, min(BLOCK, batch_size, n_rows)
@@ -49,7 +52,7 @@ def workspace(
     parts = 1
     while parts < all_parts and 2 * parts * bytes_of_part <= MOST_BYTES:
         parts *= 2
-    # One vector more: lines 4 KiB apart would get in each other's way.
+    # One more vector: cache lines that are 4 KiB apart would evict each other.
     values = aligned_zeros((layers + 3) * widest * (parts * rows + lanes), gradient.dtype)
     pile = parts + (all_parts // parts).bit_length() - 1
     sums = gradient if all_parts == 1 else aligned_zeros((pile * len(gradient), all_parts), gradient.dtype)
@@ -57,7 +60,10 @@ def workspace(
 
 
 def aligned_zeros(shape: int | tuple[int, ...], dtype: Any) -> Array:
-    """Zeros that begin and end on lines of the cache: no vector lies across two, which takes two loads, and no line is shared."""
+    """Zeros that begin and end at cache lines.
+
+    No vector spans two lines, which would take two loads, and no two arrays share a line.
+    """
     size, per_line = int(np.prod(shape)), LINE // np.dtype(dtype).itemsize
     room = np.zeros(-(-size // per_line) * per_line + per_line, dtype)
     begin = -room.ctypes.data % LINE // room.itemsize
@@ -66,14 +72,15 @@ def aligned_zeros(shape: int | tuple[int, ...], dtype: Any) -> Array:
 
 @numba.njit(inline="always")
 def _pass(network, parameters, sums, top, size, loss_at, first, parts, values, width, weights, groups):
-    """Forward and back through the network over `parts` parts of a block from `first` on: their sums go on the pile at `top`.
+    """Run the network forward and backward over `parts` parts of a block, from `first` on.
 
-    values: (layers + 3, units, lanes): inputs, each layer's outputs, and by turns the gradients by outputs and by inputs.
+    The sums of these parts go on the stack at `top`. `values` has the shape (layers + 3, units, lanes): the inputs, each
+    layer's outputs, and two slots in which gradients by outputs and by inputs alternate.
     """
     widths, even, activations, leaks, loss, block = network
     part_length, layers = groups * lanes_of(values), activations.size
     end, sums = parts * part_length, offset(sums, top * size)
-    # As variables: for each number that is written into a call Numba would compile the function again.
+    # These are variables, because Numba would compile the function again for each literal number in a call.
     at, inputs, one_apart, no_bias = 0, values, np.intp(1), np.intp(-1)
     for layer in range(layers):
         i, o, outputs = even[layer], even[layer + 1], offset(inputs, block)
@@ -114,7 +121,7 @@ def train(
     rows, orders, batch_size, widths, activations, leaks, loss, optimizer, settings, clears, steps_done,
     parts, values_kept, weights_kept, sums_kept, parameters, gradient, first, second, epoch_loss,
 ):  # fmt: skip
-    """What `train_epochs` does."""
+    """Train; see `train_epochs`."""
     n_rows, features, layers, lanes = rows.shape[0], rows.shape[1], activations.size, lanes_of(leaks)
     all_parts, size, loss_at = gradient.size // gradient.shape[0], gradient.shape[0], parameters.shape[0]
     width = parts * weights_kept.size + lanes
@@ -126,7 +133,7 @@ def train(
         elements(sums_kept, parameters),
     )
     network = (widths, widths + widths % 2, activations, leaks, loss, values_kept.size // (layers + 3))
-    # Multiplied on: to take the two powers anew in each step cost 0.02 of its 0.27 us at D=2.
+    # Each step multiplies both powers once more. Computing them anew cost 0.02 of a step's 0.27 us at D=2.
     beta1, beta2 = (settings[2], settings[3]) if optimizer == ADAM else (0.0, 0.0)
     rest1, rest2 = beta1**steps_done, beta2**steps_done
     weighed = (0, 0)

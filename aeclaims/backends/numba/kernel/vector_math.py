@@ -1,7 +1,7 @@
-"""exp, log and log1p of lanes, float32 and float64, within 3 units of the last place of libm.
+"""exp, log and log1p of lanes, float32 and float64, within 3 units in the last place of libm.
 
-The bound (2.5 were measured, of log1p), NaN, infinities, zero and denormal numbers are checked over all float32 and over
-samples of float64 (tests/unit/test_vector_math.py).
+tests/unit/test_vector_math.py checks this bound over all float32 numbers and over samples of float64. It also checks NaN,
+infinities, zero and denormal numbers. The worst measured error is 2.5 units, for log1p.
 """
 
 import math
@@ -19,15 +19,16 @@ from aeclaims.backends.numba.kernel.simd import bits, fma, from_bits, to_floats,
 def _functions(
     floating: Any, integer: Any, exp_degree: int, log_degree: int, ln2_high: float
 ) -> tuple[Callable[..., Any], ...]:
-    """exp and log of lanes of one floating type, whose bits are read as `integer`.
+    """exp and log for lanes of one floating-point type; `integer` is the integer type of the same size.
 
-    exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln(2)/2: Taylor's series for exp(r), up to the last term above half
-    a unit (r^8/8! = 5e-9 in float32, r^14/14! = 4e-18 in float64). ln 2 is split in two parts, the high one short
-    enough that n * high is exact (Cody and Waite 1980). Adding 1.5 * 2^mantissa rounds to a whole number, which can
-    then be read off the low bits. The factor 2^n is applied in two halves, so that it reaches denormals and infinity.
+    exp(x) = 2^n exp(r), with n = round(x / ln 2) and |r| <= ln(2)/2. exp(r) is Taylor's series, up to the last term above
+    half a unit (r^8/8! = 5e-9 in float32, r^14/14! = 4e-18 in float64). ln 2 is split into a high and a low part; the high
+    part is so short that n * high is exact (Cody and Waite 1980). The sum with 1.5 * 2^mantissa rounds to an integer,
+    which the low bits hold. The factor 2^n is applied in two halves, so the result can be denormal or infinite.
 
-    log(x) = n ln 2 + log(m), sqrt(1/2) <= m < sqrt(2): the series 2 (s + s^3/3 + s^5/5 + ...) in s = (m - 1)/(m + 1),
-    s^2 <= 0.0295, up to the last term above half a unit (s^12/13 = 5e-11 in float32, s^24/25 = 2e-20 in float64).
+    log(x) = n ln 2 + log(m), with sqrt(1/2) <= m < sqrt(2). log(m) is the series 2 (s + s^3/3 + s^5/5 + ...), with
+    s = (m - 1)/(m + 1) and s^2 <= 0.0295. It ends at the last term above half a unit (s^12/13 = 5e-11 in float32,
+    s^24/25 = 2e-20 in float64).
     """
     F, I = floating, integer
     info = np.finfo(F)
@@ -45,7 +46,7 @@ def _functions(
     log_last = F(2 / (2 * log_degree + 1))
 
     def exp(x):  # type: ignore[no-untyped-def]
-        # Written so that NaN passes through.
+        # In this form, NaN passes through.
         clamped = where(x < lowest, lowest, x)
         clamped = where(highest < clamped, highest, clamped)
         shifted = fma(clamped, per_ln2, magic)
@@ -94,8 +95,8 @@ def log(x: Any) -> Any:
 def log1p(x):  # type: ignore[no-untyped-def]
     """log(1 + x) in each lane, inside compiled code, for -1 <= x <= 1.
 
-    log(u) + e/u, where u = 1 + x rounds and e = x - (u - 1) is what is lost (Goldberg 1991, theorem 4). e is at most half a
-    unit of u, so that 1/u need not be known well: 2 - u does near 1, and further away e hardly counts.
+    It is log(u) + e/u; u is the rounded 1 + x, and e = x - (u - 1) is its rounding error (Goldberg 1991, theorem 4). e is
+    at most half a unit of u, so an approximation of 1/u is enough. Near 1 it is 2 - u, and further away e hardly matters.
     """
     u = 1 + x
     return fma(x - (u - 1), 2 - u, log(u))
