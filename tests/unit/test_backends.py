@@ -173,7 +173,7 @@ def test_the_compiled_kernel_is_that_of_the_sources_as_they_are():
 
     # Numba by itself keeps code until the file changes that holds the entry, which imports the others.
     widths, parameters = np.array([1, 1]), np.zeros(16)
-    gradient = np.zeros(16 + kernel.loss_room(parameters))
+    gradient = np.zeros(16 + kernel.loss_buffer(parameters))
     workspace = kernel.workspace((1, 1), 1, 1, gradient)
     sources = kernel.train_epochs(
         np.ones((1, 1)),

@@ -1,4 +1,4 @@
-"""The reference trains what a plain loop does, whatever the shape of the population, and compiles ahead what is not yet."""
+"""The numba backend trains as a plain loop does, for populations of any shape, and compiles its loop ahead."""
 
 import dataclasses
 import multiprocessing
@@ -33,7 +33,7 @@ from aeclaims.backends.numba import population as numba_population
 from aeclaims.runtime import parallel
 
 DOUBLE = np.dtype(np.float64)
-# Odd widths, a short last minibatch, and a number of its own for each setting.
+# Odd widths, a short last minibatch, and a different number for each setting.
 ADAM = Experiment(
     rows=Uniform(features=3),
     model=Model((3, 5, 1, 3), (leaky_relu(0.3), TANH, IDENTITY)),
@@ -58,7 +58,7 @@ ACTIVATIONS = {
 
 
 def plain(experiment, start, seed):
-    """The epoch losses and final parameters [weight, bias, weight, ...] of one replica, trained as textbooks have it."""
+    """The epoch losses and final parameters [weight, bias, weight, ...] of one replica, trained by the textbook formulas."""
     activations, optimizer = experiment.model.activations, experiment.optimizer
     parameters = [part[seed].copy() for layer in start.parameters() for part in layer]
     gradients, first, second = ([np.zeros_like(part) for part in parameters] for _ in range(3))
@@ -95,7 +95,7 @@ def plain(experiment, start, seed):
     return losses, parameters
 
 
-# In float64 there are 8 lanes: a crew that is filled up; full ones and three seeds by themselves; seeds that share rows.
+# Float64 has 8 lanes. The cases: a padded batch; full batches and three single seeds; seeds that share rows.
 @pytest.mark.parametrize(
     ("experiment", "count"), [(ADAM, 5), (MOMENTUM, 19), (SHARED, 3)], ids=["adam", "momentum", "shared"]
 )
@@ -109,29 +109,29 @@ def test_it_trains_what_a_plain_loop_does(experiment, count):
             np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-13)
 
 
-def crews(model, count, dtype=DOUBLE, **changes):
+def seed_batches(model, count, dtype=DOUBLE, **changes):
     experiment = dataclasses.replace(ADAM, model=model, rows=Uniform(features=model.features))
     experiment = dataclasses.replace(experiment, **changes)
-    return numba_population._crews(experiment, Start(experiment, tuple(range(count)), dtype))
+    return numba_population._seed_batches(experiment, Start(experiment, tuple(range(count)), dtype))
 
 
 def test_seeds_fill_the_lanes_and_a_rest_of_at_most_half_of_them_goes_one_by_one():
     lanes = kernel.lanes(DOUBLE)
     seeds = list(range(3 * lanes))
     full, half = [seeds[:lanes], seeds[lanes : 2 * lanes]], lanes // 2
-    assert crews(affine(2, 2), 2 * lanes) == full
-    assert crews(affine(2, 2), 2 * lanes + half) == full + [[seed] for seed in seeds[2 * lanes :][:half]]
+    assert seed_batches(affine(2, 2), 2 * lanes) == full
+    assert seed_batches(affine(2, 2), 2 * lanes + half) == full + [[seed] for seed in seeds[2 * lanes :][:half]]
     rest = seeds[2 * lanes :][: half + 1]
-    assert crews(affine(2, 2), 2 * lanes + half + 1) == [*full, rest + rest[-1:] * (lanes - len(rest))]
-    assert crews(affine(2, 2), 2 * lanes, dtype=np.dtype(np.float32)) == [seeds[: 2 * lanes]]
+    assert seed_batches(affine(2, 2), 2 * lanes + half + 1) == [*full, rest + rest[-1:] * (lanes - len(rest))]
+    assert seed_batches(affine(2, 2), 2 * lanes, dtype=np.dtype(np.float32)) == [seeds[: 2 * lanes]]
 
 
 def test_seeds_that_share_rows_or_have_many_parameters_go_one_by_one():
     alone = [[0], [1], [2], [3], [4], [5], [6], [7]]
     most = affine(1, 85, 1)  # 85 weights and 85 biases, then 85 weights and 1 bias: the 256 that fit
-    assert len(crews(most, 8)) == 1
-    assert crews(affine(1, 86, 1), 8) == alone
-    assert crews(affine(2, 2), 8, rows=FixedRows(np.ones((23, 2)))) == alone
+    assert len(seed_batches(most, 8)) == 1
+    assert seed_batches(affine(1, 86, 1), 8) == alone
+    assert seed_batches(affine(2, 2), 8, rows=FixedRows(np.ones((23, 2)))) == alone
 
 
 def test_a_long_training_enters_the_loop_for_some_epochs_at_a_time(monkeypatch):
@@ -162,14 +162,14 @@ def test_a_long_training_enters_the_loop_for_some_epochs_at_a_time(monkeypatch):
     assert entered == [(2, 0, 2), (2, 2, 4), (1, 4, 5)]
     assert drawn == [0, 1, 2, 3, 4]
     assert shown == [("numba", 5, 2, 2), ("numba", 5, 2, 4), ("numba", 5, 1, 5)]
-    # Powers of Adam's rates are multiplied up within an entry, and taken anew at the next: one rounding.
+    # A call of the loop multiplies up the powers of Adam's betas; the next call computes them anew: one rounding.
     np.testing.assert_allclose(in_parts.epoch_loss, at_once.epoch_loss, rtol=1e-13)
     monkeypatch.setattr(numba_population, "ROWS_PER_ENTRY", 1)
     numba_population.train(start)
     assert entered[3:] == [(1, epoch, epoch + 1) for epoch in range(5)]
 
 
-def test_where_one_crew_fails_those_that_wait_are_not_trained(monkeypatch):
+def test_where_one_batch_fails_those_that_wait_are_not_trained(monkeypatch):
     begun = []
 
     def fails(self, orders, epochs):
@@ -178,7 +178,7 @@ def test_where_one_crew_fails_those_that_wait_are_not_trained(monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(parallel, "threads", lambda seconds: ThreadPoolExecutor(1))
-    monkeypatch.setattr(numba_population.Crew, "train", fails)
+    monkeypatch.setattr(numba_population.SeedBatch, "train", fails)
     with pytest.raises(MemoryError):
         numba_population.train(Start(SHARED, tuple(range(30))))
     assert len(begun) < 15
@@ -188,43 +188,43 @@ def test_threads_are_asked_for_by_how_long_the_training_takes(monkeypatch):
     asked = []
     monkeypatch.setattr(parallel, "threads", lambda seconds: asked.append(seconds) or ThreadPoolExecutor(1))
     numba_population.train(Start(SHARED, (1, 2, 3), DOUBLE))
-    # Visits of 23 rows in 5 epochs, by 3 crews, of 56 numbers: layers of 4 to 6, 6 to 2 and 2 to 4, which are even widths.
+    # Visits: 23 rows, 5 epochs, 3 batches and 56 numbers. The layers, of even widths, are 4 to 6, 6 to 2 and 2 to 4.
     assert asked == [pytest.approx(23 * 5 * 3 * 56 * 0.5e-9)]
 
 
 def test_a_gradient_has_room_for_the_loss():
-    # The compiled loop checks no bounds: what it writes beyond would be somebody else's memory.
+    # The compiled loop checks no bounds: it would write beyond the end of an array into other memory.
     few = dataclasses.replace(
         ADAM, rows=Uniform(features=2), model=affine(2, 2)
     )  # 6 parameters, less than half of the lanes
     for start in (Start(SHARED, (0,)), Start(SHARED, (0,), DOUBLE), Start(ADAM, tuple(range(16))), Start(few, (0,))):
         population = numba_population.Population(start.experiment, start)
-        crew = population.crews[0]
-        assert len(crew.gradient) == len(crew.parameters) + kernel.loss_room(crew.parameters)
-        assert {array.dtype for array in (crew.gradient, crew.parameters, crew.first, crew.second, crew.rows)} == {
+        batch = population.seed_batches[0]
+        assert len(batch.gradient) == len(batch.parameters) + kernel.loss_buffer(batch.parameters)
+        assert {array.dtype for array in (batch.gradient, batch.parameters, batch.first, batch.second, batch.rows)} == {
             start.dtype
         }
-        assert crew.parameters.shape == crew.first.shape == crew.second.shape
+        assert batch.parameters.shape == batch.first.shape == batch.second.shape
         assert population.packed.shape[1] % kernel.lanes(start.dtype) == 0
 
 
 def test_no_vector_lies_across_two_lines_of_the_cache_and_no_line_is_another_threads():
     for shape, dtype in (((3, 5), DOUBLE), (17, np.dtype(np.float32))):
-        array = kernel.on_lines(shape, dtype)
+        array = kernel.aligned_zeros(shape, dtype)
         assert (array.shape, array.dtype, array.any()) == (np.empty(shape).shape, dtype, False)
         begin = array.ctypes.data - array.base.ctypes.data
         assert array.ctypes.data % 64 == 0
         assert begin + -(-array.nbytes // 64) * 64 <= array.base.nbytes
     for seeds in ((0,), tuple(range(16))):
         start = Start(ADAM, seeds)
-        for crew in numba_population.Population(ADAM, start).crews:
-            placed = (crew.parameters, crew.gradient, crew.first, crew.second, *crew.workspace[1:])
+        for batch in numba_population.Population(ADAM, start).seed_batches:
+            placed = (batch.parameters, batch.gradient, batch.first, batch.second, *batch.workspace[1:])
             assert {array.ctypes.data % 64 for array in placed} == {0}
 
 
 @dataclasses.dataclass
 class Copy:
-    """What stands for a copy of the process: it notes what it was to do."""
+    """A stand-in for a forked process: it notes the calls of its methods."""
 
     target: object
     args: tuple
