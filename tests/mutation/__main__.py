@@ -1,7 +1,7 @@
-"""Mutation of the project's own code by mutmut: which changes of a line no test notices.
+"""Mutation of the project's code by mutmut: which changes of a line no test notices.
 
-`python -m tests.mutation docs` puts each mutant of the modules that pyproject.toml names into a copy of the project, runs the
-tests that call its function, and writes docs/mutation.json and, by tests/mutation/page.py, docs/mutation.md.
+`python -m tests.mutation docs` puts each mutant of the modules in pyproject.toml into a copy of the project. Then it runs
+the tests that call the changed function. It writes docs/mutation.json and, by tests/mutation/page.py, docs/mutation.md.
 """
 
 import ast
@@ -23,7 +23,7 @@ NAME = re.compile(r"(?P<module>[\w.]+)\.x(?:_|ǁ(?P<cls>\w+)ǁ)(?P<function>\w+)
 
 
 def undecorated(source: str) -> str:
-    """The same module with `f = d(f)` below each function in place of `@d` above it: mutmut leaves decorated functions out."""
+    """The same module with `f = d(f)` below each function instead of `@d` above it: mutmut skips decorated functions."""
     lines = source.splitlines(keepends=True)
     functions = [
         node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef) and node.decorator_list
@@ -38,7 +38,7 @@ def undecorated(source: str) -> str:
 
 
 def copy(folder: Path, modules: list[str]) -> None:
-    """Put the project into the folder, as mutmut is to see it."""
+    """Copy the project into the folder, in the form for mutmut."""
     for name in ("aeclaims", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("conftest.py", "pyproject.toml"):
@@ -48,12 +48,12 @@ def copy(folder: Path, modules: list[str]) -> None:
 
 
 def mutmut(folder: Path, *words: str) -> str:
-    """What a command of mutmut prints there."""
+    """The output of a mutmut command in the folder."""
     return subprocess.run(["mutmut", *words], cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def survivor(folder: Path, name: str, status: str) -> dict[str, object]:
-    """A record of a mutant: the function it is in, what became of it, and the lines that differ."""
+    """A record of a mutant: its function, its outcome, and the lines that differ."""
     found = NAME.fullmatch(name)
     assert found is not None, name
     diff = [line for line in mutmut(folder, "show", name).splitlines() if re.match(r"[+-](?!--|\+\+)", line)]
@@ -61,7 +61,7 @@ def survivor(folder: Path, name: str, status: str) -> dict[str, object]:
 
 
 def run(modules: list[str]) -> dict[str, object]:
-    """What mutmut finds, for docs/mutation.json."""
+    """Run mutmut; returns the content of docs/mutation.json."""
     began, records = time.monotonic(), []
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
@@ -73,7 +73,7 @@ def run(modules: list[str]) -> dict[str, object]:
         for module in modules:
             dotted = module.removesuffix(".py").replace("/", ".")
             own = [(name, status) for name, status in found if name.startswith(f"{dotted}.x")]
-            # A mutant that crashes Python, of which some are "suspicious", is noticed as surely as one that fails a test.
+            # A mutant that crashes Python counts as noticed, like one that fails a test. mutmut calls some "suspicious".
             others = [(name, status) for name, status in own if status not in ("killed", "segfault", "suspicious")]
             records.append(
                 {

@@ -1,7 +1,7 @@
-"""The page on mutants of the project's own code: how many the tests kill, and why the others may live.
+"""The page on mutants of the project: how many of them the tests kill, and why the others may survive.
 
-`python -m tests.mutation.page docs/mutation.json docs` writes docs/mutation.md again, from what the last run found and
-tests/mutation/arguments.toml. It exits with 1 where a mutant survives without an argument, or an argument has no survivor.
+`python -m tests.mutation.page docs/mutation.json docs` writes docs/mutation.md again, from the last run and
+tests/mutation/arguments.toml. If a mutant survives without an argument, or an argument has no survivor, it exits with 1.
 """
 
 import json
@@ -11,36 +11,36 @@ from pathlib import Path
 from typing import Any
 
 ARGUMENTS = Path(__file__).with_name("arguments.toml")
-INTRODUCTION = """# Mutants of the project's own code
+INTRODUCTION = """# Mutants of the project's code
 
-Each mutant is one small change of one line: another operator or number, an argument left out or `None`, a string in capitals. A
-test has to notice it; of those that none notices, a reason is given here why that is well. Generated from a run of {minutes}
-minutes (aeclaims {aeclaims}, mutmut {mutmut}, python {python}) by
+Each mutant is one small change of one line, for example another operator or number, an argument that is missing or `None`, or a
+string in capitals. A test should notice it. If no test notices a mutant, this page gives the reason why it may survive.
+Generated from a run of {minutes} minutes (aeclaims {aeclaims}, mutmut {mutmut}, python {python}) by
 
 ```sh
 pip install -c constraints.txt -e ".[mutation]"
 python -m tests.mutation docs
 ```
 
-which is a job for the night: it exits with 1 where a mutant survives that `tests/mutation/arguments.toml` says nothing of, or an
-argument there has lost its mutant. Which modules and which tests take part stands in `pyproject.toml`. mutmut changes the bodies
-of functions and the defaults of arguments, so that constants of modules and fields of dataclasses are left as they are, and so is
-the text of f-strings, which is most of the wording of errors."""
+Run it at night. It exits with 1 if a mutant survives without an argument in `tests/mutation/arguments.toml`, or if an argument
+has no survivor. `pyproject.toml` names the modules and the tests. mutmut changes the bodies of functions and the defaults of
+arguments. It does not change module constants, fields of dataclasses, or the text of f-strings. Most error messages are
+f-strings. The names of modules and functions below are those at the time of the run."""
 
 
 def key(module: str, survivor: dict[str, Any]) -> str:
-    """What an argument calls it: `run.Run.reached: ` and the line as the mutant has it, or `without ` what it has not."""
+    """The name of a mutant in arguments.toml: `run.Run.reached: ` and its changed line, or `without ` and the missing line."""
     new, old = (" ".join(line[1:].strip() for line in survivor["diff"] if line[0] == sign) for sign in "+-")
     place = module.removesuffix(".py").replace("/", ".").removeprefix("aeclaims.")
     return f"{place}.{survivor['in']}: {new or 'without ' + old}"
 
 
 def unmatched(document: dict[str, Any], arguments: list[dict[str, Any]]) -> list[str]:
-    """What is wrong: survivors without an argument, arguments without a survivor."""
+    """The errors: survivors without an argument, and arguments without a survivor."""
     argued = [mutant for argument in arguments for mutant in argument["mutants"]]
     alive = [key(record["module"], survivor) for record in document["modules"] for survivor in record["survivors"]]
-    return [f"survives, and nothing argues for it: {name}" for name in alive if name not in argued] + [
-        f"is argued for, and does not survive: {name}" for name in argued if name not in alive
+    return [f"survives without an argument: {name}" for name in alive if name not in argued] + [
+        f"has an argument, but does not survive: {name}" for name in argued if name not in alive
     ]
 
 
