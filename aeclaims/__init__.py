@@ -1,4 +1,4 @@
-"""Why can't this autoencoder reach zero loss? Every sentence of the answer as a test of a training stack."""
+"""Executable claims about the losses of autoencoders, which you run against your training stack."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from aeclaims.start import LayerParameters as LayerParameters
     from aeclaims.start import Start as Start
 
-# Names are imported when they are first used: pytest loads this package wherever it is installed, for its plugin.
+# Import names on first use. If this package is installed, every pytest run loads it for the plugin.
 _HOMES = {
     "aeclaims.backends": ("Backend", "Tolerance", "UnknownBackend", "train"),
     "aeclaims.experiment": (

@@ -1,4 +1,4 @@
-"""`python -m aeclaims` is the command `aeclaims`."""
+"""Run the `aeclaims` command as `python -m aeclaims`."""
 
 from aeclaims.cli import app
 

@@ -1,4 +1,4 @@
-"""What is trained: `Experiment` and its parts, as frozen values that are checked when they are made."""
+"""Training set-ups: `Experiment` and its parts, frozen values that are checked on construction."""
 
 import math
 from collections.abc import Callable
@@ -15,11 +15,11 @@ ActivationKind = Literal["identity", "relu", "leaky_relu", "tanh", "sigmoid"]
 
 
 class InvalidExperiment(ValueError):
-    """A field that cannot be trained; the message names the field, the value and the way out."""
+    """An invalid field of a training set-up. The message names the field, the value and the fix."""
 
 
 def require(is_valid: bool, where: str, value: object, way_out: str) -> None:
-    """Raise InvalidExperiment("<where> = <value>: <way out>") unless `is_valid`."""
+    """Raise InvalidExperiment if `is_valid` is False. The message is `"<where> = <value>: <way out>"`."""
     if not is_valid:
         raise InvalidExperiment(f"{where} = {value!r}: {way_out}")
 
@@ -75,7 +75,7 @@ class Beta:
 
 @dataclass(frozen=True)
 class Redundant:
-    """Rows with only `rank` numbers in them: column j repeats the standard normal number j mod `rank`."""
+    """Rows of `rank` independent standard normal numbers: column j repeats number j mod `rank`."""
 
     rank: int
     features: int = field(kw_only=True)
@@ -87,13 +87,13 @@ class Redundant:
             self.rank <= self.features,
             "Redundant.rank",
             self.rank,
-            f"give at most as many as there are features ({self.features})",
+            f"give at most the number of features ({self.features})",
         )
 
 
 @dataclass(frozen=True, eq=False)
 class FixedRows:
-    """Rows of the user's own, (N, D); every seed trains on the same ones, in an order of its own."""
+    """Your rows, shape (N, D). All seeds train on the same rows; each seed visits them in a different order."""
 
     array: npt.NDArray[np.floating[Any]]
 
@@ -112,14 +112,14 @@ class FixedRows:
                 False,
                 f"FixedRows.array[{row}, {column}]",
                 float(array[row, column]),
-                "drop or fill the rows that are not finite numbers",
+                "drop or fill the rows with values that are not finite",
             )
         array.flags.writeable = False
         object.__setattr__(self, "array", array)
 
     @property
     def features(self) -> int:
-        """D."""
+        """Number of features, D."""
         return int(self.array.shape[1])
 
     @cached_property
@@ -140,7 +140,12 @@ Rows = Uniform | Bernoulli | Beta | Redundant | FixedRows
 
 @dataclass(frozen=True)
 class Activation:
-    """identity, relu, leaky_relu (`slope` below zero), tanh or sigmoid."""
+    """Activation function of a layer.
+
+    Attributes:
+        kind: One of identity, relu, leaky_relu, tanh and sigmoid.
+        slope: Slope of leaky_relu below zero; 0 for the other kinds.
+    """
 
     kind: ActivationKind
     slope: float = 0.0
@@ -152,13 +157,13 @@ class Activation:
             self.kind,
             f"give one of {', '.join(get_args(ActivationKind))}",
         )
-        # The reference reads the sign of the input off the output, which a negative slope would hide.
+        # The reference infers the sign of the input from the output. A negative slope would hide it.
         _require_number("Activation.slope", self.slope, lambda v: v >= 0, "give a finite slope of at least 0")
         require(
             self.kind == "leaky_relu" or self.slope == 0,
             "Activation.slope",
             self.slope,
-            f"only leaky_relu has a slope, {self.kind} has none",
+            f"only leaky_relu has a slope; {self.kind} has none",
         )
 
 
@@ -169,13 +174,18 @@ SIGMOID = Activation("sigmoid")
 
 
 def leaky_relu(slope: float = 0.01) -> Activation:
-    """x where x > 0, else slope * x."""
+    """Return the activation that maps x to x if x > 0, else to slope * x."""
     return Activation("leaky_relu", slope)
 
 
 @dataclass(frozen=True)
 class Model:
-    """Affine layers of the given `widths`, each followed by its activation; an autoencoder closes on its input width."""
+    """An autoencoder: affine layers, each followed by its activation.
+
+    Attributes:
+        widths: Widths from the input to the output. The last one equals the first.
+        activations: One activation for each affine layer.
+    """
 
     widths: tuple[int, ...]
     activations: tuple[Activation, ...]
@@ -190,7 +200,7 @@ class Model:
             self.widths[0] == self.widths[-1],
             "Model.widths",
             self.widths,
-            f"an autoencoder ends on the width it starts with: end with {self.widths[0]}",
+            f"the output of an autoencoder is as wide as its input: end with {self.widths[0]}",
         )
         require(
             all(isinstance(a, Activation) for a in self.activations),
@@ -207,32 +217,35 @@ class Model:
 
     @property
     def features(self) -> int:
-        """D: the width of the input and of the output."""
+        """Width of the input and of the output, D."""
         return self.widths[0]
 
     @property
     def bottleneck(self) -> int:
-        """K: the narrowest width, through which every row must pass."""
+        """Narrowest width, K. Every row passes through it."""
         return min(self.widths)
 
     @property
     def output(self) -> Activation:
-        """The last activation."""
+        """Last activation."""
         return self.activations[-1]
 
     @property
     def is_affine(self) -> bool:
-        """Whether all layers up to the output activation are affine, so that together they are one affine map."""
+        """Whether the layers up to the output activation are affine. Together they are then one affine map."""
         return all(a == IDENTITY for a in self.activations[:-1])
 
 
 def affine(*widths: int, output: Activation = IDENTITY) -> Model:
-    """Affine layers only, then the `output` activation: affine(2, 2, 2) is the answer's linear model."""
+    """Return a model of affine layers, followed by the `output` activation.
+
+    `affine(2, 2, 2)` is the linear model of the answer.
+    """
     return layers(*widths, hidden=IDENTITY, output=output)
 
 
 def layers(*widths: int, hidden: Activation, output: Activation = IDENTITY) -> Model:
-    """Affine layers with the `hidden` activation between them and the `output` activation at the end."""
+    """Return a model of affine layers, with the `hidden` activation between them and the `output` activation at the end."""
     return Model(widths, (hidden,) * (len(widths) - 2) + (output,))
 
 
@@ -253,7 +266,7 @@ def _require_decay(where: str, value: object) -> None:
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam (Kingma and Ba 2015); `weight_decay` is added to the gradient, as torch.optim.Adam does."""
+    """Adam (Kingma and Ba 2015). As in torch.optim.Adam, `weight_decay` is added to the gradient."""
 
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
@@ -272,7 +285,7 @@ class Adam:
 
 @dataclass(frozen=True)
 class SGD:
-    """Stochastic gradient descent with momentum (no dampening); `weight_decay` is added to the gradient."""
+    """Stochastic gradient descent with momentum and without dampening. `weight_decay` is added to the gradient."""
 
     lr: float
     momentum: float = 0.0
@@ -291,11 +304,23 @@ Optimizer = Adam | SGD
 
 @dataclass(frozen=True)
 class Experiment:
-    """One training set-up: everything about a training but its seeds, backend, device and dtype.
+    """One training set-up: all of a training except its seeds, backend, device and dtype.
 
-    `n_rows` defaults to the answer's 30,000, or to the number of rows given. The last minibatch of an epoch holds
-    what is left over. `zero_grad=False` lets gradients add up over all steps, as the answer's listing reads.
-    Raises InvalidExperiment, which names the field, the value and the way out.
+    The last minibatch of an epoch holds the remaining rows.
+
+    Attributes:
+        rows: Distribution of the training rows, or your rows.
+        model: Autoencoder to train.
+        loss: One of mse, bce and bce_logits.
+        optimizer: Adam or SGD.
+        epochs: Number of epochs, E.
+        n_rows: Number of rows, N. Defaults to the answer's 30,000, or to the number of your rows.
+        batch_size: Rows of a minibatch, B.
+        initialisation: One of pytorch and glorot, see `Start.parameters`.
+        zero_grad: If False, gradients add up over all steps, as the answer's listing reads.
+
+    Raises:
+        InvalidExperiment: If a field is invalid. The message names the field, the value and the fix.
     """
 
     rows: Rows
@@ -303,7 +328,7 @@ class Experiment:
     loss: Loss
     optimizer: Optimizer
     epochs: int
-    n_rows: int = None  # type: ignore[assignment]  # resolved below, so that it always reads as a number
+    n_rows: int = None  # type: ignore[assignment]  # set in __post_init__, so that it is always an int
     batch_size: int = 128
     initialisation: Initialisation = "pytorch"
     zero_grad: bool = True
@@ -320,7 +345,7 @@ class Experiment:
                 self.n_rows == len(self.rows.array),
                 "Experiment.n_rows",
                 self.n_rows,
-                f"{len(self.rows.array)} rows are given: leave n_rows out, or give part of them",
+                f"{len(self.rows.array)} rows are given: leave n_rows out, or give fewer rows",
             )
         require(
             self.model.features == self.rows.features,
@@ -334,7 +359,7 @@ class Experiment:
         for name, kinds in (("rows", get_args(Rows)), ("model", (Model,)), ("optimizer", get_args(Optimizer))):
             value = getattr(self, name)
             names = " or ".join(kind.__name__ for kind in kinds)
-            require(isinstance(value, kinds), f"Experiment.{name}", value, f"give a value of {names}")
+            require(isinstance(value, kinds), f"Experiment.{name}", value, f"give a value of type {names}")
         require(self.loss in get_args(Loss), "Experiment.loss", self.loss, f"give one of {', '.join(get_args(Loss))}")
         require(
             self.initialisation in get_args(Initialisation),
@@ -351,7 +376,7 @@ class Experiment:
             not isinstance(self.rows, Redundant),
             "Experiment.loss",
             self.loss,
-            "Redundant rows are normal numbers, and BCE needs targets in [0, 1]: use loss='mse', or rows in [0, 1]",
+            "Redundant rows are normally distributed, and BCE needs targets in [0, 1]: use loss='mse', or rows in [0, 1]",
         )
         if isinstance(self.rows, FixedRows):
             low, high = float(self.rows.array.min()), float(self.rows.array.max())
@@ -380,10 +405,10 @@ class Experiment:
 
     @property
     def features(self) -> int:
-        """D."""
+        """Number of features, D."""
         return self.rows.features
 
     @property
     def steps_per_epoch(self) -> int:
-        """Minibatches in an epoch, the partial last one included."""
+        """Number of minibatches in an epoch, including a partial last one."""
         return -(-self.n_rows // self.batch_size)

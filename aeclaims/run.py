@@ -1,4 +1,4 @@
-"""What training left behind: `Run`, the epoch losses and final parameters of every replica."""
+"""Results of a training: `Run` holds the epoch losses and the final parameters of every replica."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,16 +16,20 @@ Double = npt.NDArray[np.float64]
 
 
 class InvalidRun(ValueError):
-    """A backend returned something that is no run of the training it was handed."""
+    """A result of a backend that does not fit the training it was given."""
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One training of a population.
+    """Result of one training of a population.
 
-    epoch_loss: (E, S) float64, the plain mean of each epoch's minibatch losses; NaN or infinite where a replica diverged.
-    parameters: the final ones, one (weight (S, outputs, inputs), bias (S, outputs)) for each affine layer.
-    Raises InvalidRun where shapes do not fit the start.
+    Attributes:
+        start: Seeds, rows and initial parameters of the training.
+        epoch_loss: Shape (E, S), float64. Plain mean of each epoch's minibatch losses; not finite if a replica diverged.
+        parameters: Final parameters, one (weight (S, outputs, inputs), bias (S, outputs)) for each affine layer.
+
+    Raises:
+        InvalidRun: If a shape does not fit the start.
     """
 
     start: Start
@@ -48,21 +52,35 @@ class Run:
 
     @property
     def experiment(self) -> Experiment:
-        """What was trained."""
+        """Training set-up of the run."""
         return self.start.experiment
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds, in the order of the axis S."""
+        """Seeds, in the order of axis S."""
         return self.start.seeds
 
     def first_epoch_below(self, bound: float) -> npt.NDArray[np.int64]:
-        """(S,): the first epoch, from 1, whose loss is below `bound`; 0 where none is. NaN is never below."""
+        """Return the first epoch with a loss below `bound`. NaN is never below.
+
+        Returns:
+            Shape (S,). Epochs count from 1; 0 if no epoch is below the bound.
+        """
         below = self.epoch_loss < bound
         return np.where(below.any(axis=0), below.argmax(axis=0) + 1, 0)
 
     def reconstruct(self, rows: npt.ArrayLike) -> Double:
-        """What each replica makes of `rows`, (N, D) or (S, N, D), in float64. Returns (S, N, D)."""
+        """Return the output of each replica for `rows`, in float64.
+
+        Args:
+            rows: Shape (N, D), or (S, N, D) if each seed has different rows.
+
+        Returns:
+            Shape (S, N, D).
+
+        Raises:
+            ValueError: If the shape of the rows does not fit the model or the seeds.
+        """
         given = np.asarray(rows, np.float64)
         if given.ndim not in (2, 3) or given.shape[-1] != self.experiment.features:
             raise ValueError(
@@ -74,7 +92,7 @@ class Run:
 
     @cached_property
     def final_loss(self) -> Double:
-        """(S,): the loss of the final parameters on all training rows, evaluated in float64 apart from the backend."""
+        """Loss of the final parameters on all training rows, shape (S,). It is computed in float64, without the backend."""
         rows = self.start.rows()
 
         def of(seed: int) -> float:
@@ -88,7 +106,7 @@ class Run:
         return np.array(parallel.map(of, range(len(self.seeds))))
 
     def select(self, seeds: tuple[int, ...]) -> "Run":
-        """The same run for some of its seeds, which do not depend on the others."""
+        """Return the run of some of its seeds. Seeds do not depend on each other."""
         at = [self.seeds.index(seed) for seed in seeds]
         return Run(
             replace(self.start, seeds=seeds),
@@ -98,9 +116,17 @@ class Run:
 
 
 def forward(model: Model, parameters: Parameters, rows: Double) -> Double:
-    """The model's output before its last activation, in float64: rows (N, D) or (S, N, D) to (S, N, D).
+    """Return the output of the model before its last activation, in float64.
 
-    Infinite or NaN where a replica diverged, without NumPy's warnings.
+    If a replica diverged, its output is not finite. NumPy does not warn.
+
+    Args:
+        model: Widths and activations.
+        parameters: One (weight, bias) for each affine layer.
+        rows: Shape (N, D) or (S, N, D).
+
+    Returns:
+        Shape (S, N, D).
     """
     values: Double = rows
     for index, (weight, bias) in enumerate(parameters):
@@ -112,7 +138,7 @@ def forward(model: Model, parameters: Parameters, rows: Double) -> Double:
 
 
 def activate(activation: Activation, values: Double) -> Double:
-    """The activation of `values`, in float64."""
+    """Apply the activation to `values`, in float64."""
     match activation.kind:
         case "identity":
             return values
@@ -125,11 +151,17 @@ def activate(activation: Activation, values: Double) -> Double:
 
 
 def mean_loss(loss: Loss, output: Activation, values: Double, targets: Array) -> float:
-    """The mean loss over rows and features of a model whose outputs before the last activation are `values`.
+    """Return the mean loss over rows and features.
 
-    BCE is evaluated from logits in float64, log(1 + e^z) - x z, so that no probability next to 1 is rounded.
+    BCE is computed from logits in float64, `log(1 + e^z) - x z`, so that no probability next to 1 is rounded.
+
+    Args:
+        loss: One of mse, bce and bce_logits.
+        output: Last activation of the model.
+        values: Outputs of the model before the last activation.
+        targets: Rows, of the same shape.
     """
-    with np.errstate(invalid="ignore", over="ignore"):  # a replica that diverged: its loss says so
+    with np.errstate(invalid="ignore", over="ignore"):  # the loss of a diverged replica is not finite
         if loss == "mse":
             return float(np.mean((activate(output, values) - targets) ** 2))
         return float(np.mean(np.logaddexp(0, values) - targets * values))

@@ -1,4 +1,4 @@
-"""All that is random in a training, drawn with NumPy from seeds: rows, initial parameters, batch order."""
+"""Random inputs of a training, drawn with NumPy from seeds: rows, initial parameters and batch order."""
 
 import operator
 from collections.abc import Iterable
@@ -26,17 +26,17 @@ from aeclaims.runtime import parallel
 
 Array = npt.NDArray[np.floating[Any]]
 
-# Each kind of draw has its own stream of a seed, so that rows do not change when the model does.
+# Each kind of draw has a separate stream of a seed, so that rows do not change if the model does.
 ROWS, PARAMETERS, ORDER = range(3)
 
 
 class LayerParameters(NamedTuple):
-    """One affine layer of every replica: x -> x weight^T + bias."""
+    """One affine layer of all replicas: x -> x weight^T + bias."""
 
     weight: Array
-    """(S, outputs, inputs), as torch.nn.Linear lays it out"""
+    """Shape (S, outputs, inputs), the layout of torch.nn.Linear."""
     bias: Array
-    """(S, outputs)"""
+    """Shape (S, outputs)."""
 
 
 Parameters = tuple[LayerParameters, ...]
@@ -45,7 +45,11 @@ SINGLE = np.dtype(np.float32)
 
 
 def check_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
-    """The seeds as a tuple; raises InvalidExperiment where there are none, one repeats, or one is no whole number >= 0."""
+    """Return the seeds as a tuple.
+
+    Raises:
+        InvalidExperiment: If there are no seeds, a seed repeats, or a seed is not a whole number >= 0.
+    """
     try:
         checked = tuple(operator.index(seed) for seed in seeds)
     except TypeError:
@@ -60,7 +64,11 @@ def check_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
 
 
 def check_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
-    """The dtype; raises InvalidExperiment where it is not float32 or float64."""
+    """Return the dtype.
+
+    Raises:
+        InvalidExperiment: If the dtype is not float32 or float64.
+    """
     try:
         checked = np.dtype(dtype)
     except TypeError:
@@ -71,9 +79,12 @@ def check_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
 
 
 def checked(experiment: Experiment, seeds: Iterable[int], dtype: npt.DTypeLike) -> "Start":
-    """The start of a training in `dtype`; raises InvalidExperiment as `check_seeds` and `check_dtype` do.
+    """Return the start of a training in `dtype`.
 
-    In bfloat16 and float16 it is products that are rounded: rows and parameters are float32.
+    In bfloat16 and float16 only products are rounded. Rows and parameters stay in float32.
+
+    Raises:
+        InvalidExperiment: If the seeds or the dtype are invalid, see `check_seeds` and `check_dtype`.
     """
     if dtype in REDUCED:
         return Start(experiment, check_seeds(seeds), SINGLE, str(dtype))
@@ -82,11 +93,19 @@ def checked(experiment: Experiment, seeds: Iterable[int], dtype: npt.DTypeLike) 
 
 @dataclass(frozen=True)
 class Start:
-    """The recipe of everything random in one training; its methods draw the same numbers on every machine.
+    """Recipe of the random inputs of one training. Its methods draw the same numbers on every machine.
 
-    Drawn numbers are float32 values also where `dtype` is float64, so that a float64 training shadows a float32 one
-    from the very same start. Given rows are only rounded to `dtype`.
-    products: the format that products are rounded to where it is not `dtype`: bfloat16 or float16.
+    Drawn numbers are float32 values, also if `dtype` is float64. A float64 training can then shadow a float32 training
+    from the same start. Your rows are only rounded to `dtype`.
+
+    Attributes:
+        experiment: Training set-up.
+        seeds: One seed for each replica.
+        dtype: float32 or float64.
+        products: Format that products are rounded to, bfloat16 or float16. Empty if that format is `dtype`.
+
+    Raises:
+        InvalidExperiment: If the seeds, the dtype or the format of products are invalid.
     """
 
     experiment: Experiment
@@ -98,40 +117,56 @@ class Start:
         object.__setattr__(self, "seeds", check_seeds(self.seeds))
         object.__setattr__(self, "dtype", check_dtype(self.dtype))
         require(
-            self.products in ("", *REDUCED), "products", self.products, f"give one of {', '.join(REDUCED)}, or nothing"
+            self.products in ("", *REDUCED),
+            "products",
+            self.products,
+            f"give one of {', '.join(REDUCED)}, or leave it empty",
         )
 
     @property
     def format(self) -> Format:
-        """The coarsest format that numbers are rounded to on the way."""
+        """Coarsest format to which the training rounds numbers."""
         return FORMATS[self.products or self.dtype.name]
 
     @property
     def has_shared_rows(self) -> bool:
-        """Whether all seeds train on the same (given) rows."""
+        """Whether all seeds train on the same rows, which are yours."""
         return isinstance(self.experiment.rows, FixedRows)
 
     def rows(self) -> Array:
-        """The training rows, read-only: (S, N, D), or (1, N, D) where all seeds share the given ones."""
+        """Return the training rows.
+
+        Returns:
+            Read-only, shape (S, N, D), or (1, N, D) if all seeds share your rows.
+        """
         return _rows(self.experiment.rows, self.experiment.n_rows, self.seeds, self.dtype)
 
     def parameters(self) -> Parameters:
-        """The initial parameters of each affine layer, the caller's own to write to.
+        """Return the initial parameters of each affine layer.
 
-        pytorch: weights and biases U(-1/sqrt(inputs), 1/sqrt(inputs)), torch.nn.Linear's default.
-        glorot: weights U(-sqrt(6/(inputs + outputs)), ...), biases zero (Glorot and Bengio 2010; Keras' default).
+        - pytorch: weights and biases are U(-1/sqrt(inputs), 1/sqrt(inputs)), the default of torch.nn.Linear.
+        - glorot: weights are U(-sqrt(6/(inputs + outputs)), ...), biases are 0 (Glorot and Bengio 2010; default of Keras).
+
+        Returns:
+            One (weight, bias) for each layer, copies that you may change.
         """
         drawn = _parameters(self.experiment.model.widths, self.experiment.initialisation, self.seeds, self.dtype)
         return tuple(LayerParameters(weight.copy(), bias.copy()) for weight, bias in drawn)
 
     def order(self, epoch: int) -> npt.NDArray[np.uint32]:
-        """The order in which an epoch (from 0) visits the rows: (N,) for all seeds, or (S, N) where they share rows.
+        """Return the order in which an epoch visits the rows.
 
-        One order serves a population in which each seed has rows of its own: its rows are exchangeable, and an order
-        costs more to draw than a small replica's epoch to train. A minibatch that holds all rows holds them in order.
+        If each seed has different rows, one order serves all seeds, because their rows are exchangeable. An order takes
+        longer to draw than a small replica takes to train one epoch. If one minibatch holds all rows, they stay in order.
+
+        Args:
+            epoch: Epoch, counted from 0.
+
+        Returns:
+            Row indices, shape (N,) for all seeds, or (S, N) if the seeds share rows.
         """
         count = self.experiment.n_rows
-        if self.experiment.batch_size >= count:  # one minibatch of all rows: there is nothing to order
+        if self.experiment.batch_size >= count:  # one minibatch of all rows needs no order
             every_row = np.arange(count, dtype=np.uint32)
             return np.broadcast_to(every_row, (len(self.seeds), count)) if self.has_shared_rows else every_row
         if not self.has_shared_rows:
@@ -143,7 +178,7 @@ def _generator(seed: int, *stream: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=stream)))
 
 
-# A floor is computed on the rows that a training has just used: the last drawn population is kept for it.
+# Floors are computed on the rows of the latest training, so the last population stays in memory.
 @lru_cache(maxsize=1)
 def _rows(spec: Rows, count: int, seeds: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     if isinstance(spec, FixedRows):
@@ -159,7 +194,7 @@ def _rows(spec: Rows, count: int, seeds: tuple[int, ...], dtype: np.dtype[Any]) 
     return rows
 
 
-# Whether a training has changed them is looked at when it is done.
+# After a training, its parameters are compared with these.
 @lru_cache(maxsize=4)
 def _parameters(
     widths: tuple[int, ...],
@@ -174,7 +209,7 @@ def _parameters(
     else:
         counts = [(outputs * inputs, outputs) for outputs, inputs in shapes]
         bounds = [1 / np.sqrt(inputs) for _, inputs in shapes]
-    # A seed's numbers in one draw, layer by layer, the weight before the bias.
+    # One draw for all numbers of a seed: layer by layer, the weight before the bias.
     drawn = np.stack([_generator(seed, PARAMETERS).random(sum(map(sum, counts)), np.float32) for seed in seeds])
     parts = iter(np.split(drawn, np.cumsum([count for pair in counts for count in pair])[:-1], axis=1))
 

@@ -170,7 +170,7 @@ def test_a_reduced_format_is_that_of_products_and_all_else_stays_float32(dtype, 
     (lambda: Start(BASE, (1, 2, 1)), "seeds = 1: this seed repeats: give each seed once"),
     (lambda: Start(BASE, (0,), "int8"), "dtype = 'int8': give one of float64, float32, bfloat16, float16"),
     (lambda: Start(BASE, (0,), "float99"), "dtype = 'float99': give one of float64, float32, bfloat16, float16"),
-    (lambda: Start(BASE, (0,), products="float8"), "products = 'float8': give one of bfloat16, float16, or nothing"),
+    (lambda: Start(BASE, (0,), products="float8"), "products = 'float8': give one of bfloat16, float16, or leave it empty"),
 ])  # fmt: skip
 def test_a_start_that_cannot_be_is_refused_in_one_sentence(call, sentence):
     with pytest.raises(InvalidExperiment) as raised:
