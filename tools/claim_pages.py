@@ -1,10 +1,9 @@
-"""One page for each claim, written from its own record and a run's JSON: `python -m tools.claim_pages RUN.json FOLDER`.
+"""One page for each claim, from its record and a run's JSON: `python -m tools.claim_pages RUN.json FOLDER`.
 
-Besides the pages: their table, FOLDER/README.md; with --readme, the same table between the marks in that file.
+FOLDER/README.md is a table of the pages.
 """
 
 import json
-import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,11 +16,9 @@ from aeclaims.judging.registry import entries
 from aeclaims.report.pictures import draw, has_picture
 from aeclaims.report.table import number
 
-MARKS = ("<!-- findings: generated -->", "<!-- end of findings -->")
-
 
 class PagesDisagree(ValueError):
-    """The run's JSON and the claims' own records say different things."""
+    """The run's JSON disagrees with the records of the claims."""
 
 
 def claims() -> dict[str, Claim]:
@@ -30,18 +27,18 @@ def claims() -> dict[str, Claim]:
 
 
 def check(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The results by id; raises PagesDisagree where they are not of the claims as they now stand."""
+    """The results by id; raises PagesDisagree if they disagree with the present claims."""
     results = {result["id"]: result for result in document["claims"]}
     for id, claim in claims().items():
         if id not in results:
             if id != "question-network-500-epochs":
-                raise PagesDisagree(f"claim {id} is not in the run: run it again")
+                raise PagesDisagree(f"claim {id} is not in the run; run it again")
             continue
         for field in ("source", "kind", "statement", "finding", "caveat"):
             if results[id][field] != getattr(claim, field):
                 raise PagesDisagree(
-                    f"claim {id}: the run has {field} {results[id][field]!r}, the claim's record "
-                    f"{getattr(claim, field)!r}: run it again"
+                    f"claim {id}: the run has {field} {results[id][field]!r}, but the claim's record has "
+                    f"{getattr(claim, field)!r}; run it again"
                 )
     if unknown := set(results) - set(claims()):
         raise PagesDisagree(f"the run has claims that are not in the package: {', '.join(sorted(unknown))}")
@@ -49,7 +46,7 @@ def check(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def pages(document: dict[str, Any]) -> dict[str, str]:
-    """The text of each file, by its name."""
+    """Render the pages; returns the text of each file by its name."""
     results = check(document)
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined,
@@ -82,12 +79,12 @@ def table(results: Iterable[dict[str, Any]], folder: str = "") -> str:
 
 
 def cell(text: str) -> str:
-    """Text as a Markdown table's cell takes it."""
+    """Escape text for a cell of a Markdown table."""
     return text.replace("|", "\\|")
 
 
 def shown(result: dict[str, Any]) -> str:
-    """A finding in words; of a share, with the first that was judged and its interval."""
+    """A finding in words; if it holds for a share, with the first judged share and its interval."""
     text = f"**{result['finding']}**"
     if result["finding"] == "holds for a share" and result["intervals"]:
         name = next(iter(result["intervals"]))
@@ -101,21 +98,8 @@ def share(result: dict[str, Any], name: str) -> str:
     return f"{100 * result['measured'][name]:.1f} % (99 % interval {100 * low:.1f} to {100 * high:.1f} %)"
 
 
-def between_marks(text: str, generated: str, marks: tuple[str, str] = MARKS) -> str:
-    """The text with what stands between the marks replaced."""
-    begin, end = (re.escape(mark) for mark in marks)
-    replaced, count = re.subn(
-        f"{begin}.*?{end}", lambda _: f"{marks[0]}\n{generated}\n{marks[1]}", text, flags=re.DOTALL
-    )
-    if count != 1:
-        raise PagesDisagree(
-            f"the marks {marks[0]!r} and {marks[1]!r} must stand there once, they stand there {count} times"
-        )
-    return replaced
-
-
-def write(source: Path, folder: Path, readme: Path | None = None) -> None:
-    """Write all pages and pictures of a run into the folder; what is no longer a claim goes."""
+def write(source: Path, folder: Path) -> None:
+    """Write all pages and pictures of a run into the folder, and delete those of former claims."""
     document = json.loads(source.read_text(encoding="utf-8"))
     texts = pages(document)
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
@@ -126,15 +110,12 @@ def write(source: Path, folder: Path, readme: Path | None = None) -> None:
     for result in document["claims"]:
         if has_picture(result):
             draw(result, folder / "pictures" / f"{result['id']}.png")
-    if readme:
-        generated = table(document["claims"], f"{folder.as_posix()}/")
-        readme.write_text(between_marks(readme.read_text(encoding="utf-8"), generated), encoding="utf-8")
 
 
 def command(arguments: list[str], module: str, writes: Callable[..., None]) -> int:
-    """The command line of a module that writes pages from a run: RUN.json FOLDER [README.md]; returns the exit code."""
-    if len(arguments) not in (2, 3):
-        print(f"usage: python -m {module} RUN.json FOLDER [README.md]", file=sys.stderr)
+    """The command line of a module that writes pages from a run: RUN.json FOLDER; returns the exit code."""
+    if len(arguments) != 2:
+        print(f"usage: python -m {module} RUN.json FOLDER", file=sys.stderr)
         return 2
     try:
         writes(*map(Path, arguments))

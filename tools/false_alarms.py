@@ -1,6 +1,6 @@
-"""The page of false alarms: on how many seed bases a sound stack was judged, and what failed.
+"""The page of false alarms: the number of seed bases on which a sound stack was judged, and the checks that failed.
 
-`python -m tools.false_alarms FOLDER DOCS` writes DOCS/false-alarms.md from what the page's commands wrote into FOLDER.
+`python -m tools.false_alarms FOLDER DOCS` writes DOCS/false-alarms.md. The page's commands write its input into FOLDER.
 """
 
 import json
@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 
 WRITES = "pytest --pyargs aeclaims -m claims {options} --claims-false-alarms {bases} --claims-json {folder}/{name}.json"
-# What is run, by the name of the file that it writes: in which profile, on which backend, on how many bases.
+# For each run, by the name of its file: the options for profile and backend, and the number of seed bases.
 RUNS = {
     "quick-numba": ("--claims-quick --claims-backend numba", 1000),
     "full-numba": ("--claims-backend numba", 30),
     "quick-torch": ("--claims-quick", 20),
+    "quick-torch-compile": ("--claims-quick --claims-backend torch-compile", 20),
 }
-# Filled in with the document of a run.
+# The fields come from the document of a run.
 INTRODUCTION = (
     "A suite that gates commits must not fail on sound stacks. This page counts how often it does. The suite judges a sound "
-    "stack on disjoint seed bases, each as a run of its own, and counts the bases on which a check failed. If none of n "
+    "stack on disjoint seed bases, each in a separate run, and counts the bases on which a check failed. If no base of n "
     "failed, the rate is at most 3/n with 95 % confidence (the rule of three). Theory gives a lower bound for chance alone: "
     "`--claims-alpha` lets chance fail a whole suite once in a million draws of the seeds. The count covers the rest, such "
     "as a bound that is too narrow for some seed. "
@@ -29,12 +30,12 @@ INTRODUCTION = (
 
 
 def page(documents: dict[str, dict[str, Any]], folder: str) -> str:
-    """The page of the docs, from the documents of the runs by their names."""
+    """The page of the docs; `documents` maps the names of runs to their documents."""
     commands = [
         WRITES.format(options=options, bases=bases, name=name, folder=folder) for name, (options, bases) in RUNS.items()
     ]
     lines = [
-        "| run | seed bases | checks that were exercised | verdicts | bases with a failure | rate at most, 95 % | seconds |",
+        "| run | seed bases | exercised checks | verdicts | bases with a failure | rate at most, 95 % | seconds |",
         "|---" * 7 + "|",
     ]
     failures = []
@@ -70,13 +71,13 @@ def page(documents: dict[str, dict[str, Any]], folder: str) -> str:
 
 
 def read(source: Path) -> dict[str, dict[str, Any]]:
-    """The documents that lie in the folder, by the names of their runs."""
+    """Read the folder; returns a document for each run that has a file there."""
     paths = {name: source / f"{name}.json" for name in RUNS}
     return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()}
 
 
 def write(source: Path, folder: Path) -> None:
-    """Write the page into the folder, from what lies in the other."""
+    """Write the page into `folder` from the documents in `source`."""
     documents = read(source)
     (folder / "false-alarms.md").write_text(page(documents, source.as_posix()), encoding="utf-8")
 

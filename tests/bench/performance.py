@@ -1,6 +1,6 @@
-"""docs/performance.md, its pictures and the README's table of times, from the JSON of one run of the benchmarks.
+"""docs/performance.md and its pictures, from the JSON of one run of the benchmarks.
 
-`python -m tests.bench.performance docs/performance.json docs README.md`
+`python -m tests.bench.performance docs/performance.json docs`
 """
 
 import sys
@@ -9,9 +9,8 @@ from typing import Any
 
 from tests.bench.contestants import NETWORKS
 from tests.bench.figures import Timing, comparisons, load, number
-from tools.claim_pages import between_marks, command
+from tools.claim_pages import command
 
-MARKS = ("<!-- times: generated -->", "<!-- end of times -->")
 BACKENDS = ("plain loop", "torch-eager", "torch", "torch-cudagraph", "numba", "jax")
 COLUMNS = [(network, seeds) for network in ("D=2", "D=10") for seeds in (1, 64, 128)]
 COLOURS = dict(zip(BACKENDS, ("tab:gray", "tab:orange", "tab:red", "tab:purple", "tab:blue", "tab:green"), strict=True))
@@ -23,7 +22,7 @@ On a GPU: {cuda}. To make it again, which takes about ten minutes:
 
 ```sh
 pytest tests/bench --benchmark-only -m "slow or not slow" --benchmark-json=docs/performance.json
-python -m tests.bench.performance docs/performance.json docs README.md
+python -m tests.bench.performance docs/performance.json docs
 ```
 
 `pytest --benchmark-only` alone leaves out the times of the whole suite. What is compared was timed by turns, a round of each
@@ -123,18 +122,6 @@ def steps(timings: dict[str, Timing]) -> str:
             ]
             for backend, cells in found.items()
         ],
-    )
-
-
-def readme(timings: dict[str, Timing], machine: dict[str, Any]) -> str:
-    """What the README shows."""
-    suites = {
-        name.removeprefix("suite: "): f"{timing.median:.0f}" for name, timing in timings.items() if "suite: " in name
-    }
-    times = table(["`pytest -m claims`", "seconds"], [list(line) for line in suites.items()])
-    return (
-        f"{machine['when'][:10]}, {described(machine['aeclaims'])}. Microseconds per training step and replica, float32, "
-        f"minibatch 128, Adam, MSE:\n\n{steps(timings)}\n\n{times}"
     )
 
 
@@ -240,15 +227,12 @@ def save(figure: Any, path: Path) -> None:
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
-def write(source: Path, folder: Path, readme_at: Path | None = None) -> None:
-    """Write the page, its pictures, and the README's times."""
+def write(source: Path, folder: Path) -> None:
+    """Write the page and its pictures."""
     timings, machine = load(source)
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     (folder / "performance.md").write_text(page(timings, machine), encoding="utf-8")
     draw(timings, folder / "pictures")
-    if readme_at:
-        text = between_marks(readme_at.read_text(encoding="utf-8"), readme(timings, machine), MARKS)
-        readme_at.write_text(text, encoding="utf-8")
 
 
 def main(arguments: list[str]) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "judge-an-optimizer.md").read_text()
 
 CLAIMS = """
     from aeclaims.judging.claim import claim
@@ -249,9 +249,9 @@ def assert_usage_error(result, message):
 
 
 def test_the_readmes_optimizer_is_judged(claims, pytester):
-    (source,) = re.findall(r"```py\n(# my_optimizers.py.*?)```", README, re.DOTALL)
+    (source,) = re.findall(r"```py\n(# my_optimizers.py.*?)```", PAGE, re.DOTALL)
     (pytester.path / "my_optimizers.py").write_text(source)
-    (given,) = re.findall(r'--claims-optimizer "(my_optimizers:.*)"', README)
+    (given,) = re.findall(r'--claims-optimizer "(my_optimizers:.*)"', PAGE)
     result = claims(given)
     result.assert_outcomes(passed=2, skipped=2)
     assert "torch-loop" not in result.stdout.str()
