@@ -26,15 +26,16 @@ The suite judges each of these stacks. A run is a file of `docs/compatibility`, 
 
 - 🟩: no check failed. 🟥: a check failed; the section "Failures" names it.
 - ⬜: nobody ran it with this version of the suite, or the run is incomplete. It says nothing about the stack.
-- *Not exercised*: a check that this stack cannot be judged by. The last section gives the reasons.
+- *Not exercised*: a check that cannot judge this stack. The last section gives the reasons.
 
 ## Versions
 
 `pyproject.toml` declares the lowest version of each dependency, and no highest one. The row `lowest` has those versions. In the
-other sessions of nox, all dependencies but torch are those of `constraints.txt`. The suite reads no version number to decide
-which checks apply. It tries what it needs: if this torch cannot compile a training, or has no such compiler backend, the check
-is *not exercised* and says why. Only runs of one version of the suite are compared, because another version has other checks."""
-COMMANDS = """The sessions of nox make the runs, and write this page. Releases of torch are CUDA builds of 2.5 GB on PyPI:
+other sessions of nox, all dependencies except torch have the versions of `constraints.txt`. The suite reads no version number to
+decide which checks apply. It tries the feature: if this torch cannot compile a training, or has no such compiler backend, the
+check is *not exercised* and gives the reason. The page compares runs of one version of the suite only, because another version
+has other checks."""
+COMMANDS = """These sessions of nox make the runs and write this page. Releases of torch are CUDA builds of 2.5 GB on PyPI:
 
 ```sh
 nox -s "torch(version='2.6.0')" -- quick conformance   # without names: quick, conformance, bisection
@@ -46,11 +47,11 @@ Documents = Mapping[str, Mapping[str, Any]]
 
 
 class WrongDocument(ValueError):
-    """A document that is not of the stack and the run in its name; the message names it."""
+    """The document belongs to another stack or run than its name says; the message names it."""
 
 
 def strip(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page needs of a document of --claims-json: versions, counts of verdicts, and reasons."""
+    """The part of a --claims-json document that the page needs: versions, counts of verdicts, and reasons."""
     claims = document["claims"]
     reasons = {
         verdict: {claim["id"]: claim["reason"] for claim in claims if claim["verdict"] == verdict}
@@ -72,12 +73,12 @@ def page(documents: Documents, suite: str = SUITE) -> str:
     """The page.
 
     Args:
-        documents: Stripped documents, by STACK.RUN.
-        suite: The version of the suite whose runs are compared.
+        documents: Stripped documents, with keys STACK.RUN.
+        suite: The version of the suite; runs of other versions are left out.
     Returns:
         Markdown.
     Raises:
-        WrongDocument: If a document is not of a stack and a run of stacks.toml.
+        WrongDocument: If a document does not belong to a stack and a run of stacks.toml.
     """
     for key, document in documents.items():
         check(key, document)
@@ -85,10 +86,10 @@ def page(documents: Documents, suite: str = SUITE) -> str:
     dropped = [
         f"`{key}` (aeclaims {document['aeclaims']})" for key, document in documents.items() if key not in compared
     ]
-    left_out = f"Left out, since they are runs of other versions of the suite: {', '.join(dropped)}." if dropped else ""
+    left_out = f"Left out, because other versions of the suite made them: {', '.join(dropped)}." if dropped else ""
     parts = [
         INTRODUCTION,
-        f"These are runs of aeclaims {suite}. Seconds are those of a busy machine with 2 shared cores.",
+        f"These are runs of aeclaims {suite}. The seconds were measured on a busy machine with 2 shared cores.",
         left_out,
         table(compared),
         COMMANDS,
@@ -101,18 +102,18 @@ def page(documents: Documents, suite: str = SUITE) -> str:
 
 
 def check(key: str, document: Mapping[str, Any]) -> None:
-    """Raise WrongDocument if the document is not of the stack and the run in its name."""
+    """Raise WrongDocument if the document does not belong to the stack and the run in its name."""
     stack, _, run = key.rpartition(".")
     if stack not in names() or run not in STACKS["runs"]:
-        raise WrongDocument(f"{key}: name it STACK.RUN, with a stack and a run of stacks.toml")
+        raise WrongDocument(f"{key}: name the file STACK.RUN.json, with a stack and a run of stacks.toml")
     wanted = stack.removeprefix("torch-")
     if wanted in STACKS["torch"] and document["torch"].partition("+")[0] != wanted:
-        raise WrongDocument(f"{key}: it is a run on torch {document['torch']}")
+        raise WrongDocument(f"{key}: this run used torch {document['torch']}")
 
 
 def table(documents: Documents) -> str:
     """A row for each stack, a column for each run."""
-    # Backends of one's own and loops have other checks in a run than the populations of torch.
+    # Custom backends and loops have other checks in a run than the populations of torch.
     complete = {
         run: max(
             (
@@ -142,7 +143,7 @@ def count(document: Mapping[str, Any]) -> int:
 
 
 def cell(document: Mapping[str, Any] | None, complete: int) -> str:
-    """How a run ended, in a few words; `complete` is the number of checks in a complete run."""
+    """The result of a run in a few words; `complete` is the number of checks in a complete run."""
     if document is None:
         return NOT_RUN
     verdicts, total = document["verdicts"], count(document)
@@ -178,7 +179,7 @@ def failures(documents: Documents) -> str:
 
 
 def not_exercised(documents: Documents) -> str:
-    """The reasons, each with its checks and runs."""
+    """A table of the reasons, each with its checks and runs."""
     checks: dict[str, list[str]] = {}
     runs: dict[str, list[str]] = {}
     for key, document in documents.items():
@@ -199,7 +200,7 @@ def not_exercised(documents: Documents) -> str:
 
 
 def shortened(ids: Iterable[str]) -> str:
-    """The first ids, and how many others there are."""
+    """The first ids, and the number of the others."""
     once = list(dict.fromkeys(ids))
     others = len(once) - MOST_IDS
     return ", ".join(once[:MOST_IDS]) + (f", and {others} others" if others > 0 else "")

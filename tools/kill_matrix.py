@@ -30,8 +30,8 @@ def page(document: dict[str, Any]) -> str:
     first = Counter(row["killer"]["id"] for row in of(rows, "killed"))
     parts = [
         "# The kill matrix",
-        "Each fault is put into a stack, and what a user's CI would run is run on it until something fails: the quick profile, "
-        "then the other conformance checks, then the claims, cheap ones first. `aeclaims/selftest/faults/` has the records. "
+        "The self-test puts each fault into a stack. Then it runs the checks of a user's CI until one fails: the quick profile, "
+        "the other conformance checks, and the claims, cheap ones first. `aeclaims/selftest/faults/` has the records. "
         f"Generated from a run of {document['seconds']:.0f} s (aeclaims {document['aeclaims']}, torch {document['torch']}, "
         f"python {document['python']})." + (f" {document['note']}" if "note" in document else ""),
         COMMANDS,
@@ -40,10 +40,10 @@ def page(document: dict[str, Any]) -> str:
         _table(of(rows, "killed", "survived", "equivalent"), cell),
         "## Controls",
         _table(of(rows, "green", "false alarm"), cell),
-        "## What kills first",
+        "## Checks that kill first",
         "\n".join(
             [
-                "| check | faults that it kills first |",
+                "| check | faults killed first |",
                 "|---|---|",
                 *(f"| `{cell(id)}` | {count} |" for id, count in first.most_common()),
             ]
@@ -54,10 +54,10 @@ def page(document: dict[str, Any]) -> str:
 
 
 def _worth(idle: list[Claim], cell: Any) -> list[str]:
-    """Why claims are there that were not the first to kill anything: what each stands for, and trains beyond conformance."""
+    """The claims that were not the first to kill a fault: the source of each, and its trainings beyond conformance."""
     if not idle:
         return []
-    lines = ["| claim | where its sentence stands | what it trains beyond conformance |", "|---|---|---|"]
+    lines = ["| claim | source of its sentence | training beyond conformance |", "|---|---|---|"]
     for claim in idle:
         beyond = [
             what.format(largest)
@@ -66,16 +66,16 @@ def _worth(idle: list[Claim], cell: Any) -> list[str]:
         ]
         lines.append(f"| `{claim.id}` | {cell(claim.source)} | {', '.join(beyond) or 'nothing larger'} |")
     return [
-        "Claims that were not the first to kill any of these faults, since a cheaper check had. What they are there for: "
-        "a sentence of its own each, and most of them trainings larger than those of conformance, which end at "
+        "The following claims were not the first to kill any of these faults, because a cheaper check had killed it. "
+        "Each of them checks a different sentence. Most of them have larger trainings than conformance, whose limits are "
         + ", ".join(what.format(largest) for what, largest in LARGEST.items())
-        + ". `tests/faults/test_every_claim_can_fail.py` has for each of them changes of a training that it rejects.",
+        + ". For each claim, `tests/faults/test_every_claim_can_fail.py` has changes of a training that it rejects.",
         "\n".join(lines),
     ]
 
 
 def _table(rows: Iterable[dict[str, Any]], cell: Any) -> str:
-    lines = ["| id | what is wrong | origin | backend | killed first by | seconds | quick |", "|---" * 7 + "|"]
+    lines = ["| id | fault | origin | backend | killed first by | seconds | quick |", "|---" * 7 + "|"]
     for row in rows:
         is_quick = bool(row["killer"] and row["killer"]["is_quick"])
         does = row["does"] + ("; " + row["equivalent"] if row["equivalent"] else "")

@@ -1,6 +1,7 @@
 """The linter of prose: word rates of docstrings, comments and pages, and sentences that are too long.
 
-`python -m tools.prose` prints rates and long sentences, and exits with 1 if one is over its limit; with paths, of these alone.
+`python -m tools.prose [PATHS]` prints the rates and the long sentences. If a rate or a sentence is over its limit, it exits
+with 1. If you give paths, it reads these only.
 """
 
 import ast
@@ -14,21 +15,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 LONGEST = 25
-# Per 1,000 words, over all prose. "if" introduces conditions, "where" places; a noun names a thing, not "what ...".
+# Per 1,000 words, over all prose. Conditions begin with "if"; places begin with `where`; a noun names a thing, not `what ...`.
 MOST = {"where": 2.0, "what": 1.0}
 LEAST = {"if": 4.0}
 # Pages that tools generate from records, and the history.
 GENERATED = re.compile(r"docs/claims/|docs/(kill-matrix|false-alarms|compatibility|mutation|performance)\.md|CHANGELOG")
-# Code, formulas, links' targets and markup, none of which is a word.
+# Code, formulas, link targets and markup are not words.
 NOT_PROSE = re.compile(r"```.*?```|`[^`]*`|<[^>]*>|\]\([^)]*\)|https?://\S+|>>>[^\n]*", re.DOTALL)
 WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
-# A sentence ends at a mark before a space, at an empty line, a list item, a table's cell, or where a docstring's field begins.
+# A sentence ends at a mark before a space, or at the begin of a list item, a table cell, a paragraph or a docstring's field.
 END = re.compile(r"(?<=[.!?:;])\s+|\n\s*\n|\n\s*(?:[-*|#>]|\d+\.)|\||\s{3,}")
 ABBREVIATION = re.compile(r"\b(e\.g|i\.e|cf|vs|al|no)\.", re.IGNORECASE)
 
 
 class Text(NamedTuple):
-    """A piece of prose, and the line at which it begins."""
+    """A piece of prose, and the number of its first line."""
 
     path: Path
     line: int
@@ -63,7 +64,7 @@ def words(text: str) -> list[str]:
 
 
 def sentences(text: str) -> Iterator[tuple[int, str]]:
-    """The sentences of a text, each with its number of words."""
+    """Split a text into sentences; yields each with its number of words."""
     prose = ABBREVIATION.sub(r"\1", NOT_PROSE.sub(" x ", text))
     for sentence in END.split(prose):
         if count := len(WORD.findall(sentence)):
@@ -71,7 +72,7 @@ def sentences(text: str) -> Iterator[tuple[int, str]]:
 
 
 def files(arguments: list[str]) -> list[Path]:
-    """The files under these paths that git knows, without generated pages."""
+    """The files under these paths that git tracks, without generated pages."""
     listed = subprocess.run(["git", "ls-files", *arguments], capture_output=True, text=True, check=True).stdout
     return [Path(name) for name in listed.splitlines() if name.endswith((".py", ".md")) and not GENERATED.search(name)]
 

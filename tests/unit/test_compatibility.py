@@ -1,4 +1,4 @@
-"""The page of compatibility: as generated, and nothing on it is red or green that was not run."""
+"""The page of compatibility is as generated, and a check that was not run is neither red nor green on it."""
 
 import json
 
@@ -61,7 +61,10 @@ def test_a_failure_is_red_and_named():
 def test_a_run_of_another_suite_is_left_out():
     text = page({"torch-2.6.0.quick": FAILED, "lowest.quick": HELD}, "1.1")
     assert [row(text, stack)[0] for stack in ("torch-2.6.0", "lowest")] == ["⬜ not run"] * 2
-    assert "other versions of the suite: `torch-2.6.0.quick` (aeclaims 1.0), `lowest.quick` (aeclaims 1.0)" in text
+    assert (
+        "other versions of the suite made them: `torch-2.6.0.quick` (aeclaims 1.0), `lowest.quick` (aeclaims 1.0)"
+        in text
+    )
     assert "path: tanh" not in text
 
 
@@ -92,8 +95,8 @@ def test_bisection_chooses_its_backends_itself():
 @pytest.mark.parametrize(
     ("key", "statement"),
     [
-        ("torch-2.7.1.quick", "it is a run on torch 2.6.0"),
-        ("torch-1.0.quick", "name it STACK.RUN"),
+        ("torch-2.7.1.quick", "this run used torch 2.6.0"),
+        ("torch-1.0.quick", "name the file STACK.RUN.json"),
         ("lowest.fast", "STACK.RUN"),
     ],
 )
@@ -121,4 +124,4 @@ def test_documents_are_stripped_and_kept(tmp_path, monkeypatch, capsys):
     assert "🟥 1 held, 1 failed, 1 not exercised; 31 s" in (tmp_path / "compatibility.md").read_text()
     (raw / "torch-9.quick.json").write_text(json.dumps(document))
     assert compatibility.main([str(raw)]) == 2
-    assert "name it STACK.RUN" in capsys.readouterr().err
+    assert "name the file STACK.RUN.json" in capsys.readouterr().err
