@@ -1,1 +1,1 @@
-"""Theory: floors of losses, and the logistic regression that some of them need."""
+"""Theory: floors of losses, and the logistic regression behind some of them."""

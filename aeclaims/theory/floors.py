@@ -1,4 +1,4 @@
-"""Theory: the lowest value a loss can take, on the very rows drawn and in expectation. All float64, nats per feature."""
+"""Floors: the lowest values of losses, on given rows and in expectation. All are float64, in nats per feature."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -19,11 +19,11 @@ Double = npt.NDArray[np.float64]
 
 
 class OutOfRange(ValueError):
-    """A target that has no entropy, because it lies outside [0, 1]."""
+    """A target outside [0, 1], which has no entropy."""
 
 
 def _of_each_seed(function: Callable[[Double], Any], rows: Array) -> list[Any]:
-    """function(rows of one seed) in float64, so that a population is never held in double precision at once."""
+    """Apply the function to the rows of each seed in float64. The whole population is never held in float64 at once."""
     return parallel.map(lambda own: function(own.astype(np.float64)), rows)
 
 
@@ -38,12 +38,21 @@ def _check_range(rows: Array) -> None:
 
 
 def row_entropy(rows: Array) -> Double:
-    """Mean binary entropy of each row: the least that BCE can be on it, whatever is predicted.
+    """Mean binary entropy of each row: the floor of BCE on it (Gibbs' inequality).
 
-    BCE(x, p) = -x ln p - (1 - x) ln(1 - p) = H(x) + KL(x || p) >= H(x), by Gibbs' inequality, with equality only at
-    p = x; H(x) = -x ln x - (1 - x) ln(1 - x), with 0 ln 0 = 0.
-    rows: (S, N, D), in [0, 1].    Returns: (S, N), in [0, ln 2].
-    Raises OutOfRange, naming seed, row and feature, where a value is outside [0, 1] or NaN.
+        BCE(x, p) = -x ln p - (1 - x) ln(1 - p) = H(x) + KL(x || p) >= H(x)
+        H(x) = -x ln x - (1 - x) ln(1 - x), with 0 ln 0 = 0
+
+    BCE equals H(x) only at p = x.
+
+    Args:
+        rows: Shape (S, N, D), values in [0, 1].
+
+    Returns:
+        Shape (S, N), in [0, ln 2].
+
+    Raises:
+        OutOfRange: If a value is outside [0, 1] or NaN. The message names seed, row and feature.
     """
     _check_range(rows)
 
@@ -54,20 +63,38 @@ def row_entropy(rows: Array) -> Double:
 
 
 def entropy(rows: Array) -> Double:
-    """Mean binary entropy of each seed's rows: the floor of BCE on them.  (S, N, D) to (S,); see `row_entropy`."""
+    """Mean binary entropy of each seed's rows: the floor of BCE on them.
+
+    Args:
+        rows: Shape (S, N, D), values in [0, 1].
+
+    Returns:
+        Shape (S,), in [0, ln 2].
+
+    Raises:
+        OutOfRange: If a value is outside [0, 1] or NaN, see `row_entropy`.
+
+    Example:
+        >>> entropy(np.full((1, 3, 2), 0.5)).round(4)
+        array([0.6931])
+    """
     return np.asarray(row_entropy(rows).mean(axis=1))
 
 
 def expected_entropy(rows: Uniform | Bernoulli | Beta) -> float:
-    """Expectation of a feature's entropy, E[H(x)].
+    """Return the expected entropy of a feature, E[H(x)].
 
-    Beta(a, b): E[x ln x] is the derivative by t at t = 1 of E[x^t] = B(a + t, b) / B(a, b), which is
-    a/(a + b) (psi(a + 1) - psi(a + b + 1)), psi the digamma function; 1 - x is Beta(b, a). Adding both,
+    For Beta(a, b), E[x ln x] is the derivative of E[x^t] by t at t = 1. With the digamma function psi,
+
+        E[x^t] = B(a + t, b) / B(a, b)
+        E[x ln x] = a/(a + b) (psi(a + 1) - psi(a + b + 1)).
+
+    1 - x is Beta(b, a). The sum of both terms gives
 
         E[H] = psi(a + b + 1) - (a psi(a + 1) + b psi(b + 1)) / (a + b).
 
-    Beta(a, a) runs from 0 (a to 0) through 1/2 (a = 1) to ln 2 (a to infinity). Uniform is Beta(1, 1):
-    psi(3) - psi(2) = 1/2. A Bernoulli feature is 0 or 1, which have no entropy.
+    For Beta(a, a), it rises with a: from 0 (a to 0) through 1/2 (a = 1) to ln 2 (a to infinity). Uniform is Beta(1, 1):
+    psi(3) - psi(2) = 1/2. A Bernoulli feature is 0 or 1, so its entropy is 0.
     """
     match rows:
         case Uniform():
@@ -80,24 +107,43 @@ def expected_entropy(rows: Uniform | Bernoulli | Beta) -> float:
 
 
 def class_floor(rows: Array) -> Double:
-    """The least BCE of affine layers with a sigmoid output and no bottleneck, on each seed's rows.
+    """Least BCE of affine layers with a sigmoid output and no bottleneck, on each seed's rows.
 
-    Together the affine layers are one affine map, so that each feature d is a logistic regression on all features with
-    soft targets: the mean of ln(1 + exp z) - x_d z, z = w x + c. That is convex in (w, c); Newton's method with halved
-    steps finds its minimum. It stops once the Newton decrement, which bounds twice the distance to the minimum to
-    second order, or what a step gains, is below eps. A feature that is only ever 0 or 1 is separated by itself (w_d to
-    infinity): floor 0. For U(0,1) the floor is 0.504947 in expectation, reached at slope 5.1994 about 1/2, not 1/2: an affine map
-    of x is not its logit. With a bottleneck the floor can only be higher.
-    rows: (S, N, D), in [0, 1].    Returns: (S,).    Raises OutOfRange as `row_entropy` does.
+    Together the affine layers are one affine map. Each feature d is then a logistic regression on all features with
+    soft targets. It minimises
+
+        mean of ln(1 + exp z) - x_d z, with z = w x + c.
+
+    This is convex in (w, c). Newton's method with step halving finds the minimum. It stops if the Newton decrement or the
+    gain of a step is below eps. To second order, the decrement bounds twice the distance to the minimum.
+
+    A feature of only zeros and ones separates itself (w_d to infinity), so its floor is 0. For U(0, 1) rows, the expected
+    floor is 0.504947, at slope 5.1994 about 1/2. It is not 1/2, because an affine map of x is not the logit of x. With
+    a bottleneck, the floor can only be higher.
+
+    Args:
+        rows: Shape (S, N, D), values in [0, 1].
+
+    Returns:
+        Shape (S,).
+
+    Raises:
+        OutOfRange: If a value is outside [0, 1] or NaN, see `row_entropy`.
     """
     _check_range(rows)
     return np.array(_of_each_seed(logistic.floor, rows))
 
 
 def spectrum(rows: Array) -> Double:
-    """The eigenvalues of the covariance of each seed's rows, from the largest: (S, N, D) to (S, D).
+    """Return the eigenvalues of the covariance of each seed's rows, the largest first.
 
-    Of fewer rows than features the N by N matrix of products has the same ones; the other D - N are 0.
+    If there are fewer rows than features, the N by N matrix of products has the same eigenvalues. The other D - N are 0.
+
+    Args:
+        rows: Shape (S, N, D).
+
+    Returns:
+        Shape (S, D).
     """
 
     def of_seed(own: Double) -> Double:
@@ -111,16 +157,26 @@ def spectrum(rows: Array) -> Double:
 
 
 def bottleneck_floor(rows: Array, bottleneck: int) -> Double:
-    """The least MSE of an affine autoencoder with code size `code`, on each seed's rows.
+    """Least MSE of an affine autoencoder with a bottleneck, on each seed's rows.
 
-    An affine map of rank K reconstructs best by projecting the centred rows on their K leading principal components
-    (Eckart and Young 1936; Baldi and Hornik 1989), and what it loses are the other eigenvalues of the covariance:
+    The best affine map of rank K projects the centred rows on their K leading principal components
+    (Eckart and Young 1936; Baldi and Hornik 1989). It loses the other eigenvalues of the covariance:
 
         floor = (sum of the D - K smallest eigenvalues) / D.
 
-    It is 0 exactly when K >= the rank of the centred rows (computed: within 1e-15 of the variance). iid U(0,1) features
-    have D eigenvalues 1/12, so that the floor is (1 - K/D)/12 in expectation. A nonlinear autoencoder can go below it.
-    rows: (S, N, D).    code: K >= 1.    Returns: (S,).    Raises ValueError where K < 1.
+    The floor is 0 if and only if K >= the rank of the centred rows (computed: within 1e-15 of the variance). For
+    iid U(0, 1) features, the D eigenvalues are 1/12, so the expected floor is (1 - K/D)/12. A nonlinear autoencoder can go
+    below it.
+
+    Args:
+        rows: Shape (S, N, D).
+        bottleneck: Narrowest width, K >= 1.
+
+    Returns:
+        Shape (S,).
+
+    Raises:
+        ValueError: If K < 1.
     """
     if bottleneck < 1:
         raise ValueError(f"bottleneck = {bottleneck}: a bottleneck passes at least one number")
@@ -128,14 +184,23 @@ def bottleneck_floor(rows: Array, bottleneck: int) -> Double:
 
 
 def range_floor(rows: Array, loss: Loss, low: float, high: float) -> Double:
-    """The least loss of predictions confined to [low, high]: what an output that cannot leave it costs, entropy included.
+    """Least loss of predictions that are confined to [low, high], including the entropy.
 
-    MSE and BCE have one minimum each, at the target, so that the best confined prediction is the target clipped:
+    MSE and BCE each have a single minimum, at the target. The best confined prediction is therefore the clipped target:
 
         floor = mean loss(x, min(max(x, low), high)).
 
-    A ReLU output is confined to [0, inf), a tanh to [-1, 1]; a sigmoid whose values are read as logits, to [1/2, 0.7311].
-    rows: (S, N, D).    low, high: of predictions, which are probabilities for BCE.    Returns: (S,).
+    A ReLU output is confined to [0, inf), a tanh output to [-1, 1]. If sigmoid values are read as logits, predictions are
+    confined to [1/2, 0.7311].
+
+    Args:
+        rows: Shape (S, N, D).
+        loss: One of mse, bce and bce_logits.
+        low: Least prediction, for BCE a probability.
+        high: Largest prediction, for BCE a probability.
+
+    Returns:
+        Shape (S,).
     """
 
     def of_seed(own: Double) -> float:
@@ -148,29 +213,47 @@ def range_floor(rows: Array, loss: Loss, low: float, high: float) -> Double:
 
 
 def row_class_entropy(targets: Array) -> Double:
-    """The entropy of each row's distribution over classes, the least that cross-entropy with soft targets can be on it.
+    """Entropy of each row's distribution over classes: the floor of cross-entropy with soft targets on it.
 
-    CE(t, p) = -sum_c t_c ln p_c = H(t) + KL(t || p) >= H(t), summed over classes, as torch has it.
-    targets: (S, N, C), rows that sum to 1.    Returns: (S, N), in [0, ln C].
+        CE(t, p) = -sum_c t_c ln p_c = H(t) + KL(t || p) >= H(t), summed over the C classes as in torch.
+
+    Args:
+        targets: Shape (S, N, C). Each row sums to 1.
+
+    Returns:
+        Shape (S, N), in [0, ln C].
     """
     return np.array(_of_each_seed(lambda own: scipy.special.entr(own).sum(axis=-1), targets))
 
 
 def smoothing_floor(classes: int, smoothing: float) -> float:
-    """The floor of cross-entropy with smoothed labels, t = (1 - e) onehot + e/C, as torch.nn.CrossEntropyLoss makes them.
+    """Floor of cross-entropy with smoothed labels, in nats per row.
 
-    H = -a ln a - (C - 1) b ln b, a = 1 - e + e/C, b = e/C, in nats per row: 1.0148 at C = 1000, e = 0.1.
+    torch.nn.CrossEntropyLoss smooths a label to `t = (1 - e) onehot + e/C`. The entropy of t is the floor:
+
+        H = -a ln a - (C - 1) b ln b, with a = 1 - e + e/C and b = e/C.
+
+    It is 1.0148 at C = 1000 and e = 0.1.
+
+    Args:
+        classes: Number of classes, C.
+        smoothing: Smoothing e, in [0, 1].
     """
     other = smoothing / classes
     return float(scipy.special.entr(1 - smoothing + other) + (classes - 1) * scipy.special.entr(other))
 
 
 def softmax_twice_floor(classes: int, smoothing: float = 0.0) -> float:
-    """The least cross-entropy of labels where the logits are a softmax's output already, in nats per row.
+    """Least cross-entropy of labels if the logits are already the output of a softmax, in nats per row.
 
-    Logits on the simplex give the label a probability of at most e/(e + C - 1), at the corner that is 1 there. A label smoothed
-    to no more than that is met, and costs its entropy. Any other, t at the label, is best left at the corner, which costs
-    ln(e + C - 1) - t: 1.4612 for ten classes and hard labels.
+    Logits on the simplex give the label a probability of at most `e/(e + C - 1)`, with e = 2.718.... The corner of the label
+    reaches it. If the smoothed label is at most this probability, the model can match it, and the floor is its entropy.
+    Otherwise the corner is best. With t as the target of the label, it costs `ln(e + C - 1) - t`: 1.4612 for ten classes and
+    hard labels.
+
+    Args:
+        classes: Number of classes, C.
+        smoothing: Label smoothing, in [0, 1].
     """
     label = 1 - smoothing + smoothing / classes
     corner = np.e + classes - 1
@@ -178,20 +261,31 @@ def softmax_twice_floor(classes: int, smoothing: float = 0.0) -> float:
 
 
 def continuous_bernoulli(means: npt.ArrayLike) -> Double:
-    """The least mean of -ln p(x | c) over constants c, p the continuous Bernoulli and x targets of that mean.
+    """Least mean of -ln p(x | c) over constants c, for the continuous Bernoulli p and targets x with the given means.
 
-    p(x | c) = C(c) c^x (1 - c)^(1 - x), C(c) = 2 artanh(1 - 2c)/(1 - 2c) >= 2: BCE lacks ln C (Loaiza-Ganem and Cunningham
-    2019). With c = sigmoid(h), -ln p = ln((e^h - 1)/h) - h x, whose least mean is where 1/(1 - e^-h) - 1/h = mean. It is a
-    density: below 0 where targets agree, and -inf where all are 0 or all are 1.
-    means: any shape, in [0, 1].    Returns: the same shape.
+        p(x | c) = C(c) c^x (1 - c)^(1 - x)
+        C(c) = 2 artanh(1 - 2c)/(1 - 2c) >= 2
+
+    BCE lacks ln C (Loaiza-Ganem and Cunningham 2019). With c = sigmoid(h),
+
+        -ln p = ln((e^h - 1)/h) - h x.
+
+    Its mean is least at the h that solves `1/(1 - e^-h) - 1/h = mean`. p is a density, so the result can be below 0. It is
+    -inf if all targets are 0 or all are 1.
+
+    Args:
+        means: Means of the targets, any shape, in [0, 1].
+
+    Returns:
+        The same shape.
     """
     mean = np.asarray(means, np.float64)
 
-    def apart(h: Double) -> Double:  # from 0, where the formulas are 0/0; the cost is off by the square of that
+    def apart(h: Double) -> Double:  # At 0 the formulas are 0/0. The error of the cost is the square of the shift.
         return np.where(np.abs(h) < 1e-6, 1e-6, h)
 
     low, high = np.full(mean.shape, -1e9), np.full(mean.shape, 1e9)
-    for _ in range(100):  # by halves; the mean grows with h
+    for _ in range(100):  # bisection; the mean grows with h
         middle = (low + high) / 2
         h = apart(middle)
         is_below = -1 / np.expm1(-h.clip(min=-700)) - 1 / h < mean
@@ -205,11 +299,14 @@ def continuous_bernoulli(means: npt.ArrayLike) -> Double:
 
 @lru_cache(maxsize=8)
 def epoch_entropy(start: Start) -> Double:
-    """The floor of BCE in each epoch, on the very rows of its minibatches with their weights: (E, S).
+    """Floor of BCE in each epoch, on the rows of its minibatches with their weights.
 
-    Each minibatch mean is at least the mean entropy of its rows, whatever the parameters then are. The epoch loss is the
-    plain mean of the M minibatch means, so that a row weighs 1/(M rows of its minibatch): the rows of a short last
-    minibatch weigh more, and those are others in each epoch.
+    Each minibatch mean is at least the mean entropy of its rows, for any parameters. The epoch loss is the plain mean of the
+    M minibatch means, so a row weighs 1/(M rows of its minibatch). Rows of a short last minibatch weigh more. They differ
+    from epoch to epoch.
+
+    Returns:
+        Shape (E, S), read-only.
     """
     experiment = start.experiment
     own, minibatches = row_entropy(start.rows()), experiment.steps_per_epoch
@@ -226,21 +323,32 @@ def epoch_entropy(start: Start) -> Double:
 
 
 def rounding(dtype: np.dtype[Any] | type, scale: Any = 1.0) -> Any:
-    """How far rounding alone can carry a mean loss of size `scale` from its exact value in `dtype`.
+    """Bound the error that rounding to `dtype` causes in a mean loss of size `scale`.
 
-    Each term carries at most 8 roundings of relative size u = eps/2 (products, exp, log, the difference and its
-    square), and the mean of a minibatch, summed over lanes and then across them, at most 24 more: 32 u in all.
+    A rounding has a relative size of at most u = eps/2. Each term has at most 8 roundings: products, exp, log, the difference
+    and its square. The mean of a minibatch is summed in each lane, then across lanes. It adds at most 24 roundings: 32 u in
+    all.
     """
     return 16 * np.finfo(dtype).eps * scale
 
 
 def format_floor(rows: Array, loss: Loss, format: Format) -> Double:
-    """The least loss of outputs that are numbers of a format, on each seed's rows, whatever the model.
+    """Least loss of outputs that are numbers of a format, on each seed's rows, for any model.
 
-    MSE: the mean square distance of the rows to the numbers next to them. BCE, of probabilities or on logits: convex in each, so
-    that the least is at one of the two numbers around x, or around its logit; 0 where x is 0 or 1. It exceeds the entropy by
-    KL(x || p).
-    rows: (S, N, D), for BCE in [0, 1].    Returns: (S,).    Raises OutOfRange as `row_entropy` does.
+    For MSE it is the mean squared distance of the rows to the nearest numbers. BCE is convex in the probability and in the
+    logit. Its minimum is at one of the two numbers around x, or around the logit of x. It is 0 if x is 0 or 1, and exceeds
+    the entropy by KL(x || p).
+
+    Args:
+        rows: Shape (S, N, D), for BCE in [0, 1].
+        loss: One of mse, bce and bce_logits.
+        format: Format of the outputs, for bce_logits of the logits.
+
+    Returns:
+        Shape (S,).
+
+    Raises:
+        OutOfRange: If the loss is BCE and a value is outside [0, 1] or NaN, see `row_entropy`.
     """
     if loss != "mse":
         _check_range(rows)
@@ -259,13 +367,18 @@ def format_floor(rows: Array, loss: Loss, format: Format) -> Double:
 
 
 def rounding_mse(run: Run) -> Double:
-    """(S,): the MSE that roundings of products to the run's format come to by themselves, at its final parameters.
+    """MSE that is caused by rounding products to the run's format alone, at the final parameters.
 
-    A rounding is off by a number that is uniform between plus and minus half the spacing there, variance spacing^2/12, and
-    roundings are independent (Wilkinson's model). Operands and results are rounded, sums are not:
-    Var(W h) = W^2 Var(h) + h^2 Var(W) + Var(result); an activation passes errors on at most as they are. Returned is the mean
-    variance of the outputs. A float32 or float64 training of targets that its outputs can meet ends some times above it, because
-    steps of less than half a spacing are lost.
+    Rounding errors are independent and uniform in plus or minus half a spacing (Wilkinson's model). Their variance is
+    spacing^2/12. Operands and results are rounded, sums are not:
+
+        Var(W h) = W^2 Var(h) + h^2 Var(W) + Var(result).
+
+    An activation does not amplify errors. If the outputs can match the targets, a float32 or float64 training ends several
+    times above this value. The reason is that steps of less than half a spacing are lost.
+
+    Returns:
+        Mean variance of the outputs, shape (S,).
     """
     format, model = run.start.format, run.experiment.model
 
