@@ -1,4 +1,4 @@
-"""The literal set-ups of the answer and its listing, which several claims look at.
+"""The literal set-ups of the answer and its listing, which several claims share.
 
 Literal: 30,000 rows in minibatches of 128, PyTorch's default initialisation. An "iteration" of the answer is an epoch.
 """
@@ -26,12 +26,12 @@ from aeclaims.experiment import (
 from aeclaims.start import Start
 from aeclaims.theory import floors
 
-# Answer, "Linear": its bound is 1e-5 in fewer than 450 epochs. The others show where the loss goes after that.
+# Answer, "Linear": its bound is 1e-5 in fewer than 450 epochs. Later epochs show the loss after that.
 LINEAR_MSE = Experiment(
     rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(lr=1e-5), epochs=800
 )
 
-# The same, in as many epochs as larger learning rates take.
+# The same with larger learning rates, in as many epochs as they take.
 LINEAR = {1e-5: LINEAR_MSE} | {
     lr: replace(LINEAR_MSE, optimizer=Adam(lr=lr), epochs=epochs) for lr, epochs in ((1e-4, 120), (1e-3, 40))
 }
@@ -41,7 +41,7 @@ BY_ROWS = {
     for count, epochs in ((1_000, 586), (30_000, 20), (300_000, 2))
 }
 
-# Answer, summary: the very same affine model, its outputs read as logits, on the same rows and on binary ones.
+# Answer, summary: the same affine model with outputs read as logits, on the same rows and on binary rows.
 LOGITS_UNIFORM = replace(LINEAR[1e-3], loss="bce_logits")
 LOGITS_BERNOULLI = replace(LOGITS_UNIFORM, rows=Bernoulli(0.5, features=2), optimizer=Adam(lr=1e-2))
 
@@ -63,12 +63,12 @@ REDUNDANT = {
     for rank, code in ((1, 1), (2, 1), (2, 2))
 }
 
-# The listing below the answer: its network, at most 310 epochs, the number that it reports. Its optimizer is not shown.
+# The listing below the answer: its network, at most 310 epochs, the number that it reports. It does not show its optimizer.
 _LEAKY = leaky_relu(0.1)
 
 
 def listing_network(features: int, code: int) -> Model:
-    """LayerParameters, leaky ReLU, affine to the code; the same back."""
+    """Return the listing's network: affine, leaky ReLU, affine to the code; the same back."""
     return Model((features, features, code, features, features), (_LEAKY, IDENTITY, _LEAKY, IDENTITY))
 
 
@@ -82,12 +82,12 @@ LISTING_AS_IT_READS = replace(LISTING[1e-3], zero_grad=False)
 # Its commented-out optimizers.
 LISTING_SGD = replace(LISTING[1e-3], optimizer=SGD(lr=1e-3, momentum=0.9))
 LISTING_DECAY = replace(LISTING[1e-3], optimizer=Adam(lr=1e-3, weight_decay=1e-6))
-# Weight decay that an affine model feels, at a learning rate that lets it settle there.
+# Weight decay large enough to move an affine model, at a learning rate at which the model settles.
 LINEAR_DECAY = replace(LINEAR[1e-3], optimizer=Adam(lr=1e-3, weight_decay=1e-3), epochs=40)
 LISTING_REDUNDANT = replace(REDUNDANT[1, 1], model=listing_network(4, 1), epochs=60)
 
-# The question: five hidden layers of 100 ReLUs, 100 sigmoid outputs, Keras' initialisation; 500 epochs as asked, or as
-# many as a CPU can pay.
+# The question: five hidden layers of 100 ReLUs, 100 sigmoid outputs, Keras' initialisation; 500 epochs as in the question,
+# or as many as a CPU can afford.
 QUESTION_500 = Experiment(
     rows=Uniform(features=100),
     model=Model((100,) * 7, (RELU,) * 5 + (SIGMOID,)),
@@ -111,17 +111,17 @@ GRID_MODELS = {
 
 
 def grid(model: str, rows: Rows, loss: Loss) -> Experiment:
-    """One cell of "Complicate": log-loss is taken on logits, so that both losses train the very same network."""
+    """Return one cell of "Complicate"; log-loss is taken on logits, so that both losses train the same network."""
     return Experiment(rows=rows, model=GRID_MODELS[model], loss=loss, optimizer=Adam(lr=1e-2), epochs=40, n_rows=3000)
 
 
 @lru_cache(maxsize=2)
 def class_floor(start: Start) -> floors.Double:
-    """The class floor of a start's rows, found once for the claims that ask for it."""
+    """Return the class floor of a start's rows, computed once for all claims that use it."""
     return floors.class_floor(start.rows())
 
 
-# Beyond the answer: few steps, and of SGD, whose steps end where gradients do, so that rounding alone is left.
+# Beyond the answer: few steps of SGD. They vanish with the gradient, so that only rounding is left.
 ROUNDED = Experiment(
     rows=Uniform(features=2),
     model=affine(2, 2, 2),

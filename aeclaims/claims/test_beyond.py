@@ -1,4 +1,4 @@
-"""Beyond the answer: what the theory behind it says, made precise enough to fail."""
+"""Beyond the answer: the theory behind it, made precise enough to fail."""
 
 import math
 
@@ -17,7 +17,7 @@ BCE_FORMS: tuple[Loss, ...] = ("bce", "bce_logits")
 
 
 def one_batch(rows: Rows, loss: Loss) -> Experiment:
-    """One epoch of one minibatch with all rows: its loss is that of the initial parameters, as the stack computes it."""
+    """Return one epoch of one minibatch with all rows: its loss is the stack's loss at the initial parameters."""
     return Experiment(
         rows=rows,
         model=affine(2, 2, 2, output=SIGMOID if loss == "bce" else IDENTITY),
@@ -87,7 +87,7 @@ def test_the_closed_form_equals_quadrature_and_what_the_stack_cannot_undercut(tr
 
 
 def _quadrature(a: float, b: float) -> float:
-    # With x = F^-1(u) the integral over the density becomes one over u in (0, 1), without its poles at 0 and 1.
+    # Substituting x = F^-1(u) gives an integral over u in (0, 1), without the poles of the density at 0 and 1.
     def entropy(u: float) -> float:
         x = scipy.stats.beta.ppf(u, a, b)
         return float(scipy.special.entr(x) + scipy.special.entr(1 - x))
@@ -100,7 +100,7 @@ def _quadrature(a: float, b: float) -> float:
     source="beyond the answer",
     kind="theorem",
     is_quick=True,
-    statement="BCE minus entropy is the divergence KL(rows || reconstruction), whatever the rows: zero at perfect reconstruction",
+    statement="BCE minus entropy is the divergence KL(rows || reconstruction) for any rows: zero at perfect reconstruction",
 )
 def test_what_bce_costs_above_the_entropy_is_the_divergence(train: Train, judge: Judge) -> None:
     worst = 0.0
@@ -132,7 +132,7 @@ def test_what_bce_costs_above_the_entropy_is_the_divergence(train: Train, judge:
     is_quick=True,
     proportions=(ALMOST_ALL,),
     trains=[SIGMOID_UNIFORM],
-    statement="the sigmoid model ends on the class floor of its own rows, seed by seed: 0.505, not 0.5",
+    statement="each seed of the sigmoid model ends on the class floor of its rows: 0.505, not 0.5",
 )
 def test_the_sigmoid_model_ends_on_the_class_floor_of_its_rows(train: Train, judge: Judge) -> None:
     run = train(SIGMOID_UNIFORM)
@@ -151,8 +151,8 @@ def test_the_sigmoid_model_ends_on_the_class_floor_of_its_rows(train: Train, jud
         what="final loss above the class floor",
         reason="logistic regression is convex: Newton finds its minimum",
     )
-    if judge.is_adams("how near to the class floor 200 epochs come", is_the_claim=True):
-        # Adam's last steps of 1e-4 leave a little: 256 of 256 seeds end within 2.9e-6; floors of two seeds differ by 1e-3.
+    if judge.is_adams("the distance to the class floor after 200 epochs", is_the_claim=True):
+        # Adam's last steps of 1e-4 leave an excess: 256 of 256 seeds end within 2.9e-6; floors of two seeds differ by 1e-3.
         judge.proportion(
             excess <= 1e-5,
             ALMOST_ALL,
@@ -171,8 +171,8 @@ def test_the_sigmoid_model_ends_on_the_class_floor_of_its_rows(train: Train, jud
     least_seeds=7,
     reference_seeds=16,
     trains=[LISTING_SGD, LISTING[1e-4]],
-    needs_adam="which seeds are late, and rest, is known of Adam at 1e-4",
-    statement="seeds of the posted network that are late rest near k / (12 D): on the floor of a code that lacks k directions",
+    needs_adam="the seeds that are late, and rest, are known for Adam at 1e-4",
+    statement="late seeds of the posted network rest near k / (12 D), the floor of a code that lacks k directions",
 )
 def test_late_seeds_rest_where_k_directions_are_not_learnt(train: Train, judge: Judge) -> None:
     ratios, seeds = [], []
@@ -181,7 +181,7 @@ def test_late_seeds_rest_where_k_directions_are_not_learnt(train: Train, judge: 
         rows, features = run.start.rows(), experiment.features
         levels = np.stack([floors.bottleneck_floor(rows, features - k) for k in range(1, features)])
         last = run.epoch_loss[-1]
-        # At rest: less than 1/2 % in 20 epochs, with at least half a direction still to learn.
+        # A seed is at rest if its loss changes by less than 1/2 % in 20 epochs, with at least half a direction still to learn.
         is_resting = (np.abs(np.log(last / run.epoch_loss[-21])) < 0.005) & (last > levels[0] / 2)
         ratio = last / levels
         ratios += list(ratio[np.abs(np.log(ratio)).argmin(axis=0), np.arange(len(last))][is_resting])
@@ -192,13 +192,13 @@ def test_late_seeds_rest_where_k_directions_are_not_learnt(train: Train, judge: 
         least_ratio=min(ratios, default=np.nan),
         most_ratio=max(ratios, default=np.nan),
     )
-    # 55 of 96 runs were at rest, at 1.003 to 1.033 of a level; levels near k = 8 are 12 % apart, those near 1 a factor of 2.
+    # 55 of 96 runs were at rest, at 1.003 to 1.033 times a level. Levels are 12 % apart near k = 8, and a factor of 2 near 1.
     judge.proportion(
         (np.array(ratios) > 0.99) & (np.array(ratios) < 1.05),
         ALMOST_ALL,
         seeds=seeds,
         name="share_on_a_level",
         what="a resting loss is that of k unlearnt directions, within 5 % above",
-        reason="at a saddle the map keeps D - k principal components of the rows and loses the k least (Baldi and "
+        reason="at a saddle the map keeps D - k principal components of the rows and loses the k smallest (Baldi and "
         "Hornik 1989, for affine layers; the leaky ReLUs add the 1 to 3 %)",
     )

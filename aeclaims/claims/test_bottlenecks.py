@@ -26,7 +26,7 @@ def judge_floor(
     name: str,
     is_the_claim: bool = False,
 ) -> None:
-    """Final losses are on the floor of their rows: never below, almost all within that share of it."""
+    """Judge final losses against the floor of their rows: none is below it, and almost all are at most `within` above."""
     excess = run.final_loss - floor
     judge.measure(worst_excess=max(excess.max(), judge.measured.get("worst_excess", 0.0)))
     judge.all_within(
@@ -36,7 +36,7 @@ def judge_floor(
         what=f"final loss above the floor, {name}",
         reason=PCA,
     )
-    if judge.is_adams("how near to the floor so many epochs come", is_the_claim=is_the_claim):
+    if judge.is_adams("the distance to the floor after so many epochs", is_the_claim=is_the_claim):
         judge.proportion(
             excess <= within,
             ALMOST_ALL,
@@ -45,7 +45,8 @@ def judge_floor(
             what=f"final loss within {within:.2g} of the floor, {name}",
             reason=PCA,
         )
-    # The reference in float32 and float64, in 10 epochs: at most 73 roundings over 2,048 seeds at lr 1e-2, 46 over 1,024 at 1e-3.
+    # The reference in float32 and float64, in 10 epochs: at most 73 roundings over 2,048 seeds at lr 1e-2, and
+    # 46 over 1,024 seeds at 1e-3.
     judge.agrees(
         run,
         reference(replace(run.experiment, epochs=10)),
@@ -70,9 +71,9 @@ def test_independent_features_lose_what_does_not_fit_the_code(train: Train, refe
         run = train(experiment)
         floor = floors.bottleneck_floor(run.start.rows(), code)
         judge.measure(**{f"floor_K{code}": floor.mean()})
-        # The D(D + 1)/2 entries of the covariance's error E are normal, as far as the central limit theorem goes, of variances
-        # 1/180 n and 1/144 n, so that 72 n |E|^2 is at most a chi-square; the D - K smallest eigenvalues are together off by at
-        # most sqrt(D - K) |E| (Hoffman and Wielandt). 3 %, the bound before, was missed by one seed in 7,710, by 0.1 %.
+        # The D(D + 1)/2 entries of the covariance's error E are normal by the central limit theorem. Their variances are
+        # 1/180 n and 1/144 n, so that 72 n |E|^2 is at most a chi-square. The sum of the D - K smallest eigenvalues is off by
+        # at most sqrt(D - K) |E| (Hoffman and Wielandt). One seed in 7,710 missed the earlier bound of 3 %, by 0.1 %.
         expected, rows = (1 - code / 4) / 12, experiment.n_rows
         error = np.sqrt(scipy.stats.chi2.isf(judge.p_value() / len(run.seeds), 4 * 5 / 2) / (72 * rows))
         reach = np.sqrt(4 - code) * error / 4
@@ -84,7 +85,7 @@ def test_independent_features_lose_what_does_not_fit_the_code(train: Train, refe
             what=f"floor of the rows is (1 - K/D)/12, K = {code}",
             reason="D independent U(0,1) features have D eigenvalues 1/12, up to sampling (Hoffman and Wielandt)",
         )
-        # Adam's steps of 1e-3 keep shaking the code: 256 of 256 seeds end within 8.3e-4.
+        # Adam's steps of 1e-3 keep moving the code: 256 of 256 seeds end within 8.3e-4.
         judge_floor(run, reference, judge, floor=floor, within=1e-3, name=f"K{code}")
 
 
@@ -95,7 +96,7 @@ def test_independent_features_lose_what_does_not_fit_the_code(train: Train, refe
     proportions=(ALMOST_ALL,),
     trains=[*REDUNDANT.values(), LISTING_REDUNDANT],
     needs_adam="20 and 60 epochs are enough for Adam at 1e-3",
-    statement="fully redundant features fit through a bottleneck easily: below 1e-5 once the code holds their rank, not before",
+    statement="fully redundant features fit easily through a bottleneck: below 1e-5 if and only if the code holds their rank",
 )
 def test_redundant_features_fit_a_code_of_their_rank(train: Train, reference: Train, judge: Judge) -> None:
     for rank, code in ((1, 1), (2, 2)):
@@ -132,7 +133,7 @@ def test_redundant_features_fit_a_code_of_their_rank(train: Train, reference: Tr
     )
     tight = train(REDUNDANT[2, 1])
     floor = floors.bottleneck_floor(tight.start.rows(), 1)
-    # Equal eigenvalues leave the code's direction free, and Adam's steps turn it: 256 of 256 seeds end within 0.0101.
+    # Equal eigenvalues do not fix the code's direction, and Adam's steps turn it: 256 of 256 seeds end within 0.0101.
     judge_floor(tight, reference, judge, floor=floor, within=0.02, name="rank2_code1")
 
 
@@ -157,7 +158,7 @@ RANKS = {
     kind="observation",
     proportions=(ALMOST_ALL,),
     trains=RANKS.values(),
-    statement="affine autoencoders end on the eigenvalue floor, for every rank and code size; on zero exactly when K >= rank",
+    statement="affine autoencoders end on the eigenvalue floor for every rank and code size: on zero if and only if K >= rank",
 )
 def test_affine_autoencoders_end_on_the_eigenvalue_floor(train: Train, reference: Train, judge: Judge) -> None:
     for (rank, code), experiment in RANKS.items():
@@ -170,10 +171,10 @@ def test_affine_autoencoders_end_on_the_eigenvalue_floor(train: Train, reference
             at_most=code >= rank,
             seeds=run.seeds,
             what=f"the floor is zero, rank {rank} through code {code}",
-            reason="zero exactly when K >= rank",
+            reason="zero if and only if K >= rank",
         )
-        # Above zero the eigenvalues are near each other, and so are the losses of the codes that keep one or the other:
-        # 512 of 512 seeds end within 0.063, and floors are 1/3 apart. On zero all 512 end within 2e-10.
+        # If the floor is above zero, the eigenvalues are near each other, and codes that keep different ones have similar
+        # losses: 512 of 512 seeds end within 0.063, and floors are 1/3 apart. If it is zero, all 512 end within 2e-10.
         judge_floor(
             run,
             reference,
@@ -212,6 +213,6 @@ def test_one_feature_tells_nothing_of_another(train: Train, judge: Judge) -> Non
         chances,
         at_least=[judge.p_value() for _ in chances],
         seeds=range(len(chances)),
-        what="chance of such a table, were the features independent",
+        what="probability of such a table if the features are independent",
         reason="each number is drawn by itself: a chi-square test of each pair of features, over all seeds",
     )

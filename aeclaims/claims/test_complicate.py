@@ -21,7 +21,11 @@ GRID = {
 
 
 def quality(run: Run) -> tuple[Double, Double]:
-    """What means the same for both losses: each seed's reconstruction RMSE, and the share of values on the right side of 1/2."""
+    """Return two measures that mean the same for both losses.
+
+    Returns:
+        Each seed's reconstruction RMSE, shape (S,), and its share of values on the right side of 1/2, shape (S,).
+    """
     rows = run.start.rows().astype(np.float64)
     made = run.reconstruct(rows)
     made = scipy.special.expit(made) if run.experiment.loss == "bce_logits" else made
@@ -29,7 +33,7 @@ def quality(run: Run) -> tuple[Double, Double]:
 
 
 def crossed(model: str, rows: Uniform | Bernoulli, train: Train) -> tuple[Run, Run]:
-    """The same seeds of one model on the same rows, by MSE and by log-loss."""
+    """Train the same seeds of one model on the same rows, with MSE and with log-loss."""
     return train(GRID[rows][model, "mse"]), train(GRID[rows][model, "bce_logits"])
 
 
@@ -40,10 +44,10 @@ def crossed(model: str, rows: Uniform | Bernoulli, train: Train) -> tuple[Run, R
     proportions=(ALMOST_ALL, NOT_MOST),
     finding="holds where",
     reference_seeds=64,
-    caveat="it is the loss that log-loss spoils, for every model; the reconstruction only for affine, leaky ReLU and tanh "
-    "models. Of ReLU and deeper leaky ReLU ones MSE reconstructs no better for most seeds",
+    caveat="log-loss keeps the loss of every model above the entropy, but worsens the reconstruction only with affine, leaky "
+    "ReLU and tanh models. With ReLU and deeper leaky ReLU models, MSE does not reconstruct better for most seeds",
     trains=GRID[UNIFORM].values(),
-    needs_adam="which loss reconstructs better after 40 epochs is known of Adam at 1e-2",
+    needs_adam="the loss that reconstructs better after 40 epochs is known for Adam at 1e-2",
     statement="deeper nonlinear models of continuous rows match MSE",
 )
 def test_mse_reconstructs_continuous_rows_better_for_some_models_only(train: Train, judge: Judge) -> None:
@@ -69,8 +73,8 @@ def test_mse_reconstructs_continuous_rows_better_for_some_models_only(train: Tra
             seeds=mse.seeds,
             name=f"share_{key}",
             what=f"MSE reconstructs uniform rows better than log-loss, {model} model",
-            reason="log-loss of such rows is least at a sigmoid of them, which an affine map does not give; "
-            "what a ReLU has lost no loss brings back",
+            reason="log-loss of such rows is least at their logits, which an affine map does not give; "
+            "no loss restores the values that a ReLU has lost",
         )
 
 
@@ -81,10 +85,10 @@ def test_mse_reconstructs_continuous_rows_better_for_some_models_only(train: Tra
     proportions=(ALMOST_ALL, MORE_OFTEN),
     finding="holds where",
     reference_seeds=64,
-    caveat="log-loss gets every bit right with affine, leaky ReLU and tanh models, and with the others no fewer than MSE for "
-    "most seeds; but MSE gets every bit of an affine model right too: there both match",
+    caveat="log-loss gets every bit right with affine, leaky ReLU and tanh models. With the others it gets no fewer bits right "
+    "than MSE for most seeds. With an affine model MSE gets every bit right, too: both losses match",
     trains=GRID[BINARY].values(),
-    needs_adam="which bits are right after 40 epochs is known of Adam at 1e-2",
+    needs_adam="the share of right bits after 40 epochs is known for Adam at 1e-2",
     statement="deeper nonlinear models of binary rows match log-loss",
 )
 def test_log_loss_gets_bits_right_and_so_does_mse_where_the_model_is_affine(train: Train, judge: Judge) -> None:
@@ -120,5 +124,5 @@ def test_log_loss_gets_bits_right_and_so_does_mse_where_the_model_is_affine(trai
                 seeds=mse.seeds,
                 name="share_mse_too",
                 what="MSE gets every bit right too, within 1e-3, affine model",
-                reason="the identity is an affine map, whatever the rows: MSE has floor 0",
+                reason="the identity is an affine map for any rows: MSE has floor 0",
             )

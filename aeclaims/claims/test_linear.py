@@ -18,9 +18,9 @@ from aeclaims.theory import floors
     kind="observation",
     proportions=(MOST_NOT_ALL,),
     finding="holds for a share",
-    caveat="all of them get there within 800 epochs",
+    caveat="all seeds get there within 800 epochs",
     trains=[LINEAR_MSE],
-    needs_adam="450 epochs are those of Adam at 1e-5",
+    needs_adam="450 epochs is the number for Adam at 1e-5",
     statement="MSE falls below 1e-5 in fewer than 450 epochs",
 )
 def test_most_seeds_bring_mse_below_1e_5_in_fewer_than_450_epochs_and_some_do_not(
@@ -55,7 +55,7 @@ def test_most_seeds_bring_mse_below_1e_5_in_fewer_than_450_epochs_and_some_do_no
     kind="observation",
     proportions=(ALMOST_ALL,),
     trains=[LINEAR_MSE],
-    needs_adam="800 epochs are those of Adam at 1e-5",
+    needs_adam="800 epochs is the number for Adam at 1e-5",
     statement="seeds that get below 1e-5 go on to the rounding floor, below 1e-11",
 )
 def test_seeds_that_get_there_go_on_below_1e_11(train: Train, judge: Judge) -> None:
@@ -67,7 +67,7 @@ def test_seeds_that_get_there_go_on_below_1e_11(train: Train, judge: Judge) -> N
         median_epoch=np.median(deep) if len(deep) else np.inf,
         worst_least_loss=run.epoch_loss.min(axis=0).max(),
     )
-    # 1e-11 is a deviation of 3e-6 a number, or 50 roundings in float32; 256 of 256 seeds are there by epoch 744.
+    # 1e-11 is a deviation of 3e-6 for each number, or 50 roundings in float32; 256 of 256 seeds get there by epoch 744.
     judge.proportion(
         deep > 0,
         ALMOST_ALL,
@@ -84,8 +84,8 @@ def test_seeds_that_get_there_go_on_below_1e_11(train: Train, judge: Judge) -> N
     kind="observation",
     proportions=(ALMOST_ALL,),
     trains=[LINEAR_MSE],
-    needs_adam="that every direction passes is seen after 800 epochs of Adam at 1e-5",
-    statement="none of the networks before the section on bottlenecks has one: every direction of the rows passes",
+    needs_adam="every direction is known to pass after 800 epochs of Adam at 1e-5",
+    statement="no network before the section on bottlenecks has a bottleneck: every direction of the rows passes",
 )
 def test_no_network_is_narrower_than_its_rows_and_every_direction_passes(train: Train, judge: Judge) -> None:
     before = [
@@ -116,7 +116,7 @@ def test_no_network_is_narrower_than_its_rows_and_every_direction_passes(train: 
     first, second = (layer.weight.astype(np.float64) for layer in run.parameters)
     least = np.linalg.svd(second @ first, compute_uv=False)[:, -1]
     judge.measure(floor=floor.max(), least_singular_value=least.min())
-    # The identity has 1; 1,024 of 1,024 seeds are above 0.995.
+    # The identity has singular values of 1; 1,024 of 1,024 seeds are above 0.995.
     judge.proportion(
         least > 0.99,
         ALMOST_ALL,
@@ -133,7 +133,7 @@ def test_no_network_is_narrower_than_its_rows_and_every_direction_passes(train: 
     kind="observation",
     proportions=(ALMOST_ALL,),
     trains=LINEAR.values(),
-    needs_adam="it is Adam's step that is about as long as the learning rate",
+    needs_adam="only Adam's steps are about as long as the learning rate",
     statement="the time that linear-mse needs falls as the learning rate grows, over two decades",
 )
 def test_a_larger_learning_rate_gets_there_sooner(train: Train, judge: Judge) -> None:
@@ -179,7 +179,7 @@ def test_a_larger_learning_rate_gets_there_sooner(train: Train, judge: Judge) ->
     is_quick=True,
     trains=BY_ROWS.values(),
     needs_adam="4,700 steps are enough for Adam at 3e-3",
-    statement="1,000, 30,000 or 300,000 rows: after the same number of steps the outcome is the same",
+    statement="the outcome is the same after the same number of steps over 1,000, 30,000 or 300,000 rows",
 )
 def test_the_number_of_rows_changes_nothing_where_the_number_of_steps_is_the_same(train: Train, judge: Judge) -> None:
     runs = {count: train(experiment) for count, experiment in BY_ROWS.items()}
@@ -192,7 +192,7 @@ def test_the_number_of_rows_changes_nothing_where_the_number_of_steps_is_the_sam
             seeds=run.seeds,
             name=f"share_reached_{count}",
             what=f"MSE below 1e-5 after 4,700 steps over {count:,} rows",
-            reason="the minimum is the identity, whichever rows are drawn",
+            reason="the minimum is the identity for any rows",
         )
     few, many = runs[1_000], runs[30_000]
     apart = (
@@ -200,8 +200,8 @@ def test_the_number_of_rows_changes_nothing_where_the_number_of_steps_is_the_sam
         - many.first_epoch_below(1e-5) * many.experiment.steps_per_epoch
     )
     judge.measure(most_steps_apart=np.abs(apart).max())
-    # An epoch of 30,000 rows has 235 steps; its mean lags by half of them, and reaching is seen at its end:
-    # at most 428 steps apart over 128 seeds.
+    # An epoch of 30,000 rows has 235 steps. Its mean lags by half of them, and the crossing is seen at its end:
+    # the two are at most 428 steps apart over 128 seeds.
     judge.proportion(
         np.abs(apart) <= 2 * many.experiment.steps_per_epoch,
         ALMOST_ALL,

@@ -1,4 +1,4 @@
-"""The listing below the answer: what the posted code does, as it reads and as it must have been run."""
+"""The listing below the answer: the posted code, as it reads and as its author must have run it."""
 
 from dataclasses import replace
 
@@ -20,9 +20,9 @@ from aeclaims.theory import floors
     reference_seeds=16,
     proportions=(SEVEN_EIGHTHS, ALMOST_ALL),
     finding="holds for a share",
-    caveat="that is with Adam at 1e-3, for the optimizer is not shown; at 1e-4 about half of them get there",
+    caveat="with Adam at 1e-3, since the listing does not show its optimizer; at 1e-4 about half of the seeds get there",
     trains=LISTING.values(),
-    needs_adam="310 epochs are those of Adam",
+    needs_adam="310 epochs is the number for Adam",
     statement="the posted network gets below 1e-5 within 310 epochs",
 )
 def test_most_seeds_of_the_posted_network_get_below_1e_5(train: Train, reference: Train, judge: Judge) -> None:
@@ -66,10 +66,10 @@ def test_most_seeds_of_the_posted_network_get_below_1e_5(train: Train, reference
     proportions=(NEXT_TO_NONE,),
     reference_seeds=16,
     finding="does not hold",
-    caveat="no seed gets there: the listing cannot be what was run",
+    caveat="no seed gets there: the author cannot have run the listing as posted",
     trains=[LISTING_AS_IT_READS],
-    needs_adam="how far the parameters swing is known of Adam at 1e-3",
-    statement="the listing as it reads, which never clears its gradients, gets below 1e-5 in 310 epochs",
+    needs_adam="the swing of the parameters is known for Adam at 1e-3",
+    statement="the listing as posted, which never clears its gradients, gets below 1e-5 in 310 epochs",
 )
 def test_without_clearing_gradients_no_seed_gets_there(train: Train, reference: Train, judge: Judge) -> None:
     run = train(LISTING_AS_IT_READS)
@@ -79,7 +79,7 @@ def test_without_clearing_gradients_no_seed_gets_there(train: Train, reference: 
         NEXT_TO_NONE,
         seeds=run.seeds,
         name="share_reached",
-        what="MSE below 1e-5 within 310 epochs, gradients left to add up",
+        what="MSE below 1e-5 within 310 epochs, with gradients that add up",
         reason="summed gradients do not vanish at a minimum: the parameters swing through it, ever wider",
     )
     # 4,096 seeds, the reference in float32 and float64: at most 519 roundings; by epoch 10 the paths are apart.
@@ -105,7 +105,7 @@ def test_without_clearing_gradients_no_seed_gets_there(train: Train, reference: 
 )
 def test_sgd_does_not_get_there_in_310_epochs(train: Train, judge: Judge) -> None:
     run = train(LISTING_SGD)
-    # A direction that is not learnt costs its variance over D: with 1 of 10 left, 1/120.
+    # A direction that is not learnt costs its variance over D: 1/120 if 1 of 10 is left.
     left = 120 * run.epoch_loss[-1]
     judge.measure(
         floor=0.0,
@@ -119,7 +119,7 @@ def test_sgd_does_not_get_there_in_310_epochs(train: Train, judge: Judge) -> Non
         seeds=run.seeds,
         name="share_reached",
         what="MSE below 1e-5 within 310 epochs of SGD",
-        reason="the gradient of each direction has the factor 1 / (12 D) and that of weights which are small at first: "
+        reason="the gradient of each direction has the factor 1 / (12 D), and the factor of weights that are small at first: "
         "72,850 steps of 0.01 learn the directions one after the other",
     )
     judge.proportion(
@@ -139,8 +139,8 @@ def test_sgd_does_not_get_there_in_310_epochs(train: Train, judge: Judge) -> Non
     proportions=(ALMOST_ALL, THREE_QUARTERS),
     reference_seeds=16,
     finding="does not hold",
-    caveat="zero is no longer reached: an affine model with decay w ends at 3 (w D)^2. And one seed in ten of those that get "
-    "below 1e-5 within 310 epochs no longer does with a decay of 1e-6",
+    caveat="MSE no longer reaches zero: an affine model with decay w ends at 3 (w D)^2. Of the seeds that get below 1e-5 within "
+    "310 epochs, one in ten no longer does with a decay of 1e-6",
     trains=[LISTING_DECAY, LINEAR_DECAY],
     needs_adam="the decay is Adam's, added to the gradient",
     statement="weight decay of 1e-6 does no harm",
@@ -148,7 +148,7 @@ def test_sgd_does_not_get_there_in_310_epochs(train: Train, judge: Judge) -> Non
 def test_weight_decay_moves_the_floor_to_where_theory_puts_it(train: Train, judge: Judge) -> None:
     run = train(LISTING_DECAY)
     judge.measure(median_final_loss=np.median(run.epoch_loss[-1]))
-    # Of 1,024 seeds 968 get there without decay and 870 with it; 114 only without, 16 only with it.
+    # 968 of 1,024 seeds get there without decay, and 870 with it; 114 get there only without it, 16 only with it.
     judge.proportion(
         run.first_epoch_below(1e-5) > 0,
         THREE_QUARTERS,
@@ -158,14 +158,14 @@ def test_weight_decay_moves_the_floor_to_where_theory_puts_it(train: Train, judg
         reason="decay of 1e-6 lifts the floor to about 3 (1e-6 D)^2 = 3e-10, but near a saddle it pulls back weights "
         "that have still to grow",
     )
-    # Two affine layers carry each direction of variance v = 1/12 by a product s. The loss v (1 - s)^2 / D of a direction
-    # and the penalty w s of its two factors sqrt(s) are least in sum at 1 - s = w D / (2 v) = 6 w D; what is left of the
-    # loss is D directions of v (6 w D)^2 / D each: 3 (w D)^2. Predicted before it was measured.
+    # Two affine layers carry each direction of variance v = 1/12 by a product s. A direction has the loss v (1 - s)^2 / D, and
+    # its two factors sqrt(s) have the penalty w s. The sum is least at 1 - s = w D / (2 v) = 6 w D. The loss left in each of
+    # D directions is v (6 w D)^2 / D, or 3 (w D)^2 together. We predicted it before we measured it.
     affine = train(LINEAR_DECAY)
     predicted = 3 * (affine.experiment.optimizer.weight_decay * affine.experiment.features) ** 2
     ratio = affine.final_loss / predicted
     judge.measure(floor=predicted, least_ratio=ratio.min(), most_ratio=ratio.max(), median_ratio=np.median(ratio))
-    # Steps of 1e-3 keep shaking it: 256 of 256 seeds end within 0.866 and 1.245 of the prediction.
+    # Steps of 1e-3 keep moving the loss: 256 of 256 seeds end between 0.866 and 1.245 times the prediction.
     judge.proportion(
         (ratio > 2 / 3) & (ratio < 3 / 2),
         ALMOST_ALL,
@@ -181,7 +181,7 @@ def test_weight_decay_moves_the_floor_to_where_theory_puts_it(train: Train, judg
     source="listing below the answer, rows that are commented out",
     kind="theorem",
     is_quick=True,
-    statement="signs of centred uniform numbers, negatives set to 0, are Bernoulli(1/2)",
+    statement="signs of centred uniform numbers are Bernoulli(1/2) if negatives are set to 0",
 )
 def test_signs_of_centred_uniform_rows_are_fair_bits(train: Train, judge: Judge) -> None:
     rows = train(
@@ -213,7 +213,7 @@ def test_signs_of_centred_uniform_rows_are_fair_bits(train: Train, judge: Judge)
         [chance, together],
         at_least=[judge.p_value(), judge.p_value()],
         seeds=(0, 1),
-        what="chance of such bits, were they fair and independent",
+        what="probability of such bits if they are fair and independent",
         reason="P(u > 1/2) = 1/2: a binomial test of each bit, and a chi-square test of all 1,024 patterns of ten",
     )
     judge.all_within(

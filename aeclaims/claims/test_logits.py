@@ -1,4 +1,4 @@
-"""The answer's section "Sigmoid", its advice: for extremely small losses, compute them from logits."""
+"""The advice of the answer's section "Sigmoid": compute extremely small losses from logits."""
 
 import numpy as np
 import scipy
@@ -15,18 +15,22 @@ STEPS = (2.0, 10.0, 18.0, 25.0, 30.0, 40.0, 60.0, 90.0, 115.0)
 
 
 def model_of(loss: Loss) -> Model:
-    """One number to one number, with the sigmoid in the model or in the loss."""
+    """Return a model of one number, with the sigmoid in the model or in the loss."""
     return affine(1, 1, output=SIGMOID if loss == "bce" else IDENTITY)
 
 
 def logits(run: Run) -> Double:
-    """Each seed's logit of the target 1, in float64, (S,)."""
+    """Return each seed's logit of the target 1, in float64, shape (S,)."""
     return forward(run.experiment.model, run.parameters, np.ones((1, 1)))[:, 0, 0]
 
 
 def reported(loss: Loss, lr: float, train: Train) -> tuple[Double, Double, Double]:
-    """A step of plain gradient descent away from the start: the logit there, the loss there as the stack reports it, and the
-    logit after a second step."""
+    """Train one step of plain gradient descent, and a second one.
+
+    Returns:
+        The logit after the first step, the loss there as the stack reports it, and the logit after the second step, each of
+        shape (S,).
+    """
     near, far = (
         train(Experiment(rows=ONE, model=model_of(loss), loss=loss, optimizer=SGD(lr=lr), epochs=epochs, n_rows=1))
         for epochs in (1, 2)
@@ -34,8 +38,9 @@ def reported(loss: Loss, lr: float, train: Train) -> tuple[Double, Double, Doubl
     return logits(near), far.epoch_loss[1], logits(far)
 
 
-# Steps that do not shrink with the gradient: eps is far below any, and second moments fade as fast as the first. On the reference
-# logits go beyond 49.8 (64 seeds, both dtypes), where log-loss is below eps / 100 in float64, too: that is 40.6.
+# Steps that do not shrink with the gradient: eps is far below any gradient, and second moments fade as fast as the first. If
+# the logit is above 40.6, log-loss is below eps / 100 in float64, too. On the reference logits exceed 49.8 (64 seeds, both
+# dtypes).
 EVER_ON = {
     loss: Experiment(
         rows=MANY,
@@ -51,7 +56,7 @@ EVER_ON = {
 
 
 def ends(loss: Loss, train: Train) -> Double:
-    """The loss, in float64, that training ends with where its steps do not shrink with the gradient."""
+    """Return the final loss, in float64, of training with steps that do not shrink with the gradient."""
     return np.log1p(np.exp(-logits(train(EVER_ON[loss]))))
 
 
@@ -61,9 +66,9 @@ def ends(loss: Loss, train: Train) -> Double:
     kind="theorem",
     is_quick=True,
     finding="holds where",
-    caveat="log-loss of probabilities is blind above the logit where they round to 1 (17 in float32), value and gradient. "
-    "On logits plain torch reports the value right, but its gradient, sigmoid minus target, dies at the same logit; "
-    "under vmap the gradient lives and the value rounds off. The reference keeps both",
+    caveat="log-loss of probabilities loses value and gradient above the logit at which they round to 1 (17 in float32). "
+    "On logits, plain torch reports the right value, but its gradient, sigmoid minus target, vanishes at the same logit. "
+    "Under vmap the gradient survives, but the value is rounded. The reference keeps both",
     trains=EVER_ON.values(),
     statement="extremely small losses need the loss computed on the logit scale",
 )
@@ -86,7 +91,7 @@ def test_probabilities_round_to_one_and_logits_do_not(train: Train, judge: Judge
             at_most=0.0,
             seeds=range(len(z)),
             what="log-loss of a probability that rounds to 1",
-            reason="1 - p = e^-z is below half the spacing under 1",
+            reason="1 - p = e^-z is below half the spacing of numbers below 1",
         )
         judge.all_within(
             np.where(is_blind, np.abs(after - z), 0.0),
@@ -114,34 +119,34 @@ def test_probabilities_round_to_one_and_logits_do_not(train: Train, judge: Judge
             at_most=slack,
             seeds=range(len(z)),
             what="log-loss of logits",
-            reason="at worst ln(1 + e^-z) is taken of a sum that rounds as numbers near 1 do",
+            reason="at worst, the sum in ln(1 + e^-z) is rounded as numbers near 1 are",
         )
-        # Below the least normal number, 1.2e-38 in float32, nothing is known relative to itself.
+        # Below the least normal number, 1.2e-38 in float32, no number has a relative precision.
         is_normal = true > 100 * np.finfo(np.float32 if eps > 1e-10 else np.float64).tiny
-        # The logit's own sum is rounded: an error of eps z in the exponent.
+        # The sum in the logit is rounded: an error of eps z in the exponent.
         worst = max(worst, float(np.max(np.where(is_normal, np.abs(value - true) / true / (eps * (8 + z)), 0.0))))
     judge.all_within(
-        [lost], at_least=1, seeds=[0], what="probabilities that round to 1 were tried", reason="logits go up to 60"
+        [lost], at_least=1, seeds=[0], what="number of tried probabilities that round to 1", reason="logits go up to 60"
     )
     judge.measure(floor=0.0, blind_above_logit=blind_from, logit_value_error=worst)
-    if not judge.is_adams("where training ends whose steps do not shrink with the gradient, as Adam's do not"):
+    if not judge.is_adams("the end of training with steps that do not shrink with the gradient"):
         return
     by_probability, by_logit = (ends(loss, train) for loss in LOSSES)
     judge.measure(loss_by_probability=by_probability.mean(), loss_by_logit=by_logit.mean())
     seeds = range(len(by_logit))
-    # Momentum carries the logit on by up to 1 after the gradient has died.
+    # After the gradient has vanished, momentum moves the logit by up to 1 more.
     judge.all_within(
         by_probability,
         at_least=eps / 4 * np.exp(-2),
         seeds=seeds,
-        what="loss that training on probabilities ends with",
-        reason="where the probability rounds to 1 the gradient is 0 and training stops",
+        what="final loss of training on probabilities",
+        reason="if the probability rounds to 1, the gradient is 0 and training stops",
     )
     keeps = (by_logit < eps / 100) | (worst <= 1)
     judge.all_within(
         keeps,
         at_least=1,
         seeds=seeds,
-        what="on logits the value (relative error) or the gradient (training below eps / 100) lives on",
-        reason="e^-z is a float32 down to z = 87: nothing need round off",
+        what="on logits the value (relative error) or the gradient (training below eps / 100) survives",
+        reason="e^-z is a float32 up to z = 87: no rounding is necessary",
     )

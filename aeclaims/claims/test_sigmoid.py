@@ -32,8 +32,8 @@ from aeclaims.theory import floors
     kind="theorem",
     is_quick=True,
     trains=[SIGMOID_UNIFORM],
-    statement="with a sigmoid and log-loss, uniform rows do not get below about 0.5: "
-    "not below the class floor of those very rows",
+    statement="with a sigmoid and log-loss, the loss of uniform rows does not fall below about 0.5, "
+    "nor below the class floor of those rows",
 )
 def test_no_seed_gets_below_the_floor_of_its_rows(train: Train, reference: Train, judge: Judge) -> None:
     run = train(SIGMOID_UNIFORM)
@@ -76,9 +76,9 @@ def test_no_seed_gets_below_the_floor_of_its_rows(train: Train, reference: Train
     reference_seeds=16,
     configurations=100,
     is_quick=True,
-    statement="nor with other learning rates and more complex models: never below the entropy of the rows",
+    statement="other learning rates and more complex models do not help: the loss never falls below the entropy of the rows",
 )
-# Not at random: what passes once passes always, in CI as well.
+# Derandomized: if the test passes once, it always passes, in CI as well.
 @settings(
     deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
@@ -122,7 +122,7 @@ def test_no_model_and_no_learning_rate_gets_below_the_entropy(
         at_least=floor - floors.rounding(run.start.dtype, np.fmax(floor, run.epoch_loss)),
         seeds=run.seeds,
         what="epoch loss above the entropy of its rows",
-        reason="Gibbs: BCE(x, p) = H(x) + KL(x || p) >= H(x), whatever p is",
+        reason="Gibbs: BCE(x, p) = H(x) + KL(x || p) >= H(x) for any p",
     )
 
 
@@ -133,8 +133,8 @@ def test_no_model_and_no_learning_rate_gets_below_the_entropy(
     proportions=(ALMOST_ALL,),
     is_quick=True,
     trains=[SIGMOID_BERNOULLI],
-    needs_adam="200 epochs are those of Adam at 1e-4",
-    statement="on Bernoulli(1/2) rows the same model and loss converge, to a low loss very quickly: below 1e-3 in 200 epochs",
+    needs_adam="200 epochs is the number for Adam at 1e-4",
+    statement="on Bernoulli(1/2) rows the same model and loss converge very quickly to a low loss: below 1e-3 in 200 epochs",
 )
 def test_bernoulli_rows_bring_log_loss_below_1e_3(train: Train, reference: Train, judge: Judge) -> None:
     run = train(SIGMOID_BERNOULLI)
@@ -152,7 +152,7 @@ def test_bernoulli_rows_bring_log_loss_below_1e_3(train: Train, reference: Train
         what="log-loss of 0 and 1 is not negative",
         reason="the entropy of binary rows is 0",
     )
-    # 256 of 256 seeds are there between epochs 113 and 194.
+    # 256 of 256 seeds get there between epochs 113 and 194.
     judge.proportion(
         first > 0,
         ALMOST_ALL,

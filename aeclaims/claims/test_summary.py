@@ -1,4 +1,4 @@
-"""The answer's summary: it is the pairing of loss and data that keeps the loss from zero."""
+"""The answer's summary: the pairing of loss and data keeps the loss from zero."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def test_bce_stays_above_the_entropy_of_uniform_rows_and_mse_does_not(train: Tra
         what="BCE above the entropy of the epoch's rows",
         reason="Gibbs: BCE(x, p) = H(x) + KL(x || p) >= H(x)",
     )
-    if not judge.is_adams("that MSE goes below 1e-5 in 800 epochs"):
+    if not judge.is_adams("MSE below 1e-5 in 800 epochs"):
         return
     mse = train(LINEAR_MSE)
     judge.measure(least_mse=mse.epoch_loss.min())
@@ -53,7 +53,7 @@ def test_bce_stays_above_the_entropy_of_uniform_rows_and_mse_does_not(train: Tra
     is_quick=True,
     trains=[LOGITS_UNIFORM, LINEAR[1e-3]],
     needs_adam="40 epochs are enough for Adam at 1e-3",
-    statement="the same model on the same rows comes to zero, and soon, with another loss",
+    statement="with another loss, the same model on the same rows soon reaches zero",
 )
 def test_mse_brings_the_model_that_log_loss_does_not_bring_to_zero(
     train: Train, reference: Train, judge: Judge
@@ -101,7 +101,7 @@ def test_mse_brings_the_model_that_log_loss_does_not_bring_to_zero(
     is_quick=True,
     trains=[LOGITS_BERNOULLI],
     needs_adam="40 epochs are enough for Adam at 1e-2",
-    statement="the same loss comes to zero, and soon, on other rows and with a slightly other model",
+    statement="on other rows and with a slightly different model, the same loss soon reaches zero",
 )
 def test_binary_rows_bring_log_loss_to_zero(train: Train, reference: Train, judge: Judge) -> None:
     run = train(LOGITS_BERNOULLI)
@@ -123,8 +123,8 @@ def test_binary_rows_bring_log_loss_to_zero(train: Train, reference: Train, judg
         what="log-loss below 1e-5 in 40 epochs",
         reason="binary targets have entropy 0, and each is a function of its own input with a steep sigmoid",
     )
-    # At most 21 roundings over 1,024 seeds on torch, 51 over 8,192 between the reference's float32 and float64. A saddle in the
-    # second epoch amplifies them on any stack: of 1,024 seeds in float64, two come to 1,796 and 2,415.
+    # At most 21 roundings over 1,024 seeds on torch, and 51 over 8,192 between the reference's float32 and float64. A saddle
+    # in the second epoch amplifies them on any stack: two of 1,024 seeds in float64 have 1,796 and 2,415.
     judge.agrees(
         run,
         reference(LOGITS_BERNOULLI),
