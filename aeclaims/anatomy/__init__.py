@@ -1,1 +1,1 @@
-"""Why is my loss stuck: what theory says about a loss on somebody's own rows."""
+"""Why is my loss stuck? Theory takes a loss on your rows apart."""

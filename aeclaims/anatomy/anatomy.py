@@ -1,4 +1,4 @@
-"""What is asked about a loss, and what theory answers: `Question`, `Level`, `Advice`, `Diagnosis` and `Anatomy`."""
+"""Questions about a loss and the answers of theory: `Question`, `ReferenceValue`, `Advice`, `Diagnosis`, `Anatomy`."""
 
 import math
 from collections.abc import Iterable
@@ -9,20 +9,29 @@ from aeclaims.experiment import ActivationKind, require
 
 LOSSES = ("mse", "bce", "bce_logits", "vae_bce", "cross_entropy")
 OUTPUTS = ("identity", "sigmoid", "relu", "leaky_relu", "tanh", "softmax")
-# What the output is where nobody says so: what each loss is meant for.
+# Output activation for which each loss is meant, the default of a question; identity for the other losses.
 USUAL_OUTPUT = {"bce": "sigmoid", "vae_bce": "sigmoid"}
-# Bits of the fraction, which set a number's spacing.
+# Fraction bits of each format. They set the spacing of its numbers.
 FRACTION = {"float64": 52, "float32": 23, "float16": 10, "bfloat16": 7}
 
 
 @dataclass(frozen=True)
 class Question:
-    """Somebody's loss: which, of what model, and how far it has come.
+    """A question about your loss: its kind, its model and its present value.
 
-    bottleneck: the narrowest width, None for no bottleneck. activation: of the hidden layers, identity where all are affine; None
-    where nobody said. output: the last activation; for cross_entropy, softmax means that the loss is handed probabilities.
-    smoothing, n_classes: of cross_entropy's labels. observed: the loss as it stands, in `unit`. dtype: what it is computed in.
-    Raises InvalidExperiment, naming the field, the value and the way out.
+    Attributes:
+        loss: One of mse, bce, bce_logits, vae_bce and cross_entropy.
+        bottleneck: Narrowest width, or None for no bottleneck.
+        observed: Present loss, in `unit`, or None.
+        activation: Activation of the hidden layers: identity if all are affine, None if unknown.
+        output: Last activation. For cross_entropy, softmax means that the loss receives probabilities.
+        smoothing: Label smoothing of cross_entropy.
+        n_classes: Number of classes of cross_entropy.
+        dtype: Format in which the loss is computed.
+        batch_size: Rows of a minibatch, B.
+
+    Raises:
+        InvalidExperiment: If a field is invalid. The message names the field, the value and the fix.
     """
 
     loss: str
@@ -51,7 +60,7 @@ class Question:
             self.output != "softmax" or self.loss == "cross_entropy",
             "output",
             self.output,
-            f"{self.loss} judges each feature by itself: a softmax couples them; give it to cross_entropy",
+            f"{self.loss} judges each feature separately, and a softmax couples them: use it with loss='cross_entropy'",
         )
         require(self.dtype in FRACTION, "dtype", self.dtype, f"give one of {', '.join(FRACTION)}")
         self._check_numbers()
@@ -75,12 +84,12 @@ class Question:
             self.loss != "cross_entropy" or self.bottleneck is None,
             "bottleneck",
             self.bottleneck,
-            "the floor of cross-entropy does not depend on it: the rows are the targets; leave it out",
+            "the rows are the targets, so the floor of cross-entropy does not depend on it: leave it out",
         )
 
     @property
     def unit(self) -> str:
-        """What the loss is a mean of."""
+        """Unit of the loss."""
         return {
             "mse": "squared error per feature",
             "vae_bce": "nats per row, summed over features",
@@ -95,9 +104,14 @@ class Question:
 
 @dataclass(frozen=True)
 class ReferenceValue:
-    """A value on the scale of the loss. is_bound: no parameters of the model asked about get below it.
+    """A value on the scale of the loss.
 
-    error: the standard error of a value from a sample, 0 where it is exact.    note: why it lies there, or how it was found.
+    Attributes:
+        name: Name of the value.
+        value: Value, in the unit of the question.
+        note: Reason for the value, or its computation.
+        is_bound: Whether no parameters of your model get below the value.
+        error: Standard error of a value from a sample; 0 if the value is exact.
     """
 
     name: str
@@ -109,7 +123,7 @@ class ReferenceValue:
 
 @dataclass(frozen=True)
 class Advice:
-    """Something to change, and the floor that it would give; with what predicting the mean would then cost."""
+    """A possible change, the floor that it would give, and the cost of predicting the mean after it."""
 
     change: str
     floor: float
@@ -118,7 +132,7 @@ class Advice:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Something found in the rows, or in where the observed loss lies."""
+    """A finding about the rows, the output, the rounding, or the position of the observed loss."""
 
     id: str
     statement: str
@@ -126,14 +140,21 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What a loss is made of, on rows that were looked at; all numbers in `question.unit`.
+    """The parts of a loss on given rows. All numbers are in `question.unit`.
 
-    entropy: the targets' own, irreducible by any model. output_floor: the same for an output that cannot leave its range.
-    class_floor: of affine layers with a sigmoid. bottleneck_floor: of affine layers through the code; under BCE a value that
-    they reach, for their floor has no closed form. Each is None where it does not apply. mean_cost: what predicting each
-    column's mean costs. floor: the highest bound that holds for the model asked about. left: what training can win: the
-    observed loss, or the mean's cost, less the floor.
-    levels: all of these in ascending order.    sentence: the same in plain words.    notes: how it was computed.
+    A floor is None if it does not apply.
+
+    Attributes:
+        question: Question about the loss.
+        count: Number of rows.
+        features: Number of features, or of classes.
+        low: Least target.
+        high: Largest target.
+        reference_values: Floors, the cost of predicting the mean and the observed loss, in ascending order.
+        sentence: Summary of these values.
+        advices: Possible changes, with the floor that each would give.
+        diagnoses: Findings about the rows and the observed loss.
+        notes: Details of the computation.
     """
 
     question: Question
@@ -149,27 +170,30 @@ class Anatomy:
 
     @property
     def entropy(self) -> float:
-        """The targets' own part of the loss: 0 for MSE, -inf for BCE of targets outside [0, 1]."""
+        """Entropy of the targets, which no model can remove: 0 for MSE, -inf for BCE of targets outside [0, 1]."""
         return value(self.reference_values, ENTROPY)
 
     @property
     def mean_cost(self) -> float:
-        """The loss of predicting each column's mean."""
+        """Loss of predicting each column's mean."""
         return value(self.reference_values, MEAN)
 
     @property
     def output_floor(self) -> float | None:
-        """The floor of an output that cannot leave its range."""
+        """Floor of an output that cannot leave its range."""
         return self._value(OUTPUT)
 
     @property
     def class_floor(self) -> float | None:
-        """The floor of affine layers with a sigmoid output under BCE."""
+        """Floor of affine layers with a sigmoid output under BCE."""
         return self._value(CLASS)
 
     @property
     def bottleneck_floor(self) -> float | None:
-        """The floor of affine layers through the code under MSE; under BCE a value that they reach."""
+        """Floor of affine layers with the bottleneck under MSE.
+
+        Under BCE it has no closed form. The value is then one that affine layers reach.
+        """
         return self._value(BOTTLENECK)
 
     def _value(self, name: str) -> float | None:
@@ -177,12 +201,12 @@ class Anatomy:
 
     @property
     def floor(self) -> float:
-        """The highest bound that holds for the model asked about."""
+        """Highest bound that holds for your model."""
         return floor(self.reference_values)
 
     @property
     def left(self) -> float:
-        """What training can win."""
+        """Possible gain of training: the observed loss, or the cost of predicting the mean, minus the floor."""
         return (self.mean_cost if self.question.observed is None else self.question.observed) - self.floor
 
 
@@ -198,22 +222,22 @@ ENTROPY, OUTPUT, CLASS, BOTTLENECK, MEAN, OBSERVED, TRAINED = (
 
 
 def at(reference_values: Iterable[ReferenceValue], name: str) -> ReferenceValue | None:
-    """The level of that name."""
+    """Return the reference value of that name, or None."""
     return next((level for level in reference_values if level.name == name), None)
 
 
 def value(reference_values: Iterable[ReferenceValue], name: str) -> float:
-    """The value of the level of that name, which is among them."""
+    """Return the value of that name, which must be present."""
     found = at(reference_values, name)
     assert found is not None, name
     return found.value
 
 
 def floor(reference_values: Iterable[ReferenceValue]) -> float:
-    """The highest of the levels that are bounds."""
+    """Return the highest bound."""
     return max(level.value for level in reference_values if level.is_bound)
 
 
 def format_number(number: float) -> str:
-    """Four digits after the point where that says something, else four digits."""
+    """Format a number with four decimals if its size is 0 or in [0.01, 100), else with four digits."""
     return f"{number:.4f}" if number == 0 or 0.01 <= abs(number) < 100 else f"{number:.4g}"

@@ -1,4 +1,4 @@
-"""Targets of cross-entropy: labels, one-hot rows or soft ones, smoothed where that is asked for."""
+"""Targets of cross-entropy: labels, one-hot rows or soft rows, with optional label smoothing."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,21 @@ from aeclaims.anatomy.column_statistics import MOST_NUMBERS, Double, InvalidRows
 from aeclaims.anatomy.scale import placed
 from aeclaims.theory import floors
 
-# A row of float16 probabilities sums to 1 no better than that.
+# Largest distance from 1 of the sum of a row of float16 probabilities.
 SLACK = 2e-3
 
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """count: rows. classes: C. entropy: (n,), of each row looked at. shares: (C,), the mean target. is_hard: all one-hot."""
+    """Targets of cross-entropy, and the entropy of the sampled rows.
+
+    Attributes:
+        count: Number of rows, N.
+        classes: Number of classes, C.
+        entropy: Entropy of each sampled row, shape (n,).
+        shares: Mean target, shape (C,).
+        is_hard: Whether all targets are one-hot.
+    """
 
     count: int
     classes: int
@@ -25,22 +33,27 @@ class Targets:
 
     @property
     def error(self) -> float:
-        """The standard error of the mean entropy, where some rows were not looked at."""
+        """Standard error of the mean entropy; 0 if all rows are in the sample."""
         n = len(self.entropy)
         return float(self.entropy.std(ddof=1) / np.sqrt(n) * np.sqrt(1 - n / self.count))
 
 
 def targets(question: Question, rows: Numbers) -> Targets:
-    """Targets from labels (N, 1) or from distributions (N, C), smoothed.
+    """Return the smoothed targets.
 
-    Raises InvalidRows where a label is no whole number of a class, or a row is no distribution.
+    Args:
+        question: Question about the loss.
+        rows: Labels, shape (N, 1), or distributions, shape (N, C).
+
+    Raises:
+        InvalidRows: If a label is not the number of a class, or a row is not a distribution.
     """
     if rows.shape[1] == 1:
         return _labels(question, rows[:, 0])
     classes, smoothing = rows.shape[1], question.smoothing
     if question.n_classes not in (None, classes):
         raise InvalidRows(
-            f"{classes} columns for {question.n_classes} classes: give one column for each, or one of labels"
+            f"{classes} columns for {question.n_classes} classes: give one column for each class, or one column of labels"
         )
     seen = sample(rows, max(2, MOST_NUMBERS // classes))
     entropy, sums, is_hard = np.empty(len(seen)), np.zeros(classes), True
@@ -50,7 +63,7 @@ def targets(question: Question, rows: Numbers) -> Targets:
         if not is_distribution.all():
             at = int(np.argmin(is_distribution))
             raise InvalidRows(
-                f"row {begin + at} is no distribution: from {part[at].min():g} to {part[at].max():g}, sum "
+                f"row {begin + at} is not a distribution: from {part[at].min():g} to {part[at].max():g}, sum "
                 f"{total[at]:g}; give probabilities of the classes that sum to 1, or one column of labels"
             )
         is_hard &= bool((part.max(axis=1) == 1).all())
@@ -63,14 +76,16 @@ def targets(question: Question, rows: Numbers) -> Targets:
 def _labels(question: Question, labels: Numbers) -> Targets:
     if not (np.isfinite(labels).all() and (labels == np.floor(labels)).all() and labels.min() >= 0):
         at = int(np.argmin(np.isfinite(labels) & (labels == np.floor(labels)) & (labels >= 0)))
-        raise InvalidRows(f"row {at}: {labels[at]} is no label; one column holds the numbers of classes, from 0")
+        raise InvalidRows(
+            f"row {at}: {labels[at]} is not a label; a single column holds the numbers of classes, from 0"
+        )
     classes = question.n_classes or max(2, int(labels.max()) + 1)
     if labels.max() >= classes:
         raise InvalidRows(
-            f"row {int(labels.argmax())}: label {int(labels.max())} with {classes} classes, which count from 0"
+            f"row {int(labels.argmax())}: label {int(labels.max())} is too large for {classes} classes, which count from 0"
         )
     if classes > MOST_NUMBERS:
-        raise InvalidRows(f"{classes:,} classes: is this column one of labels?")
+        raise InvalidRows(f"{classes:,} classes are too many: check that this column holds labels")
     shares = np.bincount(labels.astype(np.int64), minlength=classes) / len(labels)
     floor = floors.smoothing_floor(classes, question.smoothing)
     return Targets(
@@ -83,25 +98,25 @@ def _labels(question: Question, labels: Numbers) -> Targets:
 
 
 def reference_values(question: Question, found: Targets) -> list[ReferenceValue]:
-    """The levels of cross-entropy, in ascending order."""
-    note = "CE(t, p) = H(t) + KL(t || p): irreducible, whatever the model"
+    """Return the reference values of cross-entropy, in ascending order."""
+    note = "CE(t, p) = H(t) + KL(t || p): irreducible by any model"
     if found.is_hard:
         note = (
-            f"labels smoothed by {question.smoothing:g}: irreducible, whatever the model"
+            f"labels smoothed by {question.smoothing:g}: irreducible by any model"
             if question.smoothing
-            else "hard labels have none: a certain and right prediction costs nothing"
+            else "hard labels have none: a certain and correct prediction costs 0"
         )
     mean = float(floors.row_class_entropy(found.shares[None, None])[0, 0])
     scale = [
         ReferenceValue(ENTROPY, float(found.entropy.mean()), note, True, found.error),
-        ReferenceValue(MEAN, mean, "the shares of the classes, whatever the row"),
+        ReferenceValue(MEAN, mean, "the shares of the classes, for every row"),
     ]
     if question.output == "softmax" and found.is_hard:
         scale.append(
             ReferenceValue(
                 OUTPUT,
                 floors.softmax_twice_floor(found.classes, question.smoothing),
-                "the loss applies a softmax itself: probabilities taken for logits reach no further",
+                "the loss applies a softmax: probabilities that are read as logits reach no lower",
                 True,
             )
         )
@@ -109,12 +124,12 @@ def reference_values(question: Question, found: Targets) -> list[ReferenceValue]
 
 
 def advise(question: Question, found: Targets, scale: list[ReferenceValue]) -> list[Advice]:
-    """What would lower the floor of cross-entropy, each with the floor that it would give."""
+    """Return the changes that would lower the floor of cross-entropy, each with the floor that it would give."""
     entropy, mean, advices = value(scale, ENTROPY), value(scale, MEAN), []
     if question.output == "softmax":
-        advices.append(Advice("output: none, the loss applies the softmax itself", entropy, mean))
+        advices.append(Advice("output: no activation, because the loss applies the softmax", entropy, mean))
     if entropy > 0:
-        advices.append(Advice("report: the loss less the entropy, KL(t || p)", 0.0, mean - entropy))
+        advices.append(Advice("report: the loss minus the entropy, KL(t || p)", 0.0, mean - entropy))
     if question.smoothing and found.is_hard:
         shares = (found.shares - question.smoothing / found.classes) / max(1 - question.smoothing, 1e-9)
         advices.append(

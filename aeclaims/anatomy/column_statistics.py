@@ -1,4 +1,4 @@
-"""What theory has to know of rows that may not fit into memory, in two passes over them; of very many, over a sample."""
+"""Statistics of rows that may not fit into memory, in two passes over them, or over a sample of them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,29 +14,32 @@ from aeclaims.theory import floors
 Double = npt.NDArray[np.float64]
 Numbers = npt.NDArray[Any]
 
-# Numbers that are looked at, 2 s on one core; of more rows than that a sample is drawn, with a fixed seed.
+# Limit of numbers in a pass, 2 s on one core. If there are more, a sample of rows is drawn with a fixed seed.
 MOST_NUMBERS = 50_000_000
-# The sum of the squares of larger ones is no number.
+# Larger values overflow in a sum of squares.
 LARGEST = 1e140
-# Numbers in memory at once, in double precision.
+# Numbers in memory at once, in float64.
 CHUNK = 2_000_000
-# Multiplications that the covariance may take, 2 s on two cores; of more rows than that it takes some.
+# Limit of multiplications for the covariance, 2 s on two cores. If it needs more, a sample of rows is drawn.
 MOST_PRODUCTS = 5e10
 
 
 class InvalidRows(ValueError):
-    """Rows that no loss can be computed on; the message says where, and the way out."""
+    """Rows on which no loss can be computed. The message names the place and the fix."""
 
 
 def as_rows(given: Any) -> Numbers:
-    """Rows as (N, D): one axis becomes one column, and images are flattened. No copy is made, and nothing is converted.
+    """Return rows as (N, D), without a copy or a conversion.
 
-    Raises InvalidRows where they are no numbers, have no axis, or are fewer than two.
+    An array with one axis becomes one column. Images are flattened.
+
+    Raises:
+        InvalidRows: If the values are not numbers, if there is no axis, or if there are fewer than two rows.
     """
     try:
         rows: Numbers = np.asanyarray(given)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InvalidRows(f"these are no rows of numbers: {error}") from None
+        raise InvalidRows(f"these are not rows of numbers: {error}") from None
     if rows.dtype.names:
         raise InvalidRows(
             f"a table of named fields ({', '.join(rows.dtype.names[:3])}, ...): give a plain array of numbers"
@@ -61,7 +64,7 @@ def as_rows(given: Any) -> Numbers:
 
 
 def sample(rows: Numbers, most: int) -> Numbers:
-    """`most` of the rows, drawn without replacement by a fixed seed and in their order; all, where there are no more."""
+    """Draw at most `most` rows without replacement, with a fixed seed. The sample keeps their order."""
     if len(rows) <= most:
         return rows
     drawn: Numbers = rows[np.sort(np.random.default_rng(0).choice(len(rows), most, replace=False))]
@@ -69,7 +72,7 @@ def sample(rows: Numbers, most: int) -> Numbers:
 
 
 def chunks(rows: Numbers) -> Iterator[tuple[int, Double]]:
-    """Parts of the rows in double precision, each with the index of its first row."""
+    """Yield parts of the rows in float64, each after the index of its first row."""
     size = max(1, CHUNK // rows.shape[1])
     for begin in range(0, len(rows), size):
         yield begin, np.asarray(rows[begin : begin + size], np.float64)
@@ -77,12 +80,20 @@ def chunks(rows: Numbers) -> Iterator[tuple[int, Double]]:
 
 @dataclass(frozen=True, eq=False)
 class ColumnStatistics:
-    """The columns of a set of rows, all in double precision.
+    """Statistics of the columns of a set of rows, all in float64.
 
-    count: the rows that there are.    rows: (n, D), those looked at.    low, high, means, variances: (D,).
-    row_variance: (n,), each row's mean squared distance from the means.    entropy: (n,), of each row; None where a value is
-    outside [0, 1].    n_outside, n_binary: how many values are outside [0, 1], and 0 or 1.    n_duplicates: columns that
-    vary, and repeat another one.
+    Attributes:
+        count: Number of rows, N.
+        rows: Rows of the sample, shape (n, D).
+        low: Least value of each column, shape (D,).
+        high: Largest value of each column, shape (D,).
+        means: Means of the columns, shape (D,).
+        variances: Variances of the columns, shape (D,).
+        row_variance: Mean squared distance of each row from the means, shape (n,).
+        entropy: Mean entropy of each row, shape (n,), or None if a value is outside [0, 1].
+        n_outside: Number of values outside [0, 1].
+        n_binary: Number of values that are 0 or 1.
+        n_duplicates: Number of columns that vary and repeat another column.
     """
 
     count: int
@@ -99,40 +110,40 @@ class ColumnStatistics:
 
     @property
     def features(self) -> int:
-        """D."""
+        """Number of features, D."""
         return int(self.rows.shape[1])
 
     @property
     def is_sampled(self) -> bool:
-        """Whether some rows were not looked at."""
+        """Whether some rows are not in the sample."""
         return len(self.rows) < self.count
 
     @property
     def n_constant(self) -> int:
-        """Columns that never vary."""
+        """Number of columns that never vary."""
         return int((self.low == self.high).sum())
 
     def error(self, of_rows: Double) -> float:
-        """The standard error of a mean over rows, of which only a sample was looked at: s/sqrt(n) sqrt(1 - n/N)."""
+        """Return the standard error of a mean over a sample of n rows from N: `s/sqrt(n) sqrt(1 - n/N)`."""
         n = len(of_rows)
         return float(of_rows.std(ddof=1) / np.sqrt(n) * np.sqrt(1 - n / self.count))
 
     @cached_property
     def spectrum(self) -> Double:
-        """The eigenvalues of the covariance, from the largest: (D,); of as many rows as MOST_PRODUCTS allows."""
+        """Eigenvalues of the covariance, the largest first, shape (D,). MOST_PRODUCTS limits the rows."""
         return np.asarray(floors.spectrum(self.spectrum_rows[None])[0])
 
     @cached_property
     def spectrum_rows(self) -> Numbers:
-        """The rows that the spectrum is of."""
+        """Rows from which the spectrum is computed."""
         n, features = len(self.rows), self.features
         most = int(MOST_PRODUCTS / features**2)
-        # Of fewer rows than features, each costs n products with the others.
+        # If there are fewer rows than features, each row costs n products with the others.
         return sample(self.rows, min(n, most if most >= features else int(np.sqrt(MOST_PRODUCTS / features))))
 
     @cached_property
     def rank(self) -> int:
-        """How many directions vary by more than the values' own rounding."""
+        """Number of directions that vary by more than the rounding of the values."""
         largest = np.abs([self.low, self.high]).max()
         own = self.rows.dtype if self.rows.dtype.kind == "f" else np.dtype(np.float64)
         rounding = float(np.spacing(own.type(largest))) ** 2
@@ -141,9 +152,12 @@ class ColumnStatistics:
 
 
 def column_statistics(rows: Numbers) -> ColumnStatistics:
-    """Look at rows (N, D), which may be mapped from a file: those of `sample`, in parts.
+    """Compute the statistics of rows, of shape (N, D), in parts. The rows may be mapped from a file.
 
-    Raises InvalidRows, naming row and column, where a value is NaN or infinite.
+    If there are too many rows, the statistics are those of a `sample`.
+
+    Raises:
+        InvalidRows: If a value is NaN, infinite or too large. The message names row and column.
     """
     seen = sample(rows, max(2, MOST_NUMBERS // rows.shape[1]))
     low, high = np.full(rows.shape[1], np.inf), np.full(rows.shape[1], -np.inf)
@@ -188,5 +202,5 @@ def _check_finite(part: Double, begin: int, *, is_sampled: bool) -> None:
         row, column = (int(i) for i in np.argwhere(~is_usable)[0])
         where = f"column {column} of a sampled row" if is_sampled else f"row {begin + row}, column {column}"
         raise InvalidRows(
-            f"{where} is {part[row, column]}: drop or fill what is not finite, or too large to be squared"
+            f"{where} is {part[row, column]}: drop or fill values that are not finite, or too large to be squared"
         )

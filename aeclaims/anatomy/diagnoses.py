@@ -1,4 +1,4 @@
-"""What was found in the rows, in the model's output, in the rounding of numbers, and in where the observed loss lies."""
+"""Findings about the observed loss, the output of the model, the rows, and rounding."""
 
 import math
 
@@ -21,14 +21,14 @@ from aeclaims.anatomy.anatomy import (
 from aeclaims.anatomy.column_statistics import ColumnStatistics, Double
 from aeclaims.anatomy.scale import some
 
-# An MSE of rounding that is more than this of what the mean costs is one that training meets.
+# If the MSE of rounding exceeds this fraction of the mean's cost, training meets it.
 ROUNDED = 1e-6
 
 
 def diagnose(
     question: Question, column_statistics: ColumnStatistics, reference_values: list[ReferenceValue]
 ) -> list[Diagnosis]:
-    """All that was found; what says most of a stuck loss comes first."""
+    """Return all findings. Those that explain most about a stuck loss come first."""
     return [
         *place(question, reference_values, column_statistics.features, column_statistics.count),
         *of_output(question, reference_values),
@@ -39,52 +39,50 @@ def diagnose(
 
 
 def place(question: Question, reference_values: list[ReferenceValue], features: int, rows: int) -> list[Diagnosis]:
-    """Where the observed loss lies on its scale."""
+    """Compare the observed loss with the reference values."""
     observed, least, mean = question.observed, floor(reference_values), value(reference_values, MEAN)
     if observed is None or not math.isfinite(least):
         return []
     error, width = 3 * max(level.error for level in reference_values), mean - least
     fits = units.fitting(question, features, rows, least, mean)
-    then = "; it would fit if it is " + ", or ".join(fits) if fits else ""
+    then = ". Possible causes: " + "; ".join(fits) if fits else ""
     if observed < least - max(error, units.SLACK * least):
         return [
             Diagnosis(
                 "below",
-                f"{format_number(observed)} is below the floor, {format_number(least)}, which no model gets below: its "
-                f"unit, its reduction, the loss or the rows are others than these{then}",
+                f"{format_number(observed)} is below the floor, {format_number(least)}, and no model gets below it. The "
+                f"unit, the reduction, the loss or the rows differ from those given{then}",
             )
         ]
     if observed > mean + max(error, 0.05 * width, units.SLACK * mean):
         return [
             Diagnosis(
                 "above",
-                f"{format_number(observed)} is more than predicting the mean costs, {format_number(mean)}: training "
-                f"diverged or has not begun, or its unit or reduction is another{then}",
+                f"{format_number(observed)} is above the cost of predicting the mean, {format_number(mean)}. Training "
+                f"diverged or has not started, or the unit or the reduction differs{then}",
             )
         ]
     if abs(observed - mean) <= max(error, 0.02 * width):
         return [
             Diagnosis(
                 "mean",
-                f"{format_number(observed)} is what predicting each column's mean costs: the output does not depend "
-                "on the input. Look for dead ReLUs, a saturated layer, a learning rate far too high or too low",
+                f"{format_number(observed)} is the cost of predicting each column's mean: the output does not depend "
+                "on the input. Look for dead ReLUs, a saturated layer, or a learning rate that is far too high or too low",
             )
         ]
     if observed - least <= max(error, 0.01 * width):
-        return [
-            Diagnosis("floor", f"{format_number(observed)} is at the floor: there is nothing left to win by training")
-        ]
+        return [Diagnosis("floor", f"{format_number(observed)} is at the floor: training has nothing left to gain")]
     return []
 
 
 def of_output(question: Question, reference_values: list[ReferenceValue]) -> list[Diagnosis]:
-    """What the output's activation does to the loss."""
+    """Return the effect of the output activation on the loss."""
     if question.loss in ("bce", "vae_bce") and question.output != "sigmoid":
         return [
             Diagnosis(
                 "output",
-                f"{question.loss} takes probabilities, which a {question.output} output is not confined to: "
-                "give it a sigmoid, or take the loss on logits",
+                f"{question.loss} takes probabilities, and a {question.output} output is not confined to [0, 1]: "
+                "add a sigmoid, or use the loss on logits",
             )
         ]
     confined = at(reference_values, OUTPUT)
@@ -93,11 +91,9 @@ def of_output(question: Question, reference_values: list[ReferenceValue]) -> lis
     costs = f"that alone costs {format_number(confined.value - value(reference_values, ENTROPY))}"
     if question.loss == "mse":
         what = "go negative" if question.output == "relu" else "leave its range"
-        return [Diagnosis("output", f"the {question.output} output cannot {what}, and targets do: {costs}")]
+        return [Diagnosis("output", f"the {question.output} output cannot {what}, but some targets do: {costs}")]
     applied = "softmax" if question.loss == "cross_entropy" else "sigmoid"
-    return [
-        Diagnosis("output", f"the loss applies a {applied} itself, to what a {question.output} gives already: {costs}")
-    ]
+    return [Diagnosis("output", f"the loss applies a {applied} to the output of a {question.output}: {costs}")]
 
 
 def _of_targets(question: Question, column_statistics: ColumnStatistics) -> list[Diagnosis]:
@@ -108,7 +104,7 @@ def _of_targets(question: Question, column_statistics: ColumnStatistics) -> list
             Diagnosis(
                 "outside",
                 f"{column_statistics.n_outside:,} of {total:,} targets are outside [0, 1], from {low:.4g} to "
-                f"{high:.4g}: BCE falls there without end as the logit grows. torch's BCELoss refuses them, "
+                f"{high:.4g}: for them, BCE falls without limit as the logit grows. torch's BCELoss refuses them, and "
                 "BCEWithLogitsLoss goes below zero",
             )
         )
@@ -116,8 +112,8 @@ def _of_targets(question: Question, column_statistics: ColumnStatistics) -> list
         found.append(
             Diagnosis(
                 "likelihood",
-                "BCE is none of values between 0 and 1, for it lacks the normaliser ln C(p) of the "
-                f"continuous Bernoulli, at least ln 2 a feature and {column_statistics.features * math.log(2):.1f} a row "
+                "BCE is not a likelihood of values between 0 and 1: it lacks the normaliser ln C(p) of the continuous "
+                f"Bernoulli, at least ln 2 per feature and {column_statistics.features * math.log(2):.1f} per row "
                 "(Loaiza-Ganem and Cunningham 2019)",
             )
         )
@@ -132,8 +128,8 @@ def _of_columns(column_statistics: ColumnStatistics) -> list[Diagnosis]:
         repeats.append(f"{column_statistics.n_duplicates} repeat another column")
     if column_statistics.rank < min(column_statistics.features, len(column_statistics.spectrum_rows) - 1):
         repeats.append(
-            f"{column_statistics.rank} of {column_statistics.features} directions vary: through a code of "
-            f"{column_statistics.rank} affine layers bring MSE to 0"
+            f"{column_statistics.rank} of {column_statistics.features} directions vary: with a bottleneck of "
+            f"{column_statistics.rank}, affine layers bring MSE to 0"
         )
     if repeats:
         found.append(Diagnosis("columns", "; ".join(repeats)))
@@ -142,7 +138,7 @@ def _of_columns(column_statistics: ColumnStatistics) -> list[Diagnosis]:
             Diagnosis(
                 "few rows",
                 f"{column_statistics.count} rows of {column_statistics.features} features lie in {column_statistics.count - 1} "
-                "directions: a model can learn them by heart, and these floors say little of other rows",
+                "directions: a model can memorise them, and these floors say little about other rows",
             )
         )
     return found
@@ -151,7 +147,7 @@ def _of_columns(column_statistics: ColumnStatistics) -> list[Diagnosis]:
 def _of_rounding(
     question: Question, column_statistics: ColumnStatistics, reference_values: list[ReferenceValue]
 ) -> list[Diagnosis]:
-    """What the numbers themselves cannot resolve, where training meets it or the observed loss is near it."""
+    """Return the limits of the number format, if training meets them or the observed loss is near them."""
     fraction, near = FRACTION[question.dtype], math.inf if question.observed is None else question.observed
     if question.loss == "mse":
         rounding = rounding_of(some(column_statistics), fraction)
@@ -159,16 +155,16 @@ def _of_rounding(
             return [
                 Diagnosis(
                     "rounding",
-                    f"numbers of {question.dtype} as large as these are {math.sqrt(12 * rounding):.1e} "
-                    f"apart: rounding alone is an MSE of {rounding:.1e}, and {format_number(near)} is next to it",
+                    f"{question.dtype} numbers of this size are {math.sqrt(12 * rounding):.1e} apart: rounding "
+                    f"alone gives an MSE of {rounding:.1e}, and {format_number(near)} is close to it",
                 )
             ]
         if rounding > ROUNDED * value(reference_values, MEAN) > 0:
             return [
                 Diagnosis(
                     "rounding",
-                    f"the rows lie far from 0 for how little they vary: rounding to {question.dtype} "
-                    f"alone is an MSE of {rounding:.1e}; subtract each column's mean",
+                    f"the rows are far from 0, compared with their variation: rounding to {question.dtype} "
+                    f"alone gives an MSE of {rounding:.1e}; subtract each column's mean",
                 )
             ]
     least = 2.0 ** -(fraction + 1)
@@ -181,14 +177,14 @@ def _of_rounding(
         return [
             Diagnosis(
                 "rounding",
-                f"the {question.dtype} next to 1 is 1 - {least:.0e}: BCE of probabilities resolves no "
-                "less, and its gradient dies there; compute the loss from logits",
+                f"the largest {question.dtype} below 1 is 1 - {least:.0e}: BCE of probabilities cannot resolve "
+                "less, and its gradient vanishes there; compute the loss from logits",
             )
         ]
     return []
 
 
 def rounding_of(values: Double, fraction: int) -> float:
-    """The mean square of rounding to `fraction` bits: spacing^2/12 for each value, spacing = 2^(exponent - fraction)."""
+    """Return the mean square of rounding to `fraction` bits, `spacing^2/12` with `spacing = 2^(exponent - fraction)`."""
     exponents = np.frexp(values[values != 0])[1] - 1
     return float((4.0 ** (exponents - fraction)).sum() / 12 / values.size)

@@ -1,4 +1,4 @@
-"""Why is my loss stuck? `explain` takes it apart: entropy, bottleneck, class, and what is left for training to win."""
+"""Why is my loss stuck? `explain` takes a loss apart: entropy, bottleneck, model class, and the gain left for training."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -28,18 +28,30 @@ def explain(
     dtype: str = "float32",
     batch_size: int = 128,
 ) -> Anatomy:
-    """The anatomy of a loss on rows.
+    """Take the loss of a model on your rows apart.
 
-    observed = entropy + (output, class or bottleneck floor - entropy) + what is left for training.
+        observed = entropy + (output, class or bottleneck floor - entropy) + rest, which training can remove
 
-    rows: (N, D), an array or what becomes one; images are flattened; a memory map is read in parts, and of more than 50
-    million numbers a sample of rows is. For cross_entropy they are the targets: (N, C) distributions, or (N,) labels.
-    loss: mse, bce (of probabilities), bce_logits, vae_bce (summed over features) or cross_entropy.
-    bottleneck: the narrowest width.
-    observed: the loss as it stands. activation: of the hidden layers; identity makes the class and bottleneck floors bounds.
-    output: the last activation. smoothing, n_classes: of labels. dtype: float64, float32, float16 or bfloat16.
-    Returns: an Anatomy, in `anatomy.question.unit`.
-    Raises InvalidRows where rows are no numbers that the loss can take, InvalidExperiment where another argument is wrong.
+    Args:
+        rows: Array of shape (N, D), or a value that NumPy converts to one. Images are flattened. A memory map is read in
+            parts. If there are more than 50 million numbers, a sample of rows is used. For cross_entropy, rows are the
+            targets: distributions, shape (N, C), or labels, shape (N,).
+        loss: One of mse, bce (of probabilities), bce_logits, vae_bce (summed over features) and cross_entropy.
+        bottleneck: Narrowest width.
+        observed: Present loss of your model.
+        activation: Activation of the hidden layers. If it is identity, the class and bottleneck floors are bounds.
+        output: Last activation.
+        smoothing: Smoothing of the labels.
+        n_classes: Number of classes of the labels.
+        dtype: One of float64, float32, float16 and bfloat16.
+        batch_size: Rows of a minibatch, B.
+
+    Returns:
+        The parts of the loss, in `anatomy.question.unit`.
+
+    Raises:
+        InvalidRows: If rows are not numbers that the loss can take.
+        InvalidExperiment: If another argument is invalid.
     """
     anatomy: Anatomy = answer(
         Question(loss, bottleneck, observed, activation, output, smoothing, n_classes, dtype, batch_size), rows
@@ -47,10 +59,16 @@ def explain(
     return anatomy
 
 
-# On a busy machine, threads of BLAS wait for each other: the asker's rows took 40 s, and take 0.8 with one.
+# On a busy machine, BLAS threads wait for each other. The asker's rows took 40 s, and take 0.8 s with one thread.
 @threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator]
 def answer(question: Question, rows: Any, trained: Run | None = None) -> Anatomy:
-    """The anatomy that answers a question about rows, with the loss that a run ended on among its levels; see `explain`."""
+    """Answer a question about rows, see `explain`.
+
+    Args:
+        question: Question about the loss.
+        rows: Array of shape (N, D), or the targets of cross_entropy.
+        trained: Run whose final loss joins the reference values.
+    """
     given = as_rows(rows)
     if question.loss == "cross_entropy":
         return _of_classes(question, given)
@@ -78,7 +96,7 @@ def _of_classes(question: Question, given: Numbers) -> Anatomy:
     seen = classes.targets(question, given)
     found = classes.reference_values(question, seen)
     placed = [*diagnoses.of_output(question, found), *diagnoses.place(question, found, seen.classes, seen.count)]
-    notes = [f"{len(seen.entropy):,} of {seen.count:,} rows were looked at"] * (len(seen.entropy) < seen.count)
+    notes = [f"a sample of {len(seen.entropy):,} of {seen.count:,} rows was used"] * (len(seen.entropy) < seen.count)
     return Anatomy(
         question,
         seen.count,
@@ -102,13 +120,23 @@ def trained(
     lr: float = 1e-3,
     seeds: Iterable[int] = (0,),
 ) -> Run:
-    """What the reference makes of these rows: affine layers of the `hidden` widths, else of the code, and Adam.
+    """Train the reference backend on these rows with Adam.
 
-    The hidden activation is the question's, identity where it says none. Of more than 50 million numbers a sample is trained.
-    Raises InvalidExperiment where the loss is not one that it trains, or the output does not fit the loss.
+    If there are more than 50 million numbers, it trains on a sample of the rows.
+
+    Args:
+        question: Question about the loss. Its activation is that of the hidden layers, by default identity.
+        rows: Array of shape (N, D).
+        hidden: Widths of the hidden layers, by default the bottleneck.
+        epochs: Number of epochs, E.
+        lr: Learning rate of Adam.
+        seeds: One seed for each replica.
+
+    Raises:
+        InvalidExperiment: If the reference cannot train the loss, or the output does not fit the loss.
     """
     require(
-        question.loss != "cross_entropy", "loss", question.loss, "its rows are targets without inputs: do not train"
+        question.loss != "cross_entropy", "loss", question.loss, "the rows are targets without inputs: do not train"
     )
     given = as_rows(rows)
     features, inner = given.shape[1], tuple(hidden) or (question.bottleneck or given.shape[1],)
@@ -133,7 +161,7 @@ def _activation(kind: str) -> Activation:
 
 
 def _set_up(experiment: Experiment) -> str:
-    """A training in a few words."""
+    """Describe a training in a few words."""
     widths = "-".join(str(width) for width in experiment.model.widths)
     return (
         f"{widths} {experiment.model.activations[0].kind.replace('_', ' ')}, Adam {experiment.optimizer.lr:g}, "

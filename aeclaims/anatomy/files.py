@@ -1,6 +1,6 @@
-"""Reading the rows that somebody asks about: .npy, .npz, .csv, .parquet, .pt, or CSV on standard input.
+"""Readers of your rows: .npy, .npz, .csv, .parquet, .pt, or CSV on standard input.
 
-Files are data, never programs: no pickle in them is executed. Whatever is wrong with one becomes InvalidData, in one line.
+Files are data, never programs: no pickle in them is executed. Any error of a file becomes InvalidData, in one line.
 """
 
 import contextlib
@@ -18,20 +18,29 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-# What is read into memory whole; .npy is mapped, and may be of any size.
+# Limit of files that are read into memory. .npy is mapped and can have any size.
 MOST_BYTES = 4 * 2**30
-# Lines of CSV that are converted at once.
+# Number of CSV lines that are converted at once.
 LINES = 20_000
 
 
 class InvalidData(ValueError):
-    """A file that holds no rows; the message says what is wrong and what to give instead."""
+    """A file without usable rows. The message names the error and the fix."""
 
 
 def read(source: str, key: str | None = None, stdin: IO[bytes] | None = None) -> Array:
-    """The array in a file, chosen by its suffix; of several the one called `key`; `-` is CSV on standard input.
+    """Read the array in a file.
 
-    Returns an array of any shape, mapped to the file where that can be. Raises InvalidData.
+    Args:
+        source: Path of the file. Its suffix selects the reader. `-` is CSV on standard input.
+        key: Name of the array, if the file holds several.
+        stdin: Standard input.
+
+    Returns:
+        Array of any shape, mapped to the file if possible.
+
+    Raises:
+        InvalidData: If the file holds no usable rows.
     """
     if source == "-":
         with _reduction("CSV"):
@@ -42,7 +51,7 @@ def read(source: str, key: str | None = None, stdin: IO[bytes] | None = None) ->
         if not path.exists():
             raise InvalidData("there is no such file")
         if not path.is_file():
-            raise InvalidData("this is no file")
+            raise InvalidData("this is not a file")
         if reader is None:
             raise InvalidData(
                 f"suffix {path.suffix!r}: give one of {', '.join(READERS)}, or - for CSV on standard input"
@@ -55,20 +64,20 @@ def read(source: str, key: str | None = None, stdin: IO[bytes] | None = None) ->
 
 @contextlib.contextmanager
 def _reduction(what: str) -> Iterator[None]:
-    """Whatever a broken or hostile file makes its parser raise is said in one line."""
+    """Turn any error of a parser on a broken or hostile file into one line."""
     try:
         yield
     except InvalidData:
         raise
     except MemoryError:
         raise InvalidData("it does not fit into memory: save the rows as .npy, which is mapped") from None
-    except Exception as error:  # parsers of foreign bytes raise anything
+    except Exception as error:  # parsers of untrusted bytes can raise any exception
         lines = str(error).strip().splitlines()
         raise InvalidData(f"cannot be read as {what}: {lines[0][:200] if lines else type(error).__name__}") from None
 
 
 def _npy(path: Path, key: str | None) -> Array:
-    array: Array = np.lib.format.open_memmap(path, mode="r")  # refuses objects, which would be pickles
+    array: Array = np.lib.format.open_memmap(path, mode="r")  # refuses objects, because they are pickles
     return array
 
 
@@ -91,7 +100,7 @@ def _parquet(path: Path, key: str | None) -> Array:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise InvalidData("reading .parquet takes pyarrow: pip install 'aeclaims[parquet]'") from None
+        raise InvalidData("reading .parquet needs pyarrow: pip install 'aeclaims[parquet]'") from None
     file = parquet.ParquetFile(path)
     for field in file.schema_arrow:
         kinds = pyarrow.types
@@ -108,14 +117,14 @@ def _pt(path: Path, key: str | None) -> Array:
     try:
         import torch
     except ImportError:
-        raise InvalidData("reading .pt takes torch, which cannot be imported here") from None
+        raise InvalidData("reading .pt needs torch, which cannot be imported here") from None
     _check_size(path.stat().st_size)
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        if "weights" in str(error).lower():  # torch's words for a pickle that names anything but tensors run to pages
+        if "weights" in str(error).lower():  # torch's message for a pickle of more than tensors is pages long
             raise InvalidData(
-                "it holds more than tensors, which would have to be executed: save the tensor alone, "
+                "it holds more than tensors, and loading it would execute code: save only the tensor, "
                 "torch.save(tensor, path)"
             ) from None
         raise
@@ -154,11 +163,11 @@ def _pick(names: list[str], key: str | None) -> str:
 
 def _check_size(size: int) -> None:
     if size > MOST_BYTES:
-        raise InvalidData(f"{size / 2**30:.1f} GiB would have to be in memory: save the rows as .npy, which is mapped")
+        raise InvalidData(f"{size / 2**30:.1f} GiB do not fit into memory: save the rows as .npy, which is mapped")
 
 
 def _of_lines(lines: Iterable[str]) -> Array:
-    """CSV with commas, semicolons or tabs, with or without a line of names."""
+    """Read CSV with commas, semicolons or tabs, with or without a line of names."""
     numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
     first = next(numbered, None)
     if first is None:
@@ -184,14 +193,14 @@ def _numbers(batch: list[tuple[int, str]], delimiter: str, width: int) -> Array:
             return found
     except ValueError:
         pass
-    for number, line in batch:  # slowly, to say where
+    for number, line in batch:  # slow, but it finds the place
         cells = _cells(line, delimiter)
         if len(cells) != width:
             raise InvalidData(f"line {number} has {len(cells)} cells, the first line has {width}")
         for column, cell in enumerate(cells, 1):
             if not _is_number(cell):
-                raise InvalidData(f"line {number}, column {column}: {cell[:40]!r} is no number")
-    raise InvalidData(f"lines {batch[0][0]} to {batch[-1][0]} are no table of numbers")
+                raise InvalidData(f"line {number}, column {column}: {cell[:40]!r} is not a number")
+    raise InvalidData(f"lines {batch[0][0]} to {batch[-1][0]} are not a table of numbers")
 
 
 def _cells(line: str, delimiter: str) -> list[str]:

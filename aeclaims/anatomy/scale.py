@@ -1,4 +1,4 @@
-"""Where the values that matter lie on the scale of a loss: entropy, range of the output, class, bottleneck, the mean."""
+"""Reference values of a loss: entropy, range of the output, class floor, bottleneck floor, cost of the mean."""
 
 import math
 from collections.abc import Callable
@@ -12,31 +12,34 @@ from aeclaims.anatomy.anatomy import BOTTLENECK, CLASS, ENTROPY, MEAN, OBSERVED,
 from aeclaims.anatomy.column_statistics import ColumnStatistics, Double, chunks, sample
 from aeclaims.theory import floors, logistic
 
-# What an output can predict; of losses that read it as a logit, on the scale of probabilities.
+# Range of each output activation. For BCE, `output_range` turns it into probabilities.
 RANGES = {"relu": (0.0, math.inf), "tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}
-# A part of the rows, of about that many numbers, is enough for what is no part of the decomposition.
+# Numbers in the sample for values outside the decomposition.
 SOME = 2_000_000
 
 
 def binary_entropy(p: Any) -> Double:
-    """H(p) = -p ln p - (1 - p) ln(1 - p), -inf outside [0, 1], where the loss of predicting p has no minimum."""
+    """Return the binary entropy, `H(p) = -p ln p - (1 - p) ln(1 - p)`.
+
+    It is -inf outside [0, 1], because BCE with target p has no minimum there.
+    """
     return np.asarray(scipy.special.entr(p) + scipy.special.entr(1 - np.asarray(p)))
 
 
 def some(column_statistics: ColumnStatistics) -> Double:
-    """A part of the rows, in double precision: (n, D)."""
+    """Return a sample of the rows in float64, shape (n, D)."""
     return np.asarray(sample(column_statistics.rows, max(2, SOME // column_statistics.features)), np.float64)
 
 
 def _mean(column_statistics: ColumnStatistics, function: Callable[[Double], Double]) -> float:
-    """The mean over all rows of what a floor, (1, n, D) to (1,), is on parts of them."""
+    """Return the mean over all rows of a function from (1, n, D) to (1,), which is applied to parts of them."""
     return sum(float(function(part[None])[0]) * len(part) for _, part in chunks(column_statistics.rows)) / len(
         column_statistics.rows
     )
 
 
 def output_range(question: Question) -> tuple[float, float]:
-    """The least and the largest prediction of the output; of BCE, as a probability."""
+    """Return the least and the largest prediction of the output, for BCE as probabilities."""
     low, high = RANGES.get(question.output or "", (-math.inf, math.inf))
     if question.loss == "mse":
         return low, high
@@ -46,13 +49,13 @@ def output_range(question: Question) -> tuple[float, float]:
 
 
 def reference_values(question: Question, column_statistics: ColumnStatistics) -> tuple[list[ReferenceValue], list[str]]:
-    """The levels in ascending order, and how they were found where that is not by all numbers."""
+    """Return the reference values in ascending order, and a note on each sample."""
     found, notes = (_mse if question.loss == "mse" else _bce)(question, column_statistics)
     if column_statistics.is_sampled:
         notes.insert(
             0,
-            f"{len(column_statistics.rows):,} of {column_statistics.count:,} rows were looked at, drawn at random; "
-            "± is the standard error of that",
+            f"{len(column_statistics.rows):,} of {column_statistics.count:,} rows were drawn at random and used; "
+            "± is the standard error",
         )
     if question.loss == "vae_bce":
         found = [
@@ -63,14 +66,14 @@ def reference_values(question: Question, column_statistics: ColumnStatistics) ->
 
 
 def placed(question: Question, found: list[ReferenceValue]) -> list[ReferenceValue]:
-    """The levels, with the observed loss among them, in ascending order."""
+    """Return the reference values in ascending order, with the observed loss if there is one."""
     if question.observed is not None:
         found.append(ReferenceValue(OBSERVED, float(question.observed), ""))
     return sorted(found, key=lambda level: level.value)
 
 
 def _mse(question: Question, column_statistics: ColumnStatistics) -> tuple[list[ReferenceValue], list[str]]:
-    found = [ReferenceValue(ENTROPY, 0.0, "MSE has none: what is reproduced exactly costs nothing", is_bound=True)]
+    found = [ReferenceValue(ENTROPY, 0.0, "MSE has none: an exact reconstruction costs 0", is_bound=True)]
     notes = []
     low, high = output_range(question)
     if column_statistics.low.min() < low or column_statistics.high.max() > high:
@@ -82,7 +85,7 @@ def _mse(question: Question, column_statistics: ColumnStatistics) -> tuple[list[
         value = float(column_statistics.spectrum[question.bottleneck :].sum() / column_statistics.features)
         is_exact = question.is_affine and question.output == "identity"
         note = (
-            "affine layers end here (Baldi and Hornik 1989)"
+            "affine layers end at this value (Baldi and Hornik 1989)"
             if is_exact
             else "exact for affine layers; for nonlinear ones a reference line, not a bound: they can go below"
         )
@@ -101,12 +104,14 @@ def _mse(question: Question, column_statistics: ColumnStatistics) -> tuple[list[
             )
         )
         if len(column_statistics.spectrum_rows) < len(column_statistics.rows):
-            notes.append(f"the bottleneck floor is of {len(column_statistics.spectrum_rows):,} rows, drawn at random")
+            notes.append(
+                f"bottleneck floor: computed on {len(column_statistics.spectrum_rows):,} rows, drawn at random"
+            )
     found.append(
         ReferenceValue(
             MEAN,
             float(column_statistics.variances.mean()),
-            "each column's mean, whatever the row: the mean variance",
+            "each column's mean, for every row: the mean variance",
             error=column_statistics.error(column_statistics.row_variance),
         )
     )
@@ -116,16 +121,16 @@ def _mse(question: Question, column_statistics: ColumnStatistics) -> tuple[list[
 def _bce(question: Question, column_statistics: ColumnStatistics) -> tuple[list[ReferenceValue], list[str]]:
     notes: list[str] = []
     mean = ReferenceValue(
-        MEAN, float(binary_entropy(column_statistics.means).mean()), "each column's mean, whatever the row"
+        MEAN, float(binary_entropy(column_statistics.means).mean()), "each column's mean, for every row"
     )
     if column_statistics.entropy is None:
         return [
-            ReferenceValue(ENTROPY, -math.inf, "BCE has no floor where a target is outside [0, 1]", is_bound=True),
+            ReferenceValue(ENTROPY, -math.inf, "BCE has no floor if a target is outside [0, 1]", is_bound=True),
             mean,
         ], notes
     entropy, error = float(column_statistics.entropy.mean()), column_statistics.error(column_statistics.entropy)
     found = [
-        ReferenceValue(ENTROPY, entropy, "BCE(x, p) = H(x) + KL(x || p): irreducible, whatever the model", True, error),
+        ReferenceValue(ENTROPY, entropy, "BCE(x, p) = H(x) + KL(x || p): irreducible by any model", True, error),
         mean,
     ]
     low, high = output_range(question)
@@ -152,13 +157,13 @@ def _class(
 ) -> ReferenceValue:
     excess = logistic.excess(column_statistics.rows)
     is_restricted = excess.n_columns < column_statistics.features
-    note = "affine layers and a sigmoid get no lower; nonlinear ones can"
+    note = "affine layers and a sigmoid cannot go lower; nonlinear ones can"
     if is_restricted:
-        note = "affine layers and a sigmoid reach this, or a little less; nonlinear ones go lower"
+        note = "affine layers and a sigmoid reach this, or slightly less; nonlinear ones can go lower"
     if excess.n_features < column_statistics.features or excess.n_rows < column_statistics.count or is_restricted:
-        columns = f", on themselves and {excess.n_columns - 1} principal components" if is_restricted else ""
+        columns = f", regressed on themselves and {excess.n_columns - 1} principal components" if is_restricted else ""
         notes.append(
-            f"class floor: {excess.n_features} of {column_statistics.features} features{columns}, over {excess.n_rows:,} rows"
+            f"class floor: {excess.n_features} of {column_statistics.features} features{columns}, on {excess.n_rows:,} rows"
         )
     return ReferenceValue(
         CLASS, entropy + excess.mean, note, question.is_affine and not is_restricted, math.hypot(error, excess.error)
@@ -171,13 +176,13 @@ def _bottleneck(
     used = min(bottleneck, logistic.MOST_COLUMNS)
     excess = logistic.excess(column_statistics.rows, used)
     notes.append(
-        f"bottleneck floor: by the {excess.n_columns} leading principal components, for {excess.n_features} of "
-        f"{column_statistics.features} features, over {excess.n_rows:,} rows"
+        f"bottleneck floor: from the {excess.n_columns} leading principal components, for {excess.n_features} of "
+        f"{column_statistics.features} features, on {excess.n_rows:,} rows"
     )
     return ReferenceValue(
         BOTTLENECK,
         entropy + excess.mean,
         f"affine layers and a sigmoid reach this through {bottleneck} of "
-        f"{column_statistics.features}, or less, down to the class floor",
+        f"{column_statistics.features}, or a lower value down to the class floor",
         error=math.hypot(error, excess.error),
     )

@@ -1,4 +1,4 @@
-"""Losses that are off by a factor: other reductions and other units, and which of them would put a loss on its scale."""
+"""Other reductions and units of a loss, and a test which of them would explain a loss outside its range."""
 
 import math
 from collections.abc import Callable
@@ -6,19 +6,24 @@ from typing import NamedTuple
 
 from aeclaims.anatomy.anatomy import Question
 
-# How far outside [floor, mean] a loss may lie and still be on the scale: rounded to three digits, or of another split.
+# Relative distance by which a loss may leave [floor, mean]: it may be rounded to three digits, or be of another split.
 SLACK = 0.005
 
 
 class Reduction(NamedTuple):
-    """A way in which a loss may have been computed. convert: from that loss to the project's unit."""
+    """A way to compute a loss.
+
+    Attributes:
+        statement: Description of the reduction or unit.
+        convert: Function from that loss to the unit of this project.
+    """
 
     statement: str
     convert: Callable[[float], float]
 
 
 def reductions(question: Question, features: int, rows: int) -> list[Reduction]:
-    """The ways in which losses are computed, the commonest first."""
+    """Return the common ways to compute the loss, the most common first."""
     batch, each = question.batch_size, "classes" if question.loss == "cross_entropy" else "features"
     if question.loss in ("vae_bce", "cross_entropy"):
         found = [
@@ -39,21 +44,21 @@ def reductions(question: Question, features: int, rows: int) -> list[Reduction]:
     if question.loss == "mse":
         return [
             Reduction("half of the squared error", lambda x: 2 * x),
-            Reduction("the root of it (RMSE)", lambda x: x * x),
+            Reduction("the root of the squared error (RMSE)", lambda x: x * x),
             *found,
         ]
-    return [Reduction("in bits, not nats (a factor of ln 2)", lambda x: x * math.log(2)), *found]
+    return [Reduction("in bits, not nats, a factor of ln 2", lambda x: x * math.log(2)), *found]
 
 
 def fitting(question: Question, features: int, rows: int, floor: float, mean_cost: float) -> list[str]:
-    """The readings under which the observed loss lies between the floor and what predicting the mean costs."""
+    """Return the reductions that put the observed loss between the floor and the cost of predicting the mean."""
     assert question.observed is not None
     low, high = floor * (1 - SLACK), mean_cost * (1 + SLACK)
     found = [
         (reading.statement, reading.convert(question.observed)) for reading in reductions(question, features, rows)
     ]
     return [
-        f"{says}: then it is {value:.4g}"
+        f"{says} ({value:.4g} in this unit)"
         for says, value in found
         if low <= value <= high and value != question.observed
     ]

@@ -125,8 +125,8 @@ BAD = {
     "nan.npz": (npz(x=np.array([[1.0, np.nan], [0, 1]])), "row 0, column 1 is nan"),
     "blank.csv": (b"\n\n  \n", "no lines"),
     "names.csv": (b"a,b,c\n", "one line of names"),
-    "text.csv": (b"a,b\n1,2\n3,x\n", "line 3, column 2: 'x' is no number"),
-    "gap.csv": (b"1,2\n3,\n", "line 2, column 2: '' is no number"),
+    "text.csv": (b"a,b\n1,2\n3,x\n", "line 3, column 2: 'x' is not a number"),
+    "gap.csv": (b"1,2\n3,\n", "line 2, column 2: '' is not a number"),
     "ragged.csv": (b"1,2\n3,4,5\n", "line 2 has 3 cells"),
     "short.csv": (b"a,b\n1,2\n3\n", "line 3 has 1 cells"),
     "nan.csv": (b"1,2\n3,nan\n", "row 1, column 1 is nan"),
@@ -136,22 +136,22 @@ BAD = {
     "binary.csv": (bytes(range(256)) * 4, "cannot be read as .csv"),
     "latin.csv": ("größe\n1\n2\n".encode("latin-1"), "cannot be read as .csv"),
     "nul.csv": (b"1,2\n3,\x00\n4,5\n", "."),
-    "complex.csv": (b"1,2\n3,1+2j\n", "'1\\+2j' is no number"),
+    "complex.csv": (b"1,2\n3,1+2j\n", "'1\\+2j' is not a number"),
     "quote.csv": (b'1,2\n"3,4\n5,6\n', "."),
-    "formula.csv": (b"1,2\n3,=SUM(A1)\n", "is no number"),
+    "formula.csv": (b"1,2\n3,=SUM(A1)\n", "is not a number"),
     "decimal.csv": (b"1,5;2,5\n3,5;4,5\n", "."),
-    "json.csv": (json.dumps({"a": [1, 2]}).encode(), "one row|is no number|one line of names"),
+    "json.csv": (json.dumps({"a": [1, 2]}).encode(), "one row|is not a number|one line of names"),
     "text.parquet": (b"PAR1 and no more", "cannot be read as .parquet"),
     "cut.parquet": (lambda: parquet(a=[1.0, 2.0])[:-20], "cannot be read as .parquet"),
     "strings.parquet": (lambda: parquet(a=[1.0, 2.0], name=["x", "y"]), "column 'name' holds string"),
     "lists.parquet": (lambda: parquet(a=[[1.0], [2.0]]), "column 'a' holds list"),
     "null.parquet": (lambda: parquet(a=[1.0, None]), "row 1, column 0 is nan"),
     "none.parquet": (lambda: parquet(a=np.zeros(0)), "no numbers"),
-    "text.pt": (b"hello, world", "cannot be read as .pt|executed"),
+    "text.pt": (b"hello, world", "cannot be read as .pt|execute code"),
     "cut.pt": (lambda: pt(tensor(1.0, 2.0))[:-40], "cannot be read as .pt"),
-    "pickle.pt": (pickle.dumps(Executed()), "executed|cannot be read"),
-    "old.pt": (pickle.dumps([1, 2]), "executed|cannot be read|no array"),
-    "code.pt": (lambda: pt(Executed()), "it holds more than tensors, which would have to be executed"),
+    "pickle.pt": (pickle.dumps(Executed()), "execute code|cannot be read"),
+    "old.pt": (pickle.dumps([1, 2]), "execute code|cannot be read|no array"),
+    "code.pt": (lambda: pt(Executed()), "it holds more than tensors, and loading it would execute code"),
     "hidden.pt": (lambda: pt({"x": tensor(1.0), "y": Executed()}), "it holds more than tensors"),
     "number.pt": (lambda: pt(3.5), "it holds a float, not a tensor"),
     "none.pt": (lambda: pt({}), "it holds no array"),
@@ -198,7 +198,7 @@ def test_a_bad_file_is_one_line_and_exit_code_2_and_nothing_is_executed(name, tm
 
 
 @pytest.mark.parametrize(("path", "message"), [
-    ("absent.npy", "no such file"), (".", "this is no file"), ("/dev/null", "this is no file"),
+    ("absent.npy", "no such file"), (".", "this is not a file"), ("/dev/null", "this is not a file"),
     ("a" * 300 + ".npy", "cannot be read|no such file"), ("nul\0.npy", "cannot be read|no such file"),
 ])  # fmt: skip
 def test_what_is_no_file_is_refused(path, message):
@@ -208,7 +208,7 @@ def test_what_is_no_file_is_refused(path, message):
 @pytest.mark.skipif(os.name != "posix", reason="no FIFOs here")
 def test_a_pipe_with_a_name_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.npy")
-    check_refused(explain(tmp_path / "pipe.npy", "--loss", "mse"), "this is no file")
+    check_refused(explain(tmp_path / "pipe.npy", "--loss", "mse"), "this is not a file")
 
 
 def test_every_format_gives_the_same_rows(tmp_path):
@@ -237,7 +237,7 @@ def test_an_npy_file_is_mapped_not_read(tmp_path):
 def test_csv_of_many_lines_names_the_line_that_is_wrong(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("a,b\n" + "1,2\n" * 45_000 + "1,x\n")
-    with pytest.raises(InvalidData, match="line 45002, column 2: 'x' is no number"):
+    with pytest.raises(InvalidData, match="line 45002, column 2: 'x' is not a number"):
         read(str(path))
     path.write_text("1,2\n" * 45_000)
     assert read(str(path)).shape == (45_000, 2)

@@ -39,7 +39,7 @@ WRONG = [
     (["--loss", "mse", "--dtype", "int8"], "dtype = 'int8'"),
     (["--loss", "cross_entropy", "--bottleneck", "3"], "bottleneck = 3"),
     (["--loss", "mse", "--hidden", "a,b"], "hidden = 'a,b'"),
-    (["--loss", "cross_entropy"], "row 0 is no distribution"),
+    (["--loss", "cross_entropy"], "row 0 is not a distribution"),
     (["--loss", "cross_entropy", "--train"], "do not train"),
     (["--loss", "mse", "--train", "--epochs", "0"], "epochs = 0"),
     (["--loss", "mse", "--batch-size", "0"], "batch_size = 0"),
@@ -60,10 +60,10 @@ def test_a_wrong_option_is_one_line_and_exit_code_2(options, message, tmp_path):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([0.5, 1], "0.5 is no label"),
-        ([-1, 1], "-1 is no label"),
-        ([1, 7], "label 7 with 3 classes"),
-        ([1, math.nan], "nan is no label"),
+        ([0.5, 1], "0.5 is not a label"),
+        ([-1, 1], "-1 is not a label"),
+        ([1, 7], "label 7 is too large for 3 classes"),
+        ([1, math.nan], "nan is not a label"),
     ],
 )
 def test_labels_that_are_none_are_refused(labels, message):
