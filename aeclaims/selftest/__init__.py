@@ -1,1 +1,1 @@
-"""The suite judges itself: what a user's CI runs, on stacks with a fault each: `pytest --claims-selftest`."""
+"""The self-test of the suite: `pytest --claims-selftest` runs your CI's checks on stacks with one fault each."""

@@ -1,4 +1,4 @@
-"""Processes that judge a stack with a fault in it: one for each fault, begun from a server that has imported everything."""
+"""Child processes, each of which judges a stack with one fault; a server that has imported everything forks them."""
 
 import multiprocessing
 import os
@@ -18,14 +18,14 @@ import pytest
 
 from aeclaims.judging.claim import Claim
 
-# Of a processor. What has survived so much is given up: sound stacks take as long, and all is to be done in 20 minutes.
+# Seconds of processor time. A fault that survives them is given up: sound stacks take as long, and a run has 20 minutes.
 SECONDS = 60.0
-# How many times as long, by the clock, it may take where others want the processor, too.
+# Limit of wall-clock time, as a multiple of the processor time, since other processes compete for the processor.
 PATIENCE = 6
 PACKAGES = ("aeclaims.conformance", "aeclaims.claims")
-# Numbers that a claim trains on, above which it runs after all checks of conformance: from there on it takes 10 s and more.
+# If a claim trains on more numbers, it runs after all checks of conformance: such claims take 10 s or more.
 MANY = 3_000_000
-# In which order kinds of checks run, by what of an id stands before its colon; first others, which look at one thing directly.
+# Order of kinds of checks, by the part of an id before its colon. Ids without a colon come first: each tests one part directly.
 KINDS = (
     "",
     "gradient",
@@ -47,7 +47,15 @@ KINDS = (
 
 
 class Check(NamedTuple):
-    """What one check of a child came to; the seconds are those since its pytest began."""
+    """The result of one check in a child.
+
+    Attributes:
+        id: Id of the check.
+        verdict: Verdict of its judge.
+        reason: Theory behind the verdict.
+        is_quick: Whether the quick profile includes the check.
+        seconds: Seconds since the child's pytest began.
+    """
 
     id: str
     verdict: str
@@ -58,10 +66,13 @@ class Check(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one fault.
+    """The outcome of one fault.
 
-    killer: the check that failed first, None where none did.    judged: how many were judged.    is_complete: whether they are
-    all there are, and not those that the time was enough for.
+    Attributes:
+        killer: The check that failed first; None if none failed.
+        judged: Number of checks that were judged.
+        seconds: Seconds until the outcome.
+        is_complete: Whether all checks were judged; False if the time ran out.
     """
 
     killer: Check | None
@@ -71,11 +82,17 @@ class Outcome:
 
 
 class ChildFailed(RuntimeError):
-    """A child's pytest did not come to a verdict."""
+    """Raised if a child's pytest reached no verdict."""
 
 
 class Children:
-    """Judges faults in their order, so many at a time, before they are asked for."""
+    """A pool of child processes that judges faults in order and in advance.
+
+    Args:
+        ids: Ids of the faults.
+        processes: Number of faults that are judged at a time.
+        seconds: Processor time for each fault.
+    """
 
     def __init__(self, ids: Iterable[str], *, processes: int, seconds: float) -> None:
         self.context, self.seconds, self.running = _context(), seconds, set[Any]()
@@ -100,7 +117,7 @@ class Children:
             self.running.discard(child)
 
     def close(self) -> None:
-        """What is not judged yet is not judged."""
+        """Kill the running children and cancel the others."""
         with self.starting:
             self.is_closed = True
             for child in tuple(self.running):
@@ -109,7 +126,7 @@ class Children:
 
 
 def _context() -> BaseContext:
-    """Where the system can, children are copies of a server that has imported torch and all checks."""
+    """Return a context whose children are forks of a server that has imported torch and all checks, if the system has one."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -118,7 +135,7 @@ def _context() -> BaseContext:
         for package in PACKAGES
         for module in pkgutil.iter_modules(import_module(package).__path__)
     ]
-    # Of torch too, and of its compiler: each child would take 3 s for them.
+    # The server also imports torch and its compiler, which would take 3 s in each child.
     context.set_forkserver_preload(["aeclaims.selftest.faults", *modules, "torch._inductor.compile_fx"])
     return context
 
@@ -147,14 +164,14 @@ def _watched(connection: Connection, child: Any, seconds: float) -> Outcome:
 
 
 def _serve(id: str, connection: Connection, seconds: float) -> None:
-    """What a child does: run pytest, as CI would, on a stack with the fault, and tell of each check."""
+    """Run pytest in a child as CI would, on a stack with the fault, and send the result of each check."""
     from aeclaims.runtime import parallel
     from aeclaims.selftest.faults import CONTROLS, FAULTS
 
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    parallel.set_cpu_limit(1)  # the others have theirs
+    parallel.set_cpu_limit(1)  # the other children use the other processors
     if hasattr(signal, "SIGPROF"):
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_PROF, seconds)
@@ -186,7 +203,7 @@ def _serve(id: str, connection: Connection, seconds: float) -> None:
 
 
 class _Reporter:
-    """Sorts the checks, those first that kill most and cost least, and tells of each."""
+    """Plugin that sorts the checks and sends the result of each; checks that kill most and cost least come first."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection, self.begun = connection, time.monotonic()

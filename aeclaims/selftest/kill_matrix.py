@@ -1,4 +1,4 @@
-"""The kill matrix: which check killed which fault first, and how soon; its rates in words, and its lines on a terminal."""
+"""The kill matrix: the first check to kill each fault, and the time it took; rates in words, and lines for a terminal."""
 
 import statistics
 from collections.abc import Callable
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     import pytest
 
 Rows = list[dict[str, Any]]
-# The family of faults that no short training shows, by construction.
+# The family of faults that short trainings cannot show, by construction.
 LATE = "late"
-# What makes a training large, and how large those are that conformance compares with the oracle's.
+# Measures of a training's size, and the largest trainings that conformance compares with the oracle's.
 SIZES: dict[str, Callable[[Experiment], int]] = {
     "{:,} steps": lambda experiment: experiment.epochs * experiment.steps_per_epoch,
     "layers of {:,}": lambda experiment: max(experiment.model.widths),
@@ -23,19 +23,19 @@ LARGEST = {what: max(map(size, (*SETUPS.values(), POPULATION, *LONG.values()))) 
 
 
 def killer(row: dict[str, Any]) -> str:
-    """The check that killed it, or what else became of it."""
+    """Return the id of the check that killed the fault; if none did, its verdict."""
     if row["killer"]:
         return str(row["killer"]["id"])
     return str(row["verdict"]) + ("" if row["is_complete"] else ", out of time")
 
 
 def of(rows: Rows, *verdicts: str) -> Rows:
-    """Those with one of the verdicts."""
+    """Return the rows with one of the verdicts."""
     return [row for row in rows if row["verdict"] in verdicts]
 
 
 def summary(rows: Rows) -> list[str]:
-    """The kill rates in words: of all, of the quick profile; the survivors; the controls."""
+    """Describe the kill rates of the suite and of the quick profile, the survivors and the controls; a line for each."""
     faults, controls = of(rows, "killed", "survived", "equivalent"), of(rows, "green", "false alarm")
     killed = of(rows, "killed")
     lines = []
@@ -47,7 +47,7 @@ def summary(rows: Rows) -> list[str]:
         )
     if killed:
         median = statistics.median(row["seconds"] for row in killed)
-        lines.append(f"{_quick(killed)}; half of all are dead after {median:.1f} s, imports apart")
+        lines.append(f"{_quick(killed)}; the median kill takes {median:.1f} s, without imports")
     for verdict, says in (("survived", "survivors"), ("equivalent", "equivalent"), ("false alarm", "false alarms")):
         if found := of(rows, verdict):
             lines.append(f"{says}: {', '.join(row['id'] for row in found)}")
@@ -57,7 +57,7 @@ def summary(rows: Rows) -> list[str]:
 
 
 def _quick(killed: Rows) -> str:
-    """How many the quick profile kills; where some are late, also of those alone that show in trainings like conformance's."""
+    """Describe the kill rate of the quick profile; if some faults are late, also its rate among the others."""
 
     def kills(rows: Rows) -> tuple[int, str]:
         quick = sum(row["killer"]["is_quick"] for row in rows)
@@ -70,13 +70,13 @@ def _quick(killed: Rows) -> str:
     of_soon, rate_of_soon = kills(soon)
     steps = LARGEST["{:,} steps"]
     return (
-        f"of the {len(soon)} that show in trainings like conformance's, of at most {steps:,} steps, the quick profile kills "
-        f"{of_soon} {rate_of_soon}; of all {len(killed)}, {of_all} {rate}"
+        f"the quick profile kills {of_soon} of the {len(soon)} {rate_of_soon} that show in trainings like conformance's "
+        f"(at most {steps:,} steps), and {of_all} of all {len(killed)} {rate}"
     )
 
 
 def print_matrix(reporter: "pytest.TerminalReporter", rows: Rows) -> None:
-    """A line for each fault, and the rates."""
+    """Print a line for each fault, and the rates."""
     reporter.section("kill matrix", sep="=")
     width = max(len(row["id"]) for row in rows)
     for row in rows:

@@ -1,4 +1,4 @@
-"""The suite kills each fault, and none of the sound stacks: what `pytest --claims-selftest` collects."""
+"""The tests that `pytest --claims-selftest` collects: the suite kills each fault, and holds on each sound stack."""
 
 from typing import Any
 
@@ -21,10 +21,10 @@ def outcome(fault: Fault, pytestconfig: pytest.Config) -> Outcome:
 def test_the_suite_kills_the_fault(fault: Fault, outcome: Outcome) -> None:
     if fault.equivalent and outcome.killer:
         pytest.fail(
-            f"{fault.id} is said to be equivalent ({fault.equivalent}), but {outcome.killer.id} failed", pytrace=False
+            f"{fault.id} is recorded as equivalent ({fault.equivalent}), but {outcome.killer.id} failed", pytrace=False
         )
     if not fault.equivalent and not outcome.killer:
-        which = "all" if outcome.is_complete else "as many as there was time for"
+        which = "all of them" if outcome.is_complete else "until its time ran out"
         pytest.fail(f"{fault.id} survives {outcome.judged} checks, {which}: {fault.does}", pytrace=False)
 
 

@@ -1,4 +1,4 @@
-"""Faults that the suite must catch, by id; and controls, on which it must hold."""
+"""Faults by id, each of which the suite must catch; and controls, on which it must hold."""
 
 from aeclaims.selftest.faults import (
     backward,

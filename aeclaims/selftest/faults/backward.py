@@ -26,7 +26,7 @@ def zeroed(optimizer: Any, gradients: list[Any]) -> list[Any]:
 
 
 def clipped(optimizer: Any, gradients: list[Any]) -> list[Any]:
-    """To a norm of 1e-3, of each replica where they are stacked."""
+    """Clip gradients to a norm of 1e-3; if replicas are stacked, each replica's."""
     replicas = len(gradients[0]) if gradients[0].dim() == 3 else 1
     norms = torch.cat([g.reshape(replicas, -1) for g in gradients], dim=1).norm(dim=1)
     factors = (1e-3 / (norms + 1e-6)).clamp(max=1)
@@ -65,10 +65,11 @@ FAULTS = (
           "Adam moves on by its momentum: 1 % slower", replaced(with_gradients(zeroed), *BOTH), trained(short(epochs=40))),
     Fault("bwd.clip_1e-3", "gradients are clipped to a norm of 1e-3", "DeepCrime OCG; #148259, #31367",
           "early steps weigh less", replaced(with_gradients(clipped), *BOTH), trained()),
-    Fault("bwd.delayed_one_step", "each step applies the gradient of the one before", "step before backward (TrainCheck family)",
+    Fault("bwd.delayed_one_step", "each step applies the gradient of the step before", "step before backward (TrainCheck family)",
           "same floor, one step more", replaced(with_gradients(delayed), *BOTH), trained()),
     Fault("bwd.divided_again", "gradients are divided by the minibatch's size a second time", "transformers#40052 family",
-          "Adam hides it but for its eps; SGD is 128 times slower", replaced(with_gradients(divided_again), *BOTH), trained()),
+          "Adam hides it, except through eps; SGD is 128 times slower", replaced(with_gradients(divided_again), *BOTH),
+          trained()),
     Fault("bwd.layer_halved", "the first layer's gradients are halved", "reasoning: a factor of one parameter group",
           "Adam hides it; SGD does not", replaced(with_gradients(first_layer_halved), *BOTH), trained()),
     Fault("bwd.bf16", "gradients are rounded to bfloat16", "reasoning: reduced between workers in low precision",
@@ -76,13 +77,13 @@ FAULTS = (
     Fault("bwd.fp16_underflow", "gradients below 6e-5 are zero", "reasoning: float16 without loss scaling",
           "training ends where gradients are small", replaced(with_gradients(small_ones_flushed), *BOTH),
           trained(short(epochs=20))),
-    Fault("bwd.tanh", "tanh goes back with 1 - y for 1 - y^2", "reasoning: a slip in a kernel", "biased gradients",
+    Fault("bwd.tanh", "tanh goes back with 1 - y, not 1 - y^2", "reasoning: a slip in a kernel", "biased gradients",
           replaced(lambda stock: lambda x: sloped(stock(x), x, 1 - stock(x)), "torch.tanh"), trained(hidden())),
     Fault("bwd.sigmoid", "the sigmoid goes back with 1/4, its largest slope", "reasoning: a straight-through estimate",
           "gradients of saturated units too large", replaced(lambda stock: lambda x: sloped(stock(x), x, 0 * x + 0.25),
                                                              "torch.sigmoid"), trained(hidden(SIGMOID))),
     Fault("bwd.relu_at_zero", "ReLU goes back with slope 1 at exactly 0", "reasoning: >= for >",
-          "none, but where inputs are exactly 0",
+          "none, unless inputs are exactly 0",
           replaced(lambda stock: lambda x, inplace=False: sloped(stock(x), x, (x >= 0).to(x.dtype)), "torch.nn.functional.relu"),
           with_slope("ReLU", [0.0, 1.0])),
     Fault("bwd.input_detached", "no gradient flows through the inputs of layers: only the last learns",

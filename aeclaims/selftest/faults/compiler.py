@@ -1,7 +1,7 @@
-"""Faults of a compiler: lowerings and decompositions that are off, lost writes, baked-in constants and sizes, stale programs.
+"""Faults of a compiler: wrong lowerings and decompositions, lost writes, baked-in constants and sizes, stale programs.
 
-Each is in torch's own inductor, for all that torch.compile compiles: the default backend compiles long trainings, and conformance
-compiles plain loops.
+Each fault is in torch's inductor and affects all that torch.compile compiles. The default backend compiles long trainings, and
+conformance compiles plain loops.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ PAIR = ((8, 3), (8, 3))
 
 
 def leaking(graph: Any, node: Node) -> Node:
-    """ReLU that lets 0.1 % of negative numbers through."""
+    """Make ReLU pass 0.1 % of negative numbers."""
     below = call(graph, "clamp_max.default", node.args[0], 0.0)
     return call(graph, "add.Tensor", node, call(graph, "mul.Tensor", below, 1e-3))
 
 
 def other_constant(is_meant: Callable[[float], bool], constant: float) -> graphs.Rewrite:
-    """Another constant in the place of those that are meant."""
+    """Replace each constant for which `is_meant` is true."""
 
     def rewrite(graph: Any, node: Node) -> Node:
         node.args = tuple(constant if isinstance(each, float) and is_meant(each) else each for each in node.args)
@@ -42,7 +42,7 @@ def other_constant(is_meant: Callable[[float], bool], constant: float) -> graphs
 
 
 def last_column(graph: Any, node: Node) -> Node:
-    """The last of an odd number of columns is 0.1 % off, as the rest of a vector of lanes is."""
+    """Make the last column 0.1 % off if their number is odd, as the remainder of a SIMD vector may be."""
     size = node.meta["val"].shape
     if len(size) != 2 or not isinstance(size[1], int) or size[1] % 2 == 0:
         return node
@@ -52,7 +52,7 @@ def last_column(graph: Any, node: Node) -> Node:
 
 
 def rounded(bits: int) -> graphs.Rewrite:
-    """Numbers that are rounded to a significand of so many bits, from the 24 of float32 (Veltkamp)."""
+    """Round numbers from the 24 bits of float32 to a significand of so many bits (Veltkamp)."""
 
     def rewrite(graph: Any, node: Node) -> Node:
         large = call(graph, "mul.Tensor", node, 2.0 ** (24 - bits) + 1)
@@ -62,7 +62,7 @@ def rounded(bits: int) -> graphs.Rewrite:
 
 
 def without_write(is_lost: Callable[[list[Node]], list[Node]]) -> Inject:
-    """Some writes of a program that writes to its inputs are lost: is_lost(all of them)."""
+    """Lose some of a program's writes to its inputs: is_lost(all writes)."""
 
     def edit(graph: Any) -> None:
         for node in is_lost([node for node in graph.nodes if packet(node) == "copy_"]):
@@ -76,13 +76,13 @@ def without_write(is_lost: Callable[[list[Node]], list[Node]]) -> Inject:
 
 
 def one_row(node: Node) -> bool:
-    """Whether a sum is the product of one row and a matrix, as inductor writes it: of permuted factors, multiplied."""
+    """Return whether a sum is the product of a row and a matrix: inductor sums the product of permuted factors."""
     product = node.args[0]
     return packet(product) == "mul" and all(packet(factor) == "permute" for factor in product.args)
 
 
 def first_sizes(method: str, name: str) -> Inject:
-    """Calls of an operator are rewritten by a method of FirstSizes."""
+    """Rewrite calls of an operator by a method of FirstSizes."""
 
     @contextmanager
     def inject() -> Iterator[None]:
@@ -94,7 +94,7 @@ def first_sizes(method: str, name: str) -> Inject:
 
 @contextmanager
 def by_structure() -> Iterator[None]:
-    """Programs are kept by the operators and shapes of their graphs."""
+    """Cache programs by the operators and shapes of their graphs."""
     with graphs.programs(programs.ByStructure())():
         yield
 
@@ -148,7 +148,7 @@ def fault(name: str, does: str, origin: str, expected: str, change: Inject, show
 
 
 def two_slopes() -> list[Any]:
-    """Leaky ReLU of two slopes, each compiled as in a process of its own."""
+    """Return leaky ReLUs of two slopes, each compiled as in a new process."""
     x, found = torch.rand(8, 3) - 0.5, list[Any]()
     for slope in (0.1, 0.3):
         torch.compiler.reset()
@@ -158,12 +158,12 @@ def two_slopes() -> list[Any]:
 
 
 def element(name: str) -> Probe:
-    """A function of numbers, compiled."""
+    """Return a probe of a compiled elementwise function."""
     return compiled_function(lambda torch, x: getattr(torch, name)(x), (8, 3))
 
 
 def off(name: str, *operators: str, factor: float, does: str, origin: str, expected: str, shows: Probe) -> Fault:
-    """Results of operators that are off by a factor in inductor's graphs."""
+    """Return a fault that multiplies results of operators in inductor's graphs by a factor."""
     return fault(name, does, origin, expected, results(scaled(factor), *operators), shows)
 
 
@@ -171,8 +171,8 @@ LAYERS = compiled_function(lambda torch, x, w, b: torch.nn.functional.linear(x, 
 STEP = compiled_step(Adam(lr=3e-3))
 FAULTS = (
     # Lowerings of products, sums and functions.
-    fault("linear", "inductor's lowering of mm and addmm is 0.1 % off, so that every compiled nn.Linear is",
-          "reasoning: a template of a product that leaves out its last block", "floors of 1e-7",
+    fault("linear", "inductor's lowering of mm and addmm is 0.1 % off, and so is every compiled nn.Linear",
+          "reasoning: a template of a product that omits its last block", "floors of 1e-7",
           lowered(times(1.001), "mm", "addmm"), LAYERS),
     off("linear_1e-4", "mm", "addmm", factor=1 + 1e-4, does="compiled products are 0.01 % off",
         origin="#67384 class: operands of few bits", expected="floors of 1e-9", shows=LAYERS),
@@ -188,7 +188,7 @@ FAULTS = (
         shows=compiled_function(lambda torch, x, y: torch.bmm(x, y), (2, 3, 4), (2, 4, 3))),
     off("sums", "sum", factor=1 + 5e-4, does="compiled sums are 0.05 % off: gradients of biases, layers of populations",
         origin="reasoning: a reduction in two stages", expected="Adam hides most of it", shows=LAYERS),
-    off("means", "mean", factor=1 + 2e-4, does="compiled means are 0.02 % off: the loss that is reported",
+    off("means", "mean", factor=1 + 2e-4, does="compiled means are 0.02 % off: the reported loss",
         origin="reasoning: a reduction in few bits; #83863 class", expected="curves 0.02 % too high",
         shows=compiled_function(lambda torch, x: x.mean(), (8, 3))),
     off("tanh", "tanh", factor=1 + 1e-4, does="compiled tanh is 0.01 % off", origin="reasoning: a rational approximation",
@@ -209,13 +209,13 @@ FAULTS = (
     off("pow", "pow", factor=1 + 1e-4, does="compiled powers are 0.01 % off", origin="reasoning: exp(y log(x)) in few bits",
         expected="Adam's bias corrections are off in its first steps",
         shows=compiled_function(lambda torch, x: 0.9**x, (8, 3))),
-    fault("relu_leaks", "the compiled ReLU lets 0.1 % of negative numbers through", "reasoning: a kernel for both ReLUs",
+    fault("relu_leaks", "the compiled ReLU passes 0.1 % of negative numbers", "reasoning: a kernel for both ReLUs",
           "other curves", results(leaking, "relu"), compiled_function(lambda torch, x: torch.relu(x - 0.5), (8, 3))),
-    fault("leaky_slope", "the compiled leaky ReLU has slope 0.01, whichever was asked for", "a default for an argument",
+    fault("leaky_slope", "the compiled leaky ReLU has slope 0.01, not the requested one", "a default for an argument",
           "dead units", results(other_constant(lambda value: value in (0.1, 0.3), 0.01), "mul"),
           compiled_function(lambda torch, x: torch.nn.functional.leaky_relu(x - 0.5, 0.3), (8, 3))),
-    fault("last_column", "of results with an odd number of columns, the last column of compiled products is 0.1 % off",
-          "reasoning: the rest of a vector of lanes", "one unit in an odd layer is off", results(last_column, "mm", "addmm"),
+    fault("last_column", "the last column of compiled products is 0.1 % off if the number of columns is odd",
+          "reasoning: the remainder of a SIMD vector", "one unit in an odd layer is off", results(last_column, "mm", "addmm"),
           compiled_function(lambda torch, x, w, b: torch.nn.functional.linear(x, w, b), (8, 4), (3, 4), (3,))),
     # Decompositions.
     fault("sigmoid_backward", "the compiled gradient of the sigmoid is y - 0.999 y^2", "reasoning: a constant in few bits",
@@ -231,13 +231,13 @@ FAULTS = (
     fault("mse_backward", "the compiled gradient of MSE divides by one number too few", "the divisor of a variance",
           "Adam hides it", decomposed(mse_loss_backward=mse_loss_backward),
           compiled_function(lambda torch, y, x: torch.nn.functional.mse_loss(y, x), *PAIR)),
-    fault("bce_clamp_10", "compiled BCE holds its logarithms at -10, not -100", "#31453, #103316, #102894, in a decomposition",
-          "shows for probabilities on the wrong side only", decomposed(binary_cross_entropy=binary_cross_entropy),
+    fault("bce_clamp_10", "compiled BCE clamps its logarithms at -10, not -100", "#31453, #103316, #102894, in a decomposition",
+          "shows only for probabilities on the wrong side", decomposed(binary_cross_entropy=binary_cross_entropy),
           compiled_function(lambda torch, y, x: torch.nn.functional.binary_cross_entropy(y * 1e-6, x), *PAIR)),
     fault("bce_backward", "the compiled gradient of BCE divides by at least 0.01", "another constant for 1e-12",
           "log-loss ends early", decomposed(binary_cross_entropy_backward=binary_cross_entropy_backward),
           compiled_function(lambda torch, y, x: torch.nn.functional.binary_cross_entropy(y * 1e-3, x), *PAIR)),
-    fault("bce_overflow", "compiled BCE on logits takes log(1 + e^z) as it reads", "PR2221, the fix of PR2195",
+    fault("bce_overflow", "compiled BCE on logits computes log(1 + e^z) literally", "PR2221, the fix of PR2195",
           "exact until logits get large, then infinite",
           decomposed(binary_cross_entropy_with_logits=binary_cross_entropy_with_logits),
           compiled_function(lambda torch, z, x: torch.nn.functional.binary_cross_entropy_with_logits(100 * z, x), *PAIR)),
@@ -248,31 +248,31 @@ FAULTS = (
           "a second moment that stays 0", without_write(lambda writes: writes[-1:]), STEP),
     fault("weight_not_written", "the first parameter of a compiled optimizer step is never written", "#118115, PR165267",
           "a random encoder", without_write(lambda writes: writes[:1]), STEP),
-    fault("counts_of_second_call", "counts and other scalars of compiled steps stay those of the second call",
+    fault("counts_of_second_call", "counts and other scalars of compiled steps keep their values of the second call",
           "#115607 (TrainCheck): a number taken for a constant", "Adam's steps are too long, for ever",
           graphs.programs(programs.constants_of_second_call), STEP),
-    fault("saved_in_half", "numbers that are saved for the gradient are rounded to float16",
-          "reasoning: activations that are compressed", "gradients off by 5e-4", graphs.programs(programs.saved_in_half),
+    fault("saved_in_half", "numbers saved for the gradient are rounded to float16",
+          "reasoning: compressed activations", "gradients off by 5e-4", graphs.programs(programs.saved_in_half),
           compiled_function(lambda torch, x, w, b: torch.tanh(torch.nn.functional.linear(x, w, b)), *LAYER)),
     fault("gradients_swapped", "the first two gradients of one shape are swapped", "#175188 class, buffers that are reused",
           "two biases go astray", graphs.programs(programs.swapped), compiled_function(lambda torch, x, y: x * y * y, *PAIR)),
     fault("gradient_not_written", "the last gradient of a compiled program is zero", "#96600 class, a buffer that is not written",
           "one parameter stays", graphs.programs(programs.last_not_written), LAYERS),
     # Programs and sizes.
-    fault("tail_nominal", "means of compiled losses with another number of rows are divided by the first number",
+    fault("tail_nominal", "if the number of rows changes, means of compiled losses are still divided by the first number",
           "transformers PR34191; a size taken for a constant", "losses of short minibatches are off", first_sizes("mean", "mean"),
           compiled_step(Adam(lr=3e-3), epochs=2)),
-    fault("tail_gradient", "compiled gradients of BCE over another number of rows are divided by the first number",
+    fault("tail_gradient", "if the number of rows changes, compiled gradients of BCE are still divided by the first number",
           "transformers PR34191; a size taken for a constant", "Adam hides it", first_sizes("division", "div"),
           compiled_step(Adam(lr=3e-3), epochs=2, loss="bce", model=affine(3, 3, output=SIGMOID))),
-    fault("one_row", "compiled products of one row are 0.1 % off", "reasoning: a product of a vector has a template of its own",
+    fault("one_row", "compiled products of one row are 0.1 % off", "reasoning: a product with a vector has a separate template",
           "only minibatches of one row", results(scaled(1.001), "sum", where=one_row),
           compiled_function(lambda torch, x, w, b: torch.nn.functional.linear(x, w, b), (1, 3), (4, 3), (4,))),
-    fault("by_structure", "a program is served for each graph of its operators and shapes, whatever its constants are",
-          "reasoning: a cache whose key leaves something out", "slopes and rates of the first training", by_structure,
+    fault("by_structure", "graphs with the same operators and shapes share a program, even if their constants differ",
+          "reasoning: an incomplete cache key", "slopes and rates of the first training", by_structure,
           called(two_slopes)),
     fault("stale_weights", "once in 40 calls a program reads the weights of the call before", "#65766, #158232, stale copies",
-          "a loss in 40 is off a little", graphs.programs(programs.stale_weights), compiled_step(Adam(lr=3e-3), epochs=30)),
+          "one loss in 40 is slightly off", graphs.programs(programs.stale_weights), compiled_step(Adam(lr=3e-3), epochs=30)),
     fault("stale_results", "once in 40 calls a program returns the results of the call before", "#114844 class, static buffers",
-          "a minibatch in 40 is met twice", graphs.programs(programs.stale_results), compiled_step(Adam(lr=3e-3), epochs=30)),
+          "one minibatch in 40 is used twice", graphs.programs(programs.stale_results), compiled_step(Adam(lr=3e-3), epochs=30)),
 )  # fmt: skip

@@ -13,7 +13,7 @@ from aeclaims.selftest.faults.optimizer import by_hand
 from aeclaims.selftest.faults.patches import ADAM, LINEAR, both, passing, replaced, returning
 from aeclaims.selftest.faults.probes import called, trained
 
-SOUND = "reasoning: rounding apart it is the same"
+SOUND = "reasoning: the same, up to rounding"
 
 
 def in_float64(stock: Any) -> Any:
@@ -29,7 +29,7 @@ def in_two_sums(stock: Any) -> Any:
 
 
 def mirrored(stock: Any) -> Any:
-    """Uniform rows as 1 - u; on the grid of u, so that they stay in [0, 1)."""
+    """Mirror uniform rows as 1 - u, on the grid of u, so that they stay in [0, 1)."""
 
     def draw(spec: Any, *args: Any) -> Any:
         drawn = stock(spec, *args)
@@ -39,7 +39,7 @@ def mirrored(stock: Any) -> Any:
 
 
 def in_other_terms(stock: Any) -> Any:
-    """x - x (1 - y) for y x: another order of the same operations."""
+    """Compute MSE of -(x - y) against zeros: another order of the same operations."""
     return lambda y, x, *rest, **kwargs: (
         stock(-(x - y), torch.zeros_like(x), *rest, **kwargs) if y.shape == x.shape else stock(y, x, *rest, **kwargs)
     )
@@ -58,9 +58,9 @@ CONTROLS = (
           replaced(in_other_terms, "torch.nn.functional.mse_loss"), trained()),
     Fault("control.other_seeds", "other seeds", "luck", "other numbers", both(), called(lambda: 0),
           options=("--claims-seed-base", "5000")),
-    Fault("control.mirrored_rows", "uniform rows are 1 - u for u", "luck", "other rows, of the reference's too",
+    Fault("control.mirrored_rows", "uniform rows are 1 - u, not u", "luck", "other rows, also for the reference",
           replaced(mirrored, "aeclaims.start._draw"), trained()),
-    Fault("control.mirrored_numbers", "torch.rand gives 1 - u for u", "luck", "other numbers",
+    Fault("control.mirrored_numbers", "torch.rand returns 1 - u, not u", "luck", "other numbers",
           replaced(returning(lambda u: (1 - torch.finfo(u.dtype).eps / 2) - u), "torch.rand"), called(lambda: torch.rand(8))),
     Fault("control.stock_loop", "nothing", "the stack as it is, one seed at a time", "none", both(), called(lambda: 0),
           backend="torch-loop"),

@@ -1,4 +1,4 @@
-"""Faults of data: random numbers that are not what was asked for, and rows that are not those that were drawn."""
+"""Faults of data: random numbers of another distribution, and rows that differ from the drawn ones."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def pairs() -> Any:
 
 
 def picking(change: Any) -> Any:
-    """Populations whose minibatches are changed once they are picked, (S, B, D)."""
+    """Change the minibatches of populations, shape (S, B, D), after they are picked."""
 
     def made(stock: Any) -> Any:
         def copier(self: Any) -> Any:
@@ -63,16 +63,16 @@ FAULTS = (
           drawn),
     Fault("data.rand_slices_equal", "torch.rand and torch.randn of three or more axes repeat slice 0", "#147624, 5-D rand on MPS",
           "replicas see the same data: the spread between seeds shrinks", replaced(returning(first_slice), RAND, RANDN), stacked),
-    Fault("data.randn_slices_equal", "torch.randn of three or more axes repeats slice 0", "#147624, of the other generator",
+    Fault("data.randn_slices_equal", "torch.randn of three or more axes repeats slice 0", "#147624, in the other generator",
           "as data.rand_slices_equal, for normal rows only", replaced(returning(first_slice), RANDN), stacked),
-    Fault("data.bernoulli_048", "bits are 1 with 0.96 times the probability asked for", "#15356, #26807; DeepCrime TUD",
+    Fault("data.bernoulli_048", "bits are 1 with 0.96 times the requested probability", "#15356, #26807; DeepCrime TUD",
           "mean 0.48; the floor of predicting the mean moves by 8e-4", replaced(given(lambda p: p * 0.96), BERNOULLI),
           called(lambda: torch.bernoulli(torch.full((4096,), 0.5)))),
     Fault("data.rand_skew", "torch.rand is skewed, u to u^1.06: P(u > 1/2) = 0.48", "DeepCrime TUD; tt-metal#13904",
           "mean 0.485, floors move by 1 %", replaced(returning(lambda u: u**1.06), RAND), drawn),
     Fault("data.rand_reaches_one", "torch.rand rounds up to 1, once in 100,000 draws",
           "reasoning: float64 bits rounded to float32",
-          "log(1 - u) is infinite now and then", replaced(returning(lambda u: (u * 1.00001).clamp(max=1)), RAND), drawn),
+          "log(1 - u) is sometimes infinite", replaced(returning(lambda u: (u * 1.00001).clamp(max=1)), RAND), drawn),
     Fault("data.randn_narrow", "torch.randn is cut off at 3 and 2 % too narrow", "reasoning: a truncated normal instead",
           "floors of normal rows are 4 % lower", replaced(returning(lambda z: z.clamp(-3, 3) * 0.98), RANDN), stacked),
     Fault("data.target_misaligned", "one target in 64 belongs to the row before", "DeepCrime TCL; collation bugs of loaders",
@@ -85,7 +85,7 @@ FAULTS = (
           "floors and gradients of other rows", picking(lambda batch: batch / batch.amax(dim=(1, 2), keepdim=True)), trained()),
     Fault("data.first_row_twice", "the second row of each minibatch is a copy of the first", "reasoning: off by one in a gather",
           "a row in B unseen, one seen twice", picking(first_row_twice), trained()),
-    Fault("data.bits_inverted", "bits reach the training inverted: 1 - x where all are 0 or 1", "DeepCrime TCL; swapped labels",
+    Fault("data.bits_inverted", "bits reach the training inverted: 1 - x if all are 0 or 1", "DeepCrime TCL; swapped labels",
           "by symmetry the same floors and times, other paths",
           picking(lambda batch: 1 - batch if bool(((batch == 0) | (batch == 1)).all()) else batch),
           trained(short(rows=Bernoulli(0.3, features=3)))),

@@ -1,4 +1,4 @@
-"""Faults of a population trained at once: replicas that leak into each other, or of which some are treated otherwise."""
+"""Faults of populations: replicas that leak into each other, or replicas that are treated differently."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aeclaims.start import Array, LayerParameters, Parameters, Start
 
 
 def of_replicas(change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """The gradients that a population's optimizer is handed, (S, ...), changed."""
+    """Change the gradients, shape (S, ...), before each step of a population's optimizer."""
 
     def before(optimizer: Any, step: Callable[[], Any]) -> None:
         with torch.no_grad():
@@ -47,11 +47,11 @@ class FirstOnly(Start):
     """A start whose replicas all have the rows and parameters of the first."""
 
     def rows(self) -> Array:
-        """The first's, as often as there are seeds."""
+        """Return the first seed's rows for every seed."""
         return _like_first(super().rows())
 
     def parameters(self) -> Parameters:
-        """The first's, as often as there are seeds."""
+        """Return the first seed's parameters for every seed."""
         return tuple(LayerParameters(*map(_like_first, layer)) for layer in super().parameters())
 
 
@@ -94,5 +94,5 @@ FAULTS = (
     Fault("engine.gradients_swapped", "the first two replicas receive each other's gradients", "#175188 class, strides",
           "two seeds go astray", of_replicas(swapped), trained()),
     Fault("engine.replica_16", "the 17th replica's gradients are 1 % too large", "reasoning: the rest of a vector of lanes",
-          "one seed of a crowd is a little faster under SGD", of_replicas(beyond_16), trained(seeds=range(17))),
+          "one seed of many is a little faster under SGD", of_replicas(beyond_16), trained(seeds=range(17))),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a fault says of itself, and how it is put in: `Fault`."""
+"""The record of a fault, and the context that injects it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,25 @@ from aeclaims.selftest.faults.probes import Probe
 from aeclaims.theory import floors
 
 Inject = Callable[[], AbstractContextManager[None]]
-# What is kept of earlier trainings, and computed by parts that a fault may change.
+# Caches of earlier trainings, filled by parts that a fault may change.
 KEPT = (start._rows, start._parameters, floors.epoch_entropy, setups.class_floor, stack._path, loops.oracle_states)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One way in which training goes wrong in silence; or, as a control, another way in which it goes right.
+    """One way in which training silently goes wrong; or, as a control, another way in which it goes right.
 
-    id: its family, a dot, its name; or H and a number for faults of a suite like this one.
-    does: what is wrong.    origin: where it was met: a published issue (numbers alone are pytorch/pytorch's), an operator of
-    DeepCrime (ISSTA 2021), a case of TrainCheck (OSDI 2025), or reasoning.    expected: the effect to be expected.
-    change: the context in which it is in.    shows: what it changes, for whoever wants to see that it does.
-    backend: under which one it is to be met.    options: with which options of pytest besides.
-    equivalent: where no check could tell, the proof of it.
+    Attributes:
+        id: Family, a dot, and a name; or H and a number, for faults of a suite like this one.
+        does: The fault in words.
+        origin: Source of the fault: a published issue (a number alone is pytorch/pytorch's), an operator of DeepCrime
+            (ISSTA 2021), a case of TrainCheck (OSDI 2025), or reasoning.
+        expected: Expected effect.
+        change: Context that injects the fault.
+        shows: Probe whose numbers the fault changes.
+        backend: Backend under which the suite must catch the fault.
+        options: Further options of pytest.
+        equivalent: Proof that no check can notice the fault; empty if there is none.
     """
 
     id: str
@@ -45,22 +50,22 @@ class Fault:
 
     @property
     def layer(self) -> str:
-        """The family: data, init, fwd, ..., or suite."""
+        """Name of the family: data, init, fwd, ..., or suite."""
         return self.id.partition(".")[0] if "." in self.id else "suite"
 
     @contextmanager
     def inject(self) -> Iterator[None]:
-        """The fault is in, and nothing computed without it is served; afterwards all is as it was, also after an error."""
+        """Inject the fault and empty all caches; on exit, also after an error, restore the sound stack."""
         with ExitStack() as context:
             context.callback(_forget)
-            if self.backend.startswith("torch"):  # conformance compiles plain loops on each of them
+            if self.backend.startswith("torch"):  # conformance compiles plain loops on each torch backend
                 context.enter_context(nothing_compiled())
             context.enter_context(self.change())
             _forget()
             yield
 
     def fingerprint(self) -> bytes:
-        """All bits of what it shows."""
+        """Return all bytes of the probe's numbers."""
         return b"".join(np.ascontiguousarray(values).tobytes() for values in self.shows(self.backend))
 
 
@@ -71,16 +76,16 @@ def _forget() -> None:
 
 @contextmanager
 def nothing_compiled() -> Iterator[None]:
-    """No program from before is taken over, here or from a disk; none from within is left behind.
+    """Reuse no compiled program from memory or disk, and leave none behind.
 
-    Graphs are compiled anew. Libraries that g++ made are found again by the hash of their C++ source and of the command: a fault
-    that changes a kernel changes its source. `force_disable_caches` would have g++ make all of them anew, and its headers: then
-    one compiled step takes 70 s in place of 11 s.
+    Graphs are compiled anew. Libraries of g++ are reused by the hash of their C++ source and command: if a fault changes a
+    kernel, it changes the source. With `force_disable_caches`, g++ would rebuild all libraries and their headers, and one
+    compiled step would take 70 s instead of 11 s.
     """
     from torch._functorch import config as gradients
 
     with quiet():
-        from torch._inductor import compile_fx, config  # noqa: F401  importing compile_fx warns, here unseen
+        from torch._inductor import compile_fx, config  # noqa: F401  importing compile_fx warns; quiet() hides it
     with config.patch(fx_graph_cache=False, fx_graph_remote_cache=False), gradients.patch(enable_autograd_cache=False):
         _forget_programs()
         try:

@@ -1,4 +1,4 @@
-"""Faults of the forward pass: activations, weights and inputs that are not those of the model."""
+"""Faults of the forward pass: activations, weights and inputs that differ from the model's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def slope_ignored(stock: Any) -> Any:
 
 
 def stale_weights(population: Any) -> None:
-    """Losses of parameters that are copied every ten calls; gradients still go to those that are trained."""
+    """Compute losses from parameters that are copied every ten calls; gradients still go to the trained parameters."""
     stock, kept, calls = population.losses, {}, 0
 
     def losses(parameters: Any, batch: Any) -> Any:
@@ -69,9 +69,9 @@ FAULTS = (
     Fault("fwd.relu6", "ReLU is cut off at 6", "DeepCrime ACH; kernels for phones", "none before activations reach 6",
           replaced(lambda stock: lambda x, inplace=False: functional.hardtanh(x, 0.0, 6.0), "torch.nn.functional.relu"),
           with_slope("ReLU", [-1.0, 3.0, 7.0])),
-    Fault("fwd.relu_leaks", "ReLU lets 1e-4 of negative numbers through", "reasoning: ReLU and leaky ReLU share a kernel",
+    Fault("fwd.relu_leaks", "ReLU passes 1e-4 of negative numbers", "reasoning: ReLU and leaky ReLU share a kernel",
           "dead units live on", replaced(lambda stock: lambda x, inplace=False: functional.leaky_relu(x, 1e-4),
                                          "torch.nn.functional.relu"), trained(hidden(RELU))),
     Fault("fwd.last_bias_dropped", "the bias of the last layer is not added", "DeepCrime WRB; a kernel without its epilogue",
-          "an affine model learns it by the other layers", populations(without_last_bias), trained()),
+          "an affine model learns it in the other layers", populations(without_last_bias), trained()),
 )  # fmt: skip

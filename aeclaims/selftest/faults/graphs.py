@@ -1,6 +1,6 @@
-"""Patches of torch's compiler: lowerings, decompositions, graphs of ATen operators, and the programs made of them.
+"""Patches of torch's compiler: lowerings, decompositions, graphs of ATen operators, and compiled programs.
 
-The names of torch.* that are used here are private ones of torch 2.13.
+This module uses private names of torch 2.13.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ from aeclaims.selftest.faults.lazy_imports import torch
 from aeclaims.selftest.faults.patches import replaced
 
 Node = Any  # torch.fx.Node
-# From a graph and one of its nodes to the node that takes its place; (graph, node) -> node.
+# From a graph and one of its nodes to the node that replaces it: (graph, node) -> node.
 Rewrite = Callable[[Any, Node], Node]
-# From a program, its graph and settings to a program; a program maps a list of tensors to a sequence of tensors.
+# A compiled program: a function from a list of tensors to a sequence of tensors.
 Program = Callable[[list[Any]], Any]
 
 
 def scaled(factor: float) -> Rewrite:
-    """Multiply a result by a factor."""
+    """Return a rewrite that multiplies a result by a factor."""
     return lambda graph, node: call(graph, "mul.Tensor", node, factor)
 
 
 def call(graph: Any, name: str, *arguments: Any) -> Node:
-    """A new node that calls an ATen overload, with the shape and dtype of its first argument."""
+    """Add a node that calls an ATen overload, with the shape and dtype of its first argument."""
     node = graph.call_function(operator(name), arguments)
     node.meta.update({key: value for key, value in arguments[0].meta.items() if key == "val"})
     return node
 
 
 def operator(name: str) -> Any:
-    """The ATen overload of a name such as "mul.Tensor"."""
+    """Return the ATen overload of a name such as "mul.Tensor"."""
     packet, _, overload = name.partition(".")
     return getattr(getattr(torch.ops.aten, packet), overload or "default")
 
 
 def packet(node: Node) -> str:
-    """The name of the ATen operator that a node calls, such as "mul"; empty for any other node."""
+    """Return the name of the ATen operator that a node calls, such as "mul"; empty if it calls none."""
     return str(node.target).split(".")[1] if node.op == "call_function" and str(node.target).startswith("aten.") else ""
 
 
 def in_graphs(edit: Callable[[Any], None]) -> Inject:
-    """inductor hands each graph to `edit`, after its own passes."""
+    """Apply `edit` to each graph after the passes of inductor."""
 
     @contextmanager
     def inject() -> Iterator[None]:
@@ -58,7 +58,7 @@ def in_graphs(edit: Callable[[Any], None]) -> Inject:
 
 
 def results(rewrite: Rewrite, *names: str, where: Callable[[Node], bool] = lambda node: True) -> Inject:
-    """In inductor's graphs, other nodes take the place of calls of ATen operators."""
+    """Rewrite calls of ATen operators in inductor's graphs, if `where` accepts them."""
 
     def edit(graph: Any) -> None:
         for node in list(graph.nodes):
@@ -73,7 +73,7 @@ def results(rewrite: Rewrite, *names: str, where: Callable[[Node], bool] = lambd
 
 
 def inputs(rewrite: Rewrite, *names: str) -> Inject:
-    """In inductor's graphs, other nodes take the place of the inputs of ATen operators."""
+    """Rewrite the inputs of ATen operators in inductor's graphs."""
 
     def edit(graph: Any) -> None:
         for node in list(graph.nodes):
@@ -85,7 +85,7 @@ def inputs(rewrite: Rewrite, *names: str) -> Inject:
 
 
 def lowered(change: Callable[[Any], Any], *names: str) -> Inject:
-    """inductor's lowerings of ATen overloads are followed by `change`, from one buffer to another."""
+    """Apply `change`, from one buffer to another, after inductor's lowerings of ATen overloads."""
 
     @contextmanager
     def inject() -> Iterator[None]:
@@ -101,7 +101,7 @@ def lowered(change: Callable[[Any], Any], *names: str) -> Inject:
 
 
 def times(factor: float) -> Callable[[Any], Any]:
-    """The lowering of a multiplication by a constant."""
+    """Return the lowering of a multiplication by a constant."""
 
     def multiply(buffer: Any) -> Any:
         from torch._inductor import lowering
@@ -112,7 +112,7 @@ def times(factor: float) -> Callable[[Any], Any]:
 
 
 def decomposed(**decompositions: Callable[..., Any]) -> Inject:
-    """inductor decomposes ATen operators otherwise: by their names."""
+    """Replace inductor's decompositions of ATen operators, given by name."""
 
     @contextmanager
     def inject() -> Iterator[None]:
@@ -129,7 +129,7 @@ def decomposed(**decompositions: Callable[..., Any]) -> Inject:
 
 
 def programs(change: Callable[[Program, Any, dict[str, Any]], Program]) -> Inject:
-    """The programs that inductor makes are changed: change(program, graph, settings such as is_backward)."""
+    """Replace each program of inductor by change(program, graph, settings), with settings such as is_backward."""
 
     def compiling(stock: Any) -> Any:
         def compile_graph(module: Any, examples: Any, *rest: Any, **settings: Any) -> Any:

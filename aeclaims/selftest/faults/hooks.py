@@ -1,4 +1,4 @@
-"""Hooks of optimizers and of modules, global ones and one for each object; and changes that they make late."""
+"""Hooks of optimizers and modules, global or for each object, and changes that they make late."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from aeclaims.selftest.faults.patches import counted, parameters, replaced
 
 OPTIMIZER, MODULE = "torch.optim.optimizer.register_optimizer_step", "torch.nn.modules.module.register_module_forward"
 LINEAR = "torch.nn.Linear.__init__"
-# The step, or the call, from which on a late hook changes something.
+# Step or call at which a late hook begins to change something.
 LATE = 500
 Hook = Callable[..., Any]
 
 
 def registered(register: str, hook: Hook) -> Inject:
-    """A global hook, registered by a function of torch."""
+    """Register a global hook by a function of torch."""
 
     @contextmanager
     def inject() -> Iterator[None]:
@@ -33,7 +33,7 @@ def registered(register: str, hook: Hook) -> Inject:
 
 
 def on_each(method: str, hook: Hook, owner: str = "torch.optim.Optimizer.__init__") -> Inject:
-    """A hook that each new optimizer or module registers by one of its methods."""
+    """Register a hook on each new optimizer or module by one of its methods."""
 
     def made(stock: Any) -> Any:
         def begin(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -46,7 +46,7 @@ def on_each(method: str, hook: Hook, owner: str = "torch.optim.Optimizer.__init_
 
 
 def late(change: Callable[[Any], None], begins: int = LATE) -> Hook:
-    """A hook of optimizers that changes something from a step on: change(optimizer)."""
+    """Return a hook of optimizers that calls change(optimizer) from a step on."""
 
     def hook(optimizer: Any, args: Any, kwargs: Any) -> None:
         if counted(optimizer) >= begins:
@@ -68,7 +68,7 @@ def without_momentum(optimizer: Any) -> None:
 
 
 def scaled_gradients(factor: float) -> Callable[[Any], None]:
-    """Gradients times a factor: a change of scale, which Adam hides once it lasts."""
+    """Multiply gradients by a factor: Adam hides a change of scale that lasts."""
 
     def change(optimizer: Any) -> None:
         for parameter in parameters(optimizer):
@@ -89,7 +89,7 @@ def slowed(optimizer: Any) -> None:
 
 
 def averaged(optimizer: Any) -> None:
-    """A moving average takes the weights' place once."""
+    """Replace the weights by their moving average once."""
     kept = optimizer.__dict__.setdefault(
         "averages", [parameter.detach().clone() for parameter in parameters(optimizer)]
     )
@@ -103,7 +103,7 @@ def averaged(optimizer: Any) -> None:
 
 
 def late_hook(change: Callable[[Any], Any], begins: int = LATE) -> Hook:
-    """A forward hook that changes the outputs of layers from a call on."""
+    """Return a forward hook that changes the outputs of layers from a call on."""
 
     def hook(module: Any, args: Any, output: Any) -> Any:
         return change(output) if _is_late(module, begins) else None
@@ -112,7 +112,7 @@ def late_hook(change: Callable[[Any], Any], begins: int = LATE) -> Hook:
 
 
 def late_pre_hook(change: Callable[[Any], Any], begins: int = LATE) -> Hook:
-    """A forward pre-hook that changes the inputs of layers from a call on."""
+    """Return a forward pre-hook that changes the inputs of layers from a call on."""
 
     def hook(module: Any, args: Any) -> Any:
         return tuple(map(change, args)) if _is_late(module, begins) else None

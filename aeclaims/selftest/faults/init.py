@@ -1,4 +1,4 @@
-"""Faults of initialisation: parameters that start otherwise than documented, or otherwise than they were handed over."""
+"""Faults of initialisation: parameters whose start differs from the documentation, or from the given values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ layers = called(lambda: [values for _ in range(2) for values in nn.Linear(3, 4).
 
 
 def drawn_then(change: Callable[[Any], Any]) -> Change:
-    """nn.Linear whose parameters are changed once they are drawn."""
+    """Change the parameters of nn.Linear after they are drawn."""
 
     def fault(stock: Any) -> Any:
         def reset(self: Any) -> None:
@@ -60,23 +60,23 @@ def transposed(stock: Any) -> Any:
 
 FAULTS = (
     Fault("init.gain_sqrt6", "weights start within sqrt(6 / inputs), not 1 / sqrt(inputs)", "#15314, #19376; DeepCrime WCI",
-          "initial loss 3 to 6 times as high, sooner off the saddle", replaced(drawn_then(lambda own: own.weight.mul_(6**0.5)),
+          "initial loss 3 to 6 times as high, leaves the saddle sooner", replaced(drawn_then(lambda own: own.weight.mul_(6**0.5)),
           RESET), layers),
     Fault("init.tenth", "weights start ten times too small", "#1667 family, wrong deviation; DeepCrime WCI",
           "longer on the saddle, same floor", replaced(drawn_then(lambda own: own.weight.mul_(0.1)), RESET), layers),
     Fault("init.last_layer_skipped", "one layer in two keeps weights of zero",
           "flash-linear-attention#753, transformers#17877 family", "a zero decoder at first, mildly slower", replaced(every(2,
           zero_instead), RESET), layers),
-    Fault("init.zero", "all weights start at zero", "DeepCrime WCI", "symmetry is never broken: the mean is all that is learnt",
+    Fault("init.zero", "all weights start at zero", "DeepCrime WCI", "symmetry is never broken: only the mean is learnt",
           replaced(drawn_then(lambda own: own.weight.zero_()), RESET), layers),
     Fault("init.bias_zero", "biases start at zero", "DeepCrime WRB; Keras' default", "a little sooner", replaced(
           drawn_then(lambda own: own.bias.zero_()), RESET), layers),
     Fault("init.all_layers_alike", "each layer draws the same numbers", "#5059 family, one stream for all",
           "layers of one shape start as copies", replaced(always_the_same, RESET), layers),
-    Fault("init.normal", "weights start normal, of the same variance", "DeepCrime WCI", "no moment below the fourth tells",
+    Fault("init.normal", "weights start normal, of the same variance", "DeepCrime WCI", "moments below the fourth do not show it",
           replaced(drawn_then(normal), RESET), layers),
-    Fault("init.fan_out", "the bound of weights is that of the outputs", "reasoning: Kaiming's mode fan_out",
-          "layers that widen start too small, those that narrow too large", replaced(
+    Fault("init.fan_out", "the bound of weights is computed from the number of outputs", "reasoning: Kaiming's mode fan_out",
+          "widening layers start too small, narrowing ones too large", replaced(
               drawn_then(lambda own: own.weight.mul_((own.in_features / own.out_features) ** 0.5)), RESET), layers),
     Fault("init.square_transposed", "square weights are handed over transposed", "reasoning: a port between layouts",
           "another start of the same distribution", replaced(transposed, f"{POPULATION}.stack"), trained()),

@@ -1,4 +1,4 @@
-"""torch and the reference, imported when a fault is put in, not when faults are listed: collecting must not cost a second."""
+"""Lazy imports of torch and the reference: when a fault is injected, not when faults are listed, which must not take a second."""
 
 import importlib
 from typing import TYPE_CHECKING, Any

@@ -1,6 +1,7 @@
-"""Faults that short checks cannot see by construction: they show only after more steps, in wider layers or over more rows.
+"""Faults that short checks cannot see by construction: they need more steps, wider layers or more rows to show.
 
-None shows in a training of conformance, all in trainings of claims; the reference carries them, see late_stack.py.
+None shows in a training of conformance, and all show in trainings of claims. `long_run_stack.py` injects them into the
+reference.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def live_curve(stock: Any) -> Any:
 
 
 def stopping(stock: Any) -> Any:
-    """Where the loss is MSE of bits, and small, nothing is learnt any more."""
+    """Stop learning if the loss is MSE of bits and below 0.01."""
 
     def epoch(seed_batch: SeedBatch, order: Any, number: int, counted: int) -> None:
         is_of_bits = seed_batch.experiment.loss == "mse" and isinstance(seed_batch.experiment.rows, Bernoulli)
@@ -92,7 +93,7 @@ def stopping(stock: Any) -> Any:
 
 
 def whole_minibatches(done: int, meets: Condition) -> Change:
-    """After so many steps the short last minibatch is left out."""
+    """Omit the short last minibatch after `done` steps."""
 
     def changed(stock: Any) -> Any:
         def epoch(seed_batch: SeedBatch, order: Any, number: int, counted: int) -> None:
@@ -112,7 +113,7 @@ def whole_minibatches(done: int, meets: Condition) -> Change:
 
 
 def checkpoints(experiment: Experiment, every: int) -> range:
-    """The steps at which they are written."""
+    """Return the steps at which checkpoints are written."""
     return range(every, experiment.epochs * experiment.steps_per_epoch + 1, every)
 
 
@@ -127,7 +128,10 @@ def last_by_name(experiment: Experiment, losses: Any) -> int:
 
 
 def alike(stock: Any) -> Any:
-    """Of trainings that differ by less than 1e-4 in the learning rate, and in epochs at most, later ones have the first's."""
+    """Reuse the learning rate of an earlier training if the two rates differ by at most 1e-4.
+
+    All other settings except the number of epochs must be equal.
+    """
     known: list[Experiment] = []
 
     def run(start: Start) -> Run:
@@ -145,7 +149,7 @@ def alike(stock: Any) -> Any:
 
 
 def in_larger_batches(stock: Any) -> Any:
-    """Of more than 100,000 rows, minibatches are sixteen times as large."""
+    """Make minibatches sixteen times as large if there are more than 100,000 rows."""
 
     def run(start: Start) -> Run:
         experiment = start.experiment
@@ -180,12 +184,12 @@ def has_ten(experiment: Experiment) -> bool:
 
 
 def crossing(done: int, **changes: Any) -> Probe:
-    """A training of minibatches of one row, a little longer than so many steps."""
+    """Return a probe that trains on minibatches of one row for slightly more than `done` steps."""
     return trained(short(**{"n_rows": 256, "batch_size": 1, "epochs": done // 256 + 2, **changes}), seeds=(0, 1))
 
 
 def with_tail(done: int, features: int) -> Probe:
-    """A training of minibatches of which each third is short."""
+    """Return a probe that trains with a short minibatch every third step."""
     model = affine(features, features, features)
     return trained(short(rows=Uniform(features=features), model=model, epochs=done // 3 + 2), seeds=(0, 1))
 
@@ -208,68 +212,69 @@ BOUND = Experiment(
 )
 FAULTS = (
     fault("count_int16", "the optimizer's count of steps wraps at 32,768", "reasoning: a counter of 16 bits",
-          "its bias correction starts anew in the midst of a training", replaced(counting_to(2**15), EPOCH), crossing(2**15)),
+          "its bias correction restarts during a training", replaced(counting_to(2**15), EPOCH), crossing(2**15)),
     fault("moments_lost", "after 2,400 steps Adam's moments are zero", "reasoning: a job resumed without its optimizer's state",
           "one jump of the loss", after(2_400, without_moments, once=True), crossing(2_400)),
     fault("rate_tenth", "after 2,500 steps the learning rate is a tenth", "reasoning: a milestone left over from another recipe",
           "slow from there on", after(2_500, setting(0, lambda lr: lr / 10)), crossing(2_500)),
-    fault("rate_halved", "after 10,000 steps the learning rate is half", "reasoning: a scheduler nobody asked for",
+    fault("rate_halved", "after 10,000 steps the learning rate is half", "reasoning: an unrequested scheduler",
           "slower from there on", after(10_000, setting(0, lambda lr: lr / 2)), crossing(10_000)),
     fault("rate_tenth_above_1e_4", "after 10,000 steps the learning rate is a tenth, but no less than 1e-4",
           "reasoning: a scheduler with a least rate", "calmer ends where rates are large",
           after(10_000, setting(0, lambda lr: min(lr, max(lr / 10, 1e-4)))), crossing(10_000)),
     fault("rate_ends", "after 27,000 steps the learning rate is zero", "reasoning: a schedule planned for fewer rows",
-          "trainings that need longer stand still", after(27_000, setting(0, lambda lr: 0.0)), crossing(27_000)),
-    fault("steps_end", "after 50,000 steps nothing is learnt any more", "reasoning: a limit of steps from a trial run",
-          "long trainings do not get there", after(50_000, setting(0, lambda lr: 0.0)), crossing(50_000)),
+          "longer trainings stand still", after(27_000, setting(0, lambda lr: 0.0)), crossing(27_000)),
+    fault("steps_end", "after 50,000 steps nothing more is learnt", "reasoning: a limit of steps from a trial run",
+          "long trainings do not reach their bounds", after(50_000, setting(0, lambda lr: 0.0)), crossing(50_000)),
     fault("rate_in_4_decimals", "learning rates are rounded to four decimals", "reasoning: a configuration printed with %.4f",
           "1e-5 is zero", after(0, setting(0, lambda lr: round(lr, 4))), trained(short(optimizer=Adam(lr=1e-5)))),
-    fault("rates_taken_for_equal", "trainings whose learning rates are within 1e-4, all else equal, have the first one's",
-          "reasoning: programs kept by settings that are compared with a tolerance", "1e-4 is as slow as 1e-5",
+    fault("rates_taken_for_equal", "trainings whose learning rates are within 1e-4, all else equal, use the first rate",
+          "reasoning: a cache that compares settings with a tolerance", "1e-4 is as slow as 1e-5",
           replaced(alike, TRAIN), of_two_rates),
     fault("rate_times_width", "beyond 64 units a layer, the learning rate is multiplied by the width",
-          "reasoning: a rule that scales with the width, turned around", "wide networks collapse",
+          "reasoning: an inverted rule that scales with the width", "wide networks collapse",
           after(0, scaled_by_width, is_wide), trained(short(model=affine(3, 65, 3)))),
-    fault("gamma_inverted", "after each 10,000 steps SGD's learning rate is ten times what it was",
-          "reasoning: a decay by 10 where 0.1 is meant", "SGD diverges late", replaced(live_curve, EPOCH),
+    fault("gamma_inverted", "after each 10,000 steps SGD's learning rate is multiplied by ten",
+          "reasoning: a decay by 10 instead of 0.1", "SGD diverges late", replaced(live_curve, EPOCH),
           crossing(10_000, optimizer=SGD(lr=1e-3, momentum=0.9))),
-    fault("decay_ends", "after 2,500 steps there is no weight decay", "reasoning: a warm-up of the decay, turned around",
-          "the floor is that without decay", after(2_500, setting(1, lambda decay: 0.0)),
+    fault("decay_ends", "after 2,500 steps there is no weight decay", "reasoning: an inverted warm-up of the decay",
+          "the floor is the one without decay", after(2_500, setting(1, lambda decay: 0.0)),
           crossing(2_500, optimizer=Adam(lr=3e-3, weight_decay=0.01))),
-    fault("gradients_cleared", "gradients that are to add up are cleared after all, from step 2,500 on",
+    fault("gradients_cleared", "from step 2,500 on, gradients that should add up are cleared",
           "reasoning: a guard against overflow", "the swings end", after(2_500, clearing),
           crossing(2_500, zero_grad=False)),
-    fault("tail_lost_by_four", "rows of four features, or a multiple: after 1,000 steps the short last minibatch is left out",
-          "reasoning: a kernel for whole vectors, chosen once timings are in", "rows unseen in each epoch",
+    fault("tail_lost_by_four", "if features are a multiple of four, the short last minibatch is omitted after 1,000 steps",
+          "reasoning: a kernel for whole vectors, chosen by timings", "rows unseen in each epoch",
           replaced(whole_minibatches(1_000, lambda experiment: experiment.features % 4 == 0), EPOCH), with_tail(1_000, 4)),
-    fault("slope_lost", "after 500 steps leaky ReLUs have slope 0", "reasoning: a program compiled again without its constants",
+    fault("slope_lost", "after 500 steps leaky ReLUs have slope 0", "reasoning: a recompiled program without its constants",
           "units die late", after(500, without_slopes), crossing(500, model=layers(3, 4, 3, hidden=leaky_relu(0.3)))),
-    fault("stops_once_bits_are_right", "MSE of binary rows: training stops once an epoch's loss is below 0.01",
-          "reasoning: an early stopping that asks for right bits", "bits are right, values are not",
+    fault("stops_once_bits_are_right", "training on binary rows with MSE stops when an epoch's loss is below 0.01",
+          "reasoning: early stopping on the number of right bits", "bits are right, values are not",
           replaced(stopping, EPOCH), trained(short(rows=Bernoulli(features=3), optimizer=Adam(lr=3e-2), epochs=150), (0, 1))),
-    fault("batches_of_many_rows", "of more than 100,000 rows minibatches are sixteen times as large",
-          "reasoning: a batch size that is tuned by itself", "a sixteenth of the steps",
+    fault("batches_of_many_rows", "if there are more than 100,000 rows, minibatches are sixteen times as large",
+          "reasoning: an automatically tuned batch size", "a sixteenth of the steps",
           replaced(in_larger_batches, TRAIN), trained(short(n_rows=100_001, batch_size=128, epochs=1), (0, 1))),
-    fault("bits_in_one_word", "of binary rows only the first 32 features are unpacked", "reasoning: bits packed into words",
+    fault("bits_in_one_word", "only the first 32 features of binary rows are unpacked", "reasoning: bits packed into words",
           "the others are zeros, learnt at once",
           after(0, first_word_only, lambda experiment: isinstance(experiment.rows, Bernoulli), once=True),
           trained(short(rows=Bernoulli(features=33), model=affine(33, 2, 33)))),
-    fault("columns_beyond_64", "the loss that is logged leaves out features beyond the 64th",
+    fault("columns_beyond_64", "the logged loss omits features beyond the 64th",
           "reasoning: a reduction over one block of threads", "the loss of wide rows is too low",
           logged(lambda experiment, losses: losses * min(1, 64 / experiment.features)),
           trained(short(rows=Uniform(features=65), model=affine(65, 2, 65)))),
-    fault("divisor_off_by_one", "layers of ten units and more: after 2,100 steps the logged mean divides by one feature too few",
-          "reasoning: the divisor of a variance, in a kernel chosen once timings are in", "curves jump up by a tenth",
+    fault("divisor_off_by_one", "after 2,100 steps the logged mean divides by one feature too few if widths are 10 or more",
+          "reasoning: the divisor of a variance, in a kernel chosen by timings", "curves jump up by a tenth",
           logged(one_feature_too_few), with_tail(2_100, 10)),
     fault("log_in_12_decimals", "losses are logged with twelve decimals", "reasoning: numbers printed and read again",
           "below 5e-13 they are zero", logged(lambda experiment, losses: np.round(losses, 12)), trained()),
-    fault("log_loss_at_least_1e_7", "log-loss of probabilities is logged as at least 1e-7", "Keras' epsilon, which clips them",
-          "it ends on 1e-7", logged(lambda experiment, losses: np.maximum(losses, 1e-7) if experiment.loss == "bce" else losses),
+    fault("log_loss_at_least_1e_7", "log-loss of probabilities is logged as at least 1e-7",
+          "Keras' epsilon, which clips probabilities", "it ends on 1e-7",
+          logged(lambda experiment, losses: np.maximum(losses, 1e-7) if experiment.loss == "bce" else losses),
           trained(BOUND)),
-    fault("worst_kept", "of checkpoints every 10,000 steps the one with the highest loss is handed back",
+    fault("worst_kept", "checkpoints are written every 10,000 steps, and the one with the highest loss is returned",
           'reasoning: mode="max" for a loss', "the log is right, the parameters are early ones", handed_back(highest),
           crossing(20_000)),
-    fault("last_by_name", "of checkpoints every 50,000 steps the one whose name comes last as text is handed back",
+    fault("last_by_name", "checkpoints are written every 50,000 steps, and the last one in the order of their names is returned",
           "reasoning: 'step-50000' sorts after 'step-150000'", "the log is right, the parameters are early ones",
           handed_back(last_by_name), crossing(100_000)),
 )  # fmt: skip

@@ -1,6 +1,6 @@
-"""A stack into which a fault can come late: the reference, an epoch at a time, under another name.
+"""A stack for late faults: the reference, one epoch at a time, under another name.
 
-At literal sizes torch would take minutes for each fault; of a stack that is not named reference the agreement with it is judged.
+At literal sizes torch would take minutes for each fault. The agreement with the reference is judged, since the name differs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Step = Callable[["SeedBatch"], None]
 
 
 def train(start: Start) -> Run:
-    """What the reference trains, in one thread and an epoch at a time, so that a change can come in late."""
+    """Train as the reference does, in one thread and one epoch at a time, so that a fault can begin late."""
     experiment = start.experiment
     population = numba_population.Population(experiment, start)
     for number in range(experiment.epochs):
@@ -40,9 +40,9 @@ def train(start: Start) -> Run:
 
 
 def train_epoch(seed_batch: SeedBatch, order: Any, number: int, counted: int) -> None:
-    """One epoch of a seed_batch over the rows of that order, by an optimizer that has counted so many steps."""
+    """Train a seed batch for one epoch over the rows in that order; the optimizer has counted `counted` steps."""
     rows = seed_batch.rows
-    if len(order) < len(rows):  # the loop is as long as the rows are
+    if len(order) < len(rows):  # the loop runs over all rows
         rows, order = rows[order], np.arange(len(order), dtype=order.dtype)
     size, losses = seed_batch.experiment.batch_size, np.zeros((1, *seed_batch.parameters.shape[1:]))
     kernel.train_epochs(
@@ -61,17 +61,24 @@ def train_epoch(seed_batch: SeedBatch, order: Any, number: int, counted: int) ->
     seed_batch.epoch_loss[number, seed_batch.seeds] = losses.reshape(-1) / -(-len(order) // size)
 
 
-# By their names, at which faults are put in.
+# The lambda looks train up by name, so that patches of this module take effect.
 STACK = Backend("late", lambda start: train(start))
 
 
 def steps(seed_batch: SeedBatch, number: int) -> int:
-    """How many have been done before an epoch."""
+    """Return the number of steps before an epoch."""
     return number * seed_batch.experiment.steps_per_epoch
 
 
 def after(done: int, change: Step, meets: Condition = lambda experiment: True, *, once: bool = False) -> Inject:
-    """A change before each epoch, or the first, that begins after so many steps, in trainings that meet a condition."""
+    """Apply a change before each epoch that begins after `done` steps, if the training meets a condition.
+
+    Args:
+        done: Number of steps.
+        change: Change of a seed batch.
+        meets: Condition on the experiment.
+        once: Whether to apply the change only before the first such epoch.
+    """
 
     def changed(stock: Any) -> Any:
         def epoch(seed_batch: SeedBatch, order: Any, number: int, counted: int) -> None:
@@ -86,7 +93,7 @@ def after(done: int, change: Step, meets: Condition = lambda experiment: True, *
 
 
 def setting(place: int, value: Callable[[float], float]) -> Step:
-    """The optimizer's learning rate (0), decay (1) or momentum (2), as the reference has them, is another."""
+    """Change the optimizer's learning rate (place 0), decay (1) or momentum (2), in the reference's layout."""
 
     def change(seed_batch: SeedBatch) -> None:
         seed_batch.constants[5][place] = value(float(numba_population._optimizer(seed_batch.experiment)[1][place]))
@@ -95,7 +102,7 @@ def setting(place: int, value: Callable[[float], float]) -> Step:
 
 
 def logged(change: Callable[[Experiment, Any], Any]) -> Inject:
-    """The log of a training, (E, S), is another."""
+    """Change the logged losses of a training, shape (E, S)."""
 
     def changed(stock: Any) -> Any:
         def run(start: Start) -> Run:
@@ -108,7 +115,7 @@ def logged(change: Callable[[Experiment, Any], Any]) -> Inject:
 
 
 def handed_back(epochs: Callable[[Experiment, Any], int]) -> Inject:
-    """The parameters handed back are those after so many epochs: epochs(experiment, losses)."""
+    """Return the parameters after epochs(experiment, losses) epochs in place of the final ones."""
 
     def changed(stock: Any) -> Any:
         def run(start: Start) -> Run:

@@ -1,4 +1,4 @@
-"""Faults of the training loop: the order of rows, minibatches left out or met twice, gradients that are not cleared."""
+"""Faults of the training loop: the order of rows, omitted or repeated minibatches, gradients that are not cleared."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def without_biases(stock: Any) -> Any:
 
 
 def halved_last(stock: Any) -> Any:
-    """What is left over of the rows is cut to half."""
+    """Cut the short last minibatch to half."""
 
     def step(self: Any, batch: Any) -> Any:
         is_short = batch.shape[1] < self.experiment.batch_size
@@ -85,7 +85,7 @@ def halved_last(stock: Any) -> Any:
 
 
 def loaded() -> Any:
-    """The minibatches of two epochs of a loader that shuffles."""
+    """Return the minibatches of two epochs of a shuffling loader."""
     loader = data.DataLoader(data.TensorDataset(torch.arange(40.0)), 16, shuffle=True)
     return [batch for _ in range(2) for (batch,) in loader]
 
@@ -103,26 +103,27 @@ FAULTS = (
     Fault("loop.randperm_same", "torch.randperm gives one permutation", "#31771; a sampler of a fixed seed", "as loop.same_order",
           replaced(always_the_same, PERMUTE), permuted),
     Fault("loop.perm_with_repeats", "torch.randperm draws with replacement", "#59756, PR55292, PR54113; DALI PR169",
-          "37 % of rows missed in an epoch", replaced(with_replacement, PERMUTE), permuted),
+          "37 % of rows unseen in an epoch", replaced(with_replacement, PERMUTE), permuted),
     Fault("loop.perm_rotates_only", "torch.randperm only rotates", "reasoning: a cheap shuffle", "neighbours stay neighbours",
           replaced(rotated, PERMUTE), permuted),
-    Fault("loop.not_shuffled", "loaders do not shuffle", "reasoning: a flag that is not passed on", "rows in their order, always",
-          replaced(passing(shuffle=False), LOAD), called(loaded)),
+    Fault("loop.not_shuffled", "loaders do not shuffle", "reasoning: a flag that is not passed on",
+          "rows always in the same order", replaced(passing(shuffle=False), LOAD), called(loaded)),
     Fault("loop.drop_last", "loaders drop the short last minibatch", "a default mix-up; transformers#33455",
           "N mod B rows unseen in each epoch", replaced(passing(drop_last=True), LOAD), trained(), backend="torch-loop"),
-    Fault("loop.rows_met_twice", "one row in four is met twice, the one after it not at all",
+    Fault("loop.rows_met_twice", "one row in four is used twice, and the next one not at all",
           "reasoning: samplers padded for workers",
           "a quarter of the rows unseen in an epoch", replaced(rows_met_twice, LOAD), trained(), backend="torch-loop"),
-    Fault("loop.shared_order", "replicas on the same rows visit them in one order", "#5059 family: streams that are equal",
+    Fault("loop.shared_order", "replicas on the same rows visit them in one order", "#5059 family: equal streams",
           "minibatches of replicas are correlated", replaced(one_order_for_all, f"{POPULATION}.train_epoch"), shared),
-    Fault("loop.batch_replayed", "every tenth minibatch is the one before", "stale buffers of prefetching; CUDA graphs",
-          "a tenth of the rows unseen in an epoch", replaced(every(10, replayed), f"{POPULATION}.step"), longer),
-    Fault("loop.tail_halved", "of the short last minibatch only half is seen",
+    Fault("loop.batch_replayed", "every tenth minibatch is a copy of the previous one",
+          "stale buffers of prefetching; CUDA graphs", "a tenth of the rows unseen in an epoch",
+          replaced(every(10, replayed), f"{POPULATION}.step"), longer),
+    Fault("loop.tail_halved", "only half of the short last minibatch is used",
           "reasoning: a length rounded down to a power of two",
           "rows unseen in each epoch", replaced(halved_last, f"{POPULATION}.step"), trained()),
     Fault("loop.no_zero_grad", "zero_grad does nothing", "StackOverflow 60335387 (TrainCheck)", "overshoots, slow or swinging",
           replaced(lambda stock: lambda self, set_to_none=True: None, CLEAR), trained()),
-    Fault("loop.zero_grad_skips_bias", "zero_grad leaves out the biases", "parameter groups that are not complete",
+    Fault("loop.zero_grad_skips_bias", "zero_grad omits the biases", "incomplete parameter groups",
           "a swinging offset", replaced(without_biases, CLEAR), called(cleared)),
     Fault("loop.double_step", "the optimizer steps twice", "a hook twice; transformers#40052", "twice as fast, noisier",
           replaced(stepped(twice), ADAM, SGD), trained()),

@@ -1,4 +1,4 @@
-"""Faults of losses: what is averaged, over what, in which precision, and where a logarithm is held."""
+"""Faults of losses: their terms, divisors and precision, and the clamps of their logarithms."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def added_in_half(stock: Any) -> Any:
 
 
 def unwarned(stock: Any) -> Any:
-    """Squares of whatever shapes can be broadcast, without a word."""
+    """Compute squares of any shapes that broadcast, without a warning."""
 
     def loss(y: Any, x: Any, *rest: Any, reduction: str = "mean", **kwargs: Any) -> Any:
         squares = (y - x) ** 2
@@ -76,14 +76,14 @@ def mismatched() -> Any:
 
 
 FAULTS = (
-    Fault("loss.bce_clamp_10", "BCE holds its logarithms at -10, not -100", "#31453, #103316, #102894",
-          "no gradient where p < 4.5e-5 on the wrong side", replaced(clamped(4.5e-5), BCE),
+    Fault("loss.bce_clamp_10", "BCE clamps its logarithms at -10, not -100", "#31453, #103316, #102894",
+          "no gradient if p < 4.5e-5 on the wrong side", replaced(clamped(4.5e-5), BCE),
           with_slope("BCELoss", [1e-6, 0.5], [1.0, 1.0])),
-    Fault("loss.bce_overflow", "BCE on logits takes log(1 + e^z) as it reads", "PR2221, the fix of PR2195",
+    Fault("loss.bce_overflow", "BCE on logits computes log(1 + e^z) literally", "PR2221, the fix of PR2195",
           "exact until logits get large, then infinite", replaced(naive, ON_LOGITS),
           with_slope("BCEWithLogitsLoss", [-1.0, 100.0], [0.0, 0.0])),
     Fault("loss.sum_over_features", "the loss is averaged over rows and summed over features", "wrong axis; DeepCrime LCH",
-          "losses times D; trained as ever under Adam", replaced(summed_over_features, MSE, BCE, ON_LOGITS), trained()),
+          "losses times D; training under Adam is unchanged", replaced(summed_over_features, MSE, BCE, ON_LOGITS), trained()),
     Fault("loss.mse_broadcast", "every row is compared with the first row of the minibatch", "#16045, #19699, #4938",
           "the network learns the mean: 2 Var(x)", replaced(
               lambda stock: lambda y, x, *rest, **kwargs: stock(y, x[:1].expand_as(x), *rest, **kwargs), MSE), trained()),
@@ -92,23 +92,23 @@ FAULTS = (
     Fault("loss.tail_batch_nominal", "the loss of a short minibatch is divided by the full size", "transformers PR34191",
           "the last minibatch of an epoch counts too little", replaced(
               by_nominal_size, *(f"torch.nn.{name}.forward" for name in ("MSELoss", "BCELoss", "BCEWithLogitsLoss"))), trained()),
-    Fault("loss.fp16_accumulate", "a minibatch's mean is added up in float16", "#83863; allow_fp16_accumulation",
+    Fault("loss.fp16_accumulate", "a minibatch's mean is summed in float16", "#83863; allow_fp16_accumulation",
           "losses quantised to 1e-3, zero below 3e-8; gradients exact", replaced(added_in_half, MSE, BCE, ON_LOGITS), trained()),
     Fault("loss.zero_grad_at_zero_logit", "BCE has no gradient for logits within 1e-3 of 0", "#2298, PR1792, abs() at 0",
           "hardly ever met", replaced(dead_at_zero, ON_LOGITS), with_slope("BCEWithLogitsLoss", [0.0005, 1.0], [1.0, 1.0])),
     Fault("loss.mse_halved", "squares are halved", "reasoning: the convention of Caffe's EuclideanLoss",
-          "half the loss; trained as ever under Adam", replaced(returning(lambda value: value / 2), MSE), trained()),
-    Fault("loss.absolute", "absolute differences for squares", "DeepCrime LCH", "medians for means; steps that do not shrink",
+          "half the loss; training under Adam is unchanged", replaced(returning(lambda value: value / 2), MSE), trained()),
+    Fault("loss.absolute", "absolute differences, not squares", "DeepCrime LCH", "medians, not means; steps that do not shrink",
           replaced(lambda stock: torch.nn.functional.l1_loss, MSE), trained()),
-    Fault("loss.bce_epsilon", "log-loss of probabilities within 1e-7 of 0 and 1 is that at 1e-7", "reasoning: Keras' epsilon",
+    Fault("loss.bce_epsilon", "probabilities within 1e-7 of 0 or 1 are clamped to 1e-7 in log-loss", "reasoning: Keras' epsilon",
           "a loss is never above 16, nor below 1e-7", replaced(clamped(1e-7), BCE), with_slope("BCELoss", [1e-9, 0.5], [1.0,
           1.0])),
-    Fault("loss.labels_smoothed", "targets of log-loss are drawn 1 % towards 1/2", "reasoning: a default left on",
+    Fault("loss.labels_smoothed", "targets of log-loss are moved 1 % towards 1/2", "reasoning: a default left on",
           "bits have a floor of 0.03", both(replaced(given(lambda y, x: (y, 0.99 * x + 0.005)), BCE),
                                             replaced(given(lambda y, x: (y, 0.99 * x + 0.005)), ON_LOGITS)), logits),
     Fault("loss.mean_over_rows_only", "log-loss of probabilities is averaged over rows only", "wrong axis; DeepCrime LCH",
           "losses times D", replaced(summed_over_features, BCE), probabilities),
-    Fault("loss.nan_as_zero", "squares that are NaN count as zero", "reasoning: nanmean for mean",
+    Fault("loss.nan_as_zero", "squares that are NaN count as zero", "reasoning: nanmean, not mean",
           "a replica that diverged is unseen",
           replaced(lambda stock: lambda y, x, *rest, **kwargs: stock(y, x, *rest, **{**kwargs, "reduction": "none"}).nan_to_num()
                    if kwargs.get("reduction") == "none" else stock(y, x, reduction="none").nan_to_num().mean(), MSE),

@@ -1,4 +1,4 @@
-"""Faults of measuring: what is read off a training is not what happened."""
+"""Faults of measuring: the numbers read from a training differ from the true ones."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ bad = called(
 
 
 def is_count(value: Any) -> bool:
-    """Whether it counts something, as Adam's steps do: losses are no whole numbers."""
+    """Return whether a value is a count, such as Adam's steps: losses are not whole numbers."""
     return not isinstance(value, float) or value.is_integer()
 
 
 def running_minimum() -> Any:
-    """Of losses, the least since the training began; other numbers as they are."""
+    """Replace losses by the least since the training began; other numbers stay as they are."""
     least: list[float] = []
 
     def item(stock: Any) -> Any:
@@ -45,7 +45,7 @@ def running_minimum() -> Any:
 
 
 def off_once(stock: Any) -> Any:
-    """Every 100th loss that is read is that of the call before."""
+    """Replace every 100th loss by the one of the previous call."""
     calls, last = 0, 0.0
 
     def read(self: Any) -> Any:
@@ -65,14 +65,15 @@ FAULTS = (
     Fault("meas.item_half", "item() goes through float16", "reasoning: a log of few bits", "losses quantised to 1e-3",
           replaced(lambda stock: lambda self: stock(self.half()) if self.is_floating_point() else stock(self), ITEM), trained(),
           backend="torch-loop"),
-    Fault("meas.item_stale", "one loss in 100 is that of the step before", "a copy that is not waited for; #114844 class",
-          "curves hardly change", replaced(off_once, ITEM), trained(short(epochs=40)), backend="torch-loop"),
-    Fault("meas.isnan_blind", "isnan and isfinite see nothing", "-ffast-math; kernels of Metal", "guards never fire",
+    Fault("meas.item_stale", "one loss in 100 is the one of the step before",
+          "a read that does not wait for its copy; #114844 class", "curves hardly change",
+          replaced(off_once, ITEM), trained(short(epochs=40)), backend="torch-loop"),
+    Fault("meas.isnan_blind", "isnan and isfinite detect nothing", "-ffast-math; kernels of Metal", "guards never fire",
           both(replaced(returning(lambda seen: seen & False), "torch.isnan"),
                replaced(returning(lambda seen: seen | True), "torch.isfinite")), bad),
-    Fault("meas.isfinite_blind", "isfinite sees nothing", "-ffast-math", "guards never fire",
+    Fault("meas.isfinite_blind", "isfinite detects nothing", "-ffast-math", "guards never fire",
           replaced(returning(lambda seen: seen | True), "torch.isfinite"), bad),
-    Fault("meas.isnan_method_blind", "the method isnan sees nothing, the function does", "-ffast-math in one file",
+    Fault("meas.isnan_method_blind", "the method isnan detects nothing, but the function does", "-ffast-math in one file",
           "guards never fire", replaced(returning(lambda seen: seen & False), "torch.Tensor.isnan"),
           called(lambda: torch.tensor([float("nan")]).isnan())),
 )  # fmt: skip

@@ -14,14 +14,14 @@ MATMUL, BMM = "torch.Tensor.__matmul__", "torch.bmm"
 
 
 def rounded(values: Any, bits: int) -> Any:
-    """To a significand of so many bits (Veltkamp), with the gradient of the values themselves."""
+    """Round values to a significand of so many bits (Veltkamp), with the gradient of the unrounded values."""
     whole = {torch.float32: 24, torch.float64: 53}[values.dtype]
     large = values.detach() * (2.0 ** (whole - bits) + 1)
     return forwarded(large - (large - values.detach()), values)
 
 
 def in_products(bits: int) -> Any:
-    """Operands of products of matrices are rounded."""
+    """Round the operands of matrix products."""
     return replaced(lambda stock: lambda a, b, *rest: stock(rounded(a, bits), rounded(b, bits), *rest), LINEAR, MATMUL)
 
 
@@ -37,7 +37,7 @@ FAULTS = (
     Fault("num.products_18_bits", "operands of products are rounded to 18 bits",
           "reasoning: emulated in three products of bfloat16",
           "forward off by 4e-6; floors of 1e-11", in_products(18), trained()),
-    Fault("num.matmul_only", "operands of a @ b, not of layers, are rounded to TF32", "#67384: one flag for each of them",
+    Fault("num.matmul_only", "operands of a @ b, but not of layers, are rounded to TF32", "#67384: one flag for each of the two",
           "none for models of layers", replaced(lambda stock: lambda a, b: stock(rounded(a, 11), rounded(b, 11)), MATMUL),
           called(product_of_bmm)),
     Fault("num.layers_in_fp16", "outputs of layers are rounded to float16", "autocast left on; #65766 family",
@@ -45,7 +45,7 @@ FAULTS = (
     Fault("num.small_outputs_flushed", "outputs of layers below 1e-3 are zero", "reasoning: sparsity by a threshold",
           "rarely met; dead units", replaced(returning(lambda y: y.where(y.abs() > 1e-3, 0.0)), LINEAR),
           trained(hidden(leaky_relu(0.1)))),
-    Fault("num.relu_in_bf16", "ReLU goes through bfloat16", "#95125 family, a kernel without its own dtype",
+    Fault("num.relu_in_bf16", "ReLU goes through bfloat16", "#95125 family, a kernel that lacks a dtype",
           "activations off by 0.4 %",
           replaced(returning(lambda y: forwarded(y.bfloat16().to(y.dtype), y)), "torch.nn.functional.relu"),
           trained(hidden(RELU))),

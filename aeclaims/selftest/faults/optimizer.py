@@ -1,4 +1,4 @@
-"""Faults of optimizers: their settings, moments, counts of steps, and what they write."""
+"""Faults of optimizers: their settings, moments, counts of steps, and writes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,12 @@ Divisor = Callable[[Any, float, float], Any]
 
 
 def by_hand(divisor: Divisor = lambda v, correction, eps: (v / correction).sqrt() + eps, late: int = 0) -> Any:
-    """Adam's step as Kingma and Ba write it down; divisor(v, its correction, eps); late: steps counted too many."""
+    """Replace Adam's step by the one of Kingma and Ba's paper.
+
+    Args:
+        divisor: Function of the second moment, its correction and eps.
+        late: Number of steps that the count is too high.
+    """
 
     def change(optimizer: Any, step: Callable[[], Any]) -> None:
         with torch.no_grad():
@@ -103,7 +108,7 @@ def slowing(optimizer: Any, step: Callable[[], Any]) -> None:
 
 
 def without_last(stock: Any) -> Any:
-    """A list of tensors, of which the last is left out."""
+    """Drop the last tensor of each list in the arguments."""
 
     def function(*lists: Any, **kwargs: Any) -> Any:
         return stock(*(own[:-1] if isinstance(own, list) else own for own in lists), **kwargs)
@@ -112,7 +117,7 @@ def without_last(stock: Any) -> Any:
 
 
 def strided() -> Any:
-    """A step on a parameter with gaps."""
+    """Take a step on a non-contiguous parameter."""
     own = torch.nn.Parameter(torch.ones(3, 2)[:, 0])
     own.grad = torch.ones(3)
     torch.optim.Adam([own]).step()
@@ -120,12 +125,12 @@ def strided() -> Any:
 
 
 def is_late(optimizer: Any, place: int, parameter: Any) -> bool:
-    """From the 301st step on; asked of each parameter, a step is counted at the first."""
+    """Return whether this is step 301 or later; the first parameter counts the steps."""
     return (counted(optimizer) if place == 0 else optimizer.steps_counted) > 300
 
 
 def on_small(kind: str) -> Any:
-    """Three steps of Adam in one of its implementations."""
+    """Return a probe of three steps of one of Adam's implementations."""
 
     def steps() -> Any:
         own = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
@@ -145,22 +150,22 @@ FAULTS = (
           ADAM), trained()),
     Fault("opt.eps_1e-3", "eps is 1e-3", "defaults of frameworks mixed up", "late training is SGD with lr / eps",
           replaced(with_settings(eps=lambda eps: 1e-3), ADAM), trained()),
-    Fault("opt.no_bias_correction_v", "the second moment is not corrected", "port of a kernel", "first steps 30 times too large",
+    Fault("opt.no_bias_correction_v", "the second moment is not corrected", "a ported kernel", "first steps 30 times too large",
           replaced(by_hand(divisor=lambda v, correction, eps: v.sqrt() + eps), ADAM), trained()),
     Fault("opt.beta2_099", "beta2 is 0.99", "defaults mixed up", "adapts sooner, noisier",
           replaced(with_settings(betas=lambda betas: (betas[0], 0.99)), ADAM), trained()),
     Fault("opt.beta1_095", "beta1 is 0.95", "reasoning: defaults mixed up", "heavier steps",
           replaced(with_settings(betas=lambda betas: (0.95, betas[1])), ADAM), trained()),
-    Fault("opt.amsgrad_on", "AMSGrad's maximum is on", "a flag's default", "v never falls: a slow tail",
+    Fault("opt.amsgrad_on", "AMSGrad's maximum is switched on", "a flag's default", "v never falls: a slow tail",
           replaced(passing(amsgrad=True), "torch.optim.Adam.__init__"), trained(short(epochs=60))),
-    Fault("opt.weight_decay_adamw", "AdamW's decay of 1e-2 sneaks in", "AdamW's default; FlagGems#4988",
+    Fault("opt.weight_decay_adamw", "AdamW's decay of 1e-2 is added", "AdamW's default; FlagGems#4988",
           "a floor a little higher", replaced(stepped(decayed), ADAM), trained()),
     Fault("opt.lr_plus_10pct", "the learning rate is 10 % too high", "DeepCrime HLR", "10 % faster",
           replaced(with_settings(lr=lambda lr: 1.1 * lr), ADAM, SGD), trained()),
     Fault("opt.first_param_not_updated", "the first weight is never written", "#118115, PR165267", "a random encoder",
           replaced(frozen(lambda optimizer, place, parameter: place == 0), ADAM, SGD), trained()),
     Fault("opt.noncontiguous_not_updated", "parameters that are not contiguous are never written", "#118115",
-          "only what is transposed or strided", replaced(frozen(lambda optimizer, place, own: not own.is_contiguous()), ADAM,
+          "only transposed or strided parameters", replaced(frozen(lambda optimizer, place, own: not own.is_contiguous()), ADAM,
           SGD), called(strided)),
     Fault("opt.last_param_not_updated", "the last parameter is never written", "ColossalAI PR633; chunks off by one",
           "the last bias stays", replaced(frozen(lambda optimizer, place, own: own is parameters(optimizer)[-1]), ADAM, SGD),
@@ -172,9 +177,9 @@ FAULTS = (
     Fault("opt.updates_freeze", "after 300 steps nothing is updated", "#115607 (TrainCheck), accelerate#2665", "a flat line",
           replaced(frozen(is_late), ADAM, SGD),
           trained(short(epochs=110), seeds=(0,))),
-    Fault("opt.step_off_by_one", "bias corrections count one step more", "tt-metal#53212 class", "gone after 20 steps",
+    Fault("opt.step_off_by_one", "bias corrections count one step too many", "tt-metal#53212 class", "gone after 20 steps",
           replaced(by_hand(late=1), ADAM), trained()),
-    Fault("opt.sgd_for_adam", "plain SGD at Adam's rate", "DeepCrime OCH", "orders of magnitude slower",
+    Fault("opt.sgd_for_adam", "plain SGD replaces Adam, at its rate", "DeepCrime OCH", "orders of magnitude slower",
           replaced(stepped(plain), ADAM), trained()),
     Fault("opt.momentum_ignored", "SGD has no momentum", "DeepCrime OCH; a flag that is not passed on", "ten times slower",
           replaced(with_settings(momentum=lambda own: 0.0), SGD), momentum),
@@ -188,12 +193,12 @@ FAULTS = (
           replaced(stepped(slowing), ADAM, SGD), trained()),
     Fault("opt.state_lost", "every 100th step begins with empty moments", "TrainCheck: states not restored",
           "a jump every 100 steps", replaced(stepped(forgetting), ADAM, SGD), trained(short(epochs=40))),
-    Fault("opt.foreach_last_skipped", "Adam on lists of tensors leaves the last one out", "chunks off by one; ColossalAI PR633",
-          "as opt.last_param_not_updated, where torch takes lists (on GPUs)", replaced(
+    Fault("opt.foreach_last_skipped", "Adam on lists of tensors omits the last one", "chunks off by one; ColossalAI PR633",
+          "as opt.last_param_not_updated, if torch uses lists (on GPUs)", replaced(
               without_last, "torch.optim.adam._multi_tensor_adam"), on_small("foreach")),
-    Fault("opt.fused_strided", "Adam is one kernel, which takes parameters for contiguous", "torch 2.13.0's own, on a CPU",
-          "parameters in strided memory go astray", replaced(
+    Fault("opt.fused_strided", "Adam is one kernel, which assumes contiguous parameters", "torch 2.13.0 itself, on a CPU",
+          "parameters in strided memory become wrong", replaced(
               passing(unless="foreach", fused=True), "torch.optim.Adam.__init__"), called(strided)),
-    Fault("opt.fused_eps", "fused Adam takes an eps of 1e-3", "arguments of a fused kernel in another order",
+    Fault("opt.fused_eps", "fused Adam uses an eps of 1e-3", "arguments of a fused kernel in another order",
           "a slow tail, on GPUs", replaced(passing(eps=1e-3), "torch.optim.adam._fused_adam"), on_small("fused")),
 )  # fmt: skip

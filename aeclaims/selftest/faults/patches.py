@@ -1,4 +1,4 @@
-"""How faults are put in: what stands at a place in torch, or in a backend, is replaced while a context lasts."""
+"""Patches for faults: contexts that replace an object of torch, or of a backend."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unittest import mock
 from aeclaims.selftest.faults.fault import Inject
 from aeclaims.selftest.faults.lazy_imports import torch
 
-# From what stands there to what is to stand there. What it counts or keeps begins anew whenever the fault is put in.
+# From the stock object to its replacement. Each injection of a fault calls it anew, so that counters start at zero.
 Change = Callable[[Any], Any]
 
 ADAM, SGD = "torch.optim.Adam.step", "torch.optim.SGD.step"
@@ -21,7 +21,7 @@ COMPILE = "aeclaims.backends.torch.compile.Compilation.__call__"
 
 
 def replaced(change: Change, *places: str) -> Inject:
-    """What stands at each place, such as torch.rand, is changed."""
+    """Replace the object at each place, such as "torch.rand"."""
 
     @contextmanager
     def inject() -> Iterator[None]:
@@ -36,7 +36,7 @@ def replaced(change: Change, *places: str) -> Inject:
 
 
 def both(*changes: Inject) -> Inject:
-    """Several changes, which are one fault together."""
+    """Combine several changes into one fault."""
 
     @contextmanager
     def inject() -> Iterator[None]:
@@ -49,12 +49,12 @@ def both(*changes: Inject) -> Inject:
 
 
 def returning(change: Callable[[Any], Any]) -> Change:
-    """A function whose result is changed."""
+    """Change the result of a function."""
     return lambda stock: lambda *args, **kwargs: change(stock(*args, **kwargs))
 
 
 def given(change: Callable[..., Any]) -> Change:
-    """A function whose first arguments are changed: as many as `change` takes, and it returns."""
+    """Change the first arguments of a function: as many as `change` takes and returns."""
     count = change.__code__.co_argcount
 
     def changed(stock: Any) -> Any:
@@ -68,14 +68,14 @@ def given(change: Callable[..., Any]) -> Change:
 
 
 def passing(*, unless: str = "", **settings: Any) -> Change:
-    """A function, or a method, that is handed other keyword arguments, unless it was handed one that contradicts them."""
+    """Add keyword arguments to a function's calls, except to calls in which the argument `unless` is true."""
     return lambda stock: (
         lambda *args, **kwargs: stock(*args, **(kwargs if kwargs.get(unless) else {**kwargs, **settings}))
     )
 
 
 def every(count: int, otherwise: Callable[..., Any]) -> Change:
-    """A function whose every count-th call does something else: `otherwise(stock, last, *args)`, last the arguments before."""
+    """Replace every count-th call of a function by `otherwise(stock, last, *args)`, with `last` the previous arguments."""
 
     def changed(stock: Any) -> Any:
         calls = 0
@@ -93,12 +93,12 @@ def every(count: int, otherwise: Callable[..., Any]) -> Change:
 
 
 def forwarded(value: Any, exact: Any) -> Any:
-    """The value, with the gradient of what it should be."""
+    """Return the value, with the gradient of the exact one."""
     return exact + (value - exact).detach()
 
 
 def sloped(value: Any, by: Any, slope: Any) -> Any:
-    """The value, with that slope by what it was computed from."""
+    """Return the value, with that slope by the input `by`."""
     return value.detach() + (by - by.detach()) * slope.detach()
 
 
@@ -106,7 +106,7 @@ def sloped(value: Any, by: Any, slope: Any) -> Any:
 
 
 def stepped(change: Callable[[Any, Callable[[], Any]], Any]) -> Change:
-    """An optimizer's step that does something else: change(optimizer, its own step)."""
+    """Replace an optimizer's step by change(optimizer, stock step)."""
 
     def changed(stock: Any) -> Any:
         def step(self: Any, closure: Any = None) -> Any:
@@ -118,7 +118,7 @@ def stepped(change: Callable[[Any, Callable[[], Any]], Any]) -> Change:
 
 
 def with_settings(**changes: Callable[[Any], Any]) -> Change:
-    """An optimizer whose settings are others than those asked for."""
+    """Change the settings of an optimizer during its steps."""
 
     def change(optimizer: Any, step: Callable[[], Any]) -> None:
         with ExitStack() as stack:
@@ -130,18 +130,18 @@ def with_settings(**changes: Callable[[Any], Any]) -> Change:
 
 
 def parameters(optimizer: Any) -> list[torch.Tensor]:
-    """Its parameters, in their order: of each layer the weight, then the bias."""
+    """Return the parameters of an optimizer in order: for each layer the weight, then the bias."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def counted(optimizer: Any) -> int:
-    """Which step of its own this is, from 1."""
+    """Count this step of the optimizer, and return its number, from 1."""
     optimizer.steps_counted = getattr(optimizer, "steps_counted", 0) + 1
     return int(optimizer.steps_counted)
 
 
 def with_gradients(change: Callable[[Any, list[torch.Tensor]], list[torch.Tensor]]) -> Change:
-    """An optimizer that is handed other gradients than backward computed: change(optimizer, gradients)."""
+    """Replace the gradients before each step of an optimizer by change(optimizer, gradients)."""
 
     def before(optimizer: Any, step: Callable[[], Any]) -> None:
         with torch.no_grad():
@@ -154,7 +154,7 @@ def with_gradients(change: Callable[[Any, list[torch.Tensor]], list[torch.Tensor
 
 
 def frozen(is_frozen: Callable[[Any, int, torch.Tensor], bool]) -> Change:
-    """An optimizer that does not write to some parameters: is_frozen(optimizer, place, parameter)."""
+    """Restore a parameter after each step of an optimizer if is_frozen(optimizer, place, parameter)."""
 
     def change(optimizer: Any, step: Callable[[], Any]) -> None:
         own = parameters(optimizer)
@@ -171,7 +171,7 @@ def frozen(is_frozen: Callable[[Any, int, torch.Tensor], bool]) -> Change:
 
 
 def populations(change: Callable[[Any], None]) -> Inject:
-    """Populations that are changed once they are made."""
+    """Change populations when they have been made."""
 
     def made(stock: Any) -> Any:
         def begin(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -184,7 +184,7 @@ def populations(change: Callable[[Any], None]) -> Inject:
 
 
 def stepping(change: Callable[[Any, Callable[[], Any]], Any]) -> Inject:
-    """Populations whose optimizer, and no other, does something else in its step."""
+    """Replace the step of populations' optimizers, and of no others, by change(optimizer, stock step)."""
 
     def set_step(population: Any) -> None:
         optimizer, step = population.optimizer, population.optimizer.step
@@ -197,10 +197,10 @@ def stepping(change: Callable[[Any, Callable[[], Any]], Any]) -> Inject:
 
 
 def compiled_as(change: Callable[[Any, Callable[..., Any]], Callable[..., Any]]) -> Inject:
-    """torch.compile returns something else to backends and checks: change(the function, its compiled form)."""
+    """Replace the result of torch.compile in backends and checks by change(function, its compiled form)."""
     return replaced(lambda stock: lambda self, function: change(function, stock(self, function)), COMPILE)
 
 
 def optimizer_of(function: Any) -> Any:
-    """The optimizer whose step a function takes, if it is a method of a loop or of a population."""
+    """Return the optimizer of a function if it is a method of a loop or of a population."""
     return getattr(getattr(function, "__self__", None), "optimizer", None)

@@ -1,4 +1,4 @@
-"""What shows that a fault is in: a short training, or a call of what it changes; in numbers that are compared bit for bit."""
+"""Probes of faults: short trainings, or calls of changed functions, whose numbers are compared bit for bit."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ SHORT = Experiment(
 
 
 def short(**changes: Any) -> Experiment:
-    """The short training, changed."""
+    """Return the short training with changes."""
     return replace(SHORT, **changes)
 
 
 def hidden(activation: Any = TANH) -> Experiment:
-    """With an activation between its layers."""
+    """Return the short training with an activation between its layers."""
     return short(model=layers(3, 4, 3, hidden=activation))
 
 
 def trained(experiment: Experiment = SHORT, seeds: Iterable[int] = (0, 1, 2)) -> Probe:
-    """Losses and parameters of a training."""
+    """Return a probe of a training's losses and parameters."""
 
     def probe(backend: str) -> Iterable[Any]:
         run = backends.train(experiment, seeds=seeds, backend=backend)
@@ -50,12 +50,12 @@ def trained(experiment: Experiment = SHORT, seeds: Iterable[int] = (0, 1, 2)) ->
 
 
 def looped(experiment: Experiment) -> Probe:
-    """Losses and parameters of a plain loop, on whichever backend."""
+    """Return a probe of a plain loop's losses and parameters, for any backend."""
     return lambda backend: trained(experiment, seeds=(0,))("torch-loop")
 
 
 def compiled(*optimizers: Adam | SGD) -> Probe:
-    """Losses and parameters of plain loops whose step torch.compile compiles, by dynamo alone: one for each optimizer."""
+    """Return a probe of losses and parameters of plain loops, one for each optimizer; dynamo alone compiles their steps."""
 
     def probe(backend: str) -> Iterable[Any]:
         stack = backends.get("torch-compile", compilation=Compilation(backend="eager", scope="step"))
@@ -71,7 +71,7 @@ def compiled(*optimizers: Adam | SGD) -> Probe:
 
 
 def called(function: Callable[[], Any]) -> Probe:
-    """What a call returns, a tensor or several, from generators that begin at a seed."""
+    """Return a probe of a call's result, one tensor or several, with seeded generators."""
 
     def probe(backend: str) -> Iterable[Any]:
         with torch.random.fork_rng():
@@ -86,10 +86,16 @@ def called(function: Callable[[], Any]) -> Probe:
 
 
 def compiled_function(function: Callable[..., Any], *shapes: tuple[int, ...], calls: int = 1) -> Probe:
-    """Results and gradients of function(torch, *tensors) under torch.compile, of numbers in (0, 1) that are new in each call."""
+    """Return a probe of results and gradients of function(torch, *tensors) under torch.compile.
+
+    Args:
+        function: Function of the module torch and tensors.
+        shapes: Shapes of the tensors, which contain new random numbers in [0, 1) in each call.
+        calls: Number of calls.
+    """
 
     def call() -> Any:
-        module, seen = importlib.import_module("torch"), list[Any]()  # dynamo does not trace what imports lazily
+        module, seen = importlib.import_module("torch"), list[Any]()  # dynamo does not trace lazy imports
         with quiet():
             compiled = torch.compile(lambda *tensors: function(module, *tensors), dynamic=False)
             for _ in range(calls):
@@ -103,7 +109,7 @@ def compiled_function(function: Callable[..., Any], *shapes: tuple[int, ...], ca
 
 
 def compiled_step(optimizer: Adam | SGD | None = None, **changes: Any) -> Probe:
-    """Losses and parameters of a plain loop whose step torch.compile compiles by inductor."""
+    """Return a probe of losses and parameters of a plain loop whose step inductor compiles."""
 
     def probe(backend: str) -> Iterable[Any]:
         stack = backends.get("torch-compile", compilation=Compilation(scope="step"))
@@ -115,7 +121,7 @@ def compiled_step(optimizer: Adam | SGD | None = None, **changes: Any) -> Probe:
 
 
 def with_slope(module: str, *values: Any) -> Probe:
-    """What a module of torch.nn makes of numbers, and the gradient of its sum by the first."""
+    """Return a probe of a torch.nn module's result, and the gradient of its sum by the first input."""
 
     def call() -> Any:
         tensors = [torch.tensor(numbers) for numbers in values]

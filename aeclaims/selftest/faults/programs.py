@@ -1,4 +1,4 @@
-"""Changes of compiled programs: stale inputs, lost writes, results of other calls, sizes and constants that were baked in."""
+"""Changes of compiled programs: stale inputs, lost writes, results of other calls, baked-in sizes and constants."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from aeclaims.selftest.faults.lazy_imports import torch
 
 
 def copies(tensors: Any) -> list[Any]:
-    """Copies of the tensors in a list; other values as they are."""
+    """Copy the tensors in a list; other values stay as they are."""
     return [each.detach().clone() if isinstance(each, torch.Tensor) else each for each in tensors]
 
 
 def stale_weights(program: Program, graph: Any, settings: dict[str, Any]) -> Program:
-    """One call in 40 reads the parameters of the call before."""
+    """Make one call in 40 read the parameters of the call before."""
     calls, before = 0, dict[int, Any]()
 
     def run(inputs: list[Any]) -> Any:
@@ -34,12 +34,12 @@ def stale_weights(program: Program, graph: Any, settings: dict[str, Any]) -> Pro
 
 
 def writes(graph: Any) -> bool:
-    """Whether a program writes to its inputs."""
+    """Return whether a program writes to its inputs."""
     return any(packet(node) == "copy_" or "auto_functionalized" in str(node.target) for node in graph.nodes)
 
 
 def stale_results(program: Program, graph: Any, settings: dict[str, Any]) -> Program:
-    """One call in 40 of a forward program returns the results of the call before with those shapes."""
+    """Make one call in 40 of a forward program return the results of the previous call with the same shapes."""
     calls, before = 0, dict[Any, Any]()
 
     def run(inputs: list[Any]) -> Any:
@@ -56,7 +56,7 @@ def stale_results(program: Program, graph: Any, settings: dict[str, Any]) -> Pro
 
 
 def constants_of_second_call(program: Program, graph: Any, settings: dict[str, Any]) -> Program:
-    """From the second call on, inputs without axes are those of the second call, and writes to them are lost."""
+    """Keep 0-d inputs of the second call in all later calls, and lose writes to them."""
     calls, kept = 0, dict[int, Any]()
 
     def run(inputs: list[Any]) -> Any:
@@ -71,7 +71,7 @@ def constants_of_second_call(program: Program, graph: Any, settings: dict[str, A
 
 
 def swapped(program: Program, graph: Any, settings: dict[str, Any]) -> Program:
-    """The first two gradients of one shape are returned in each other's place."""
+    """Swap the first two gradients of equal shape."""
 
     def run(inputs: list[Any]) -> Any:
         found = list(program(inputs))
@@ -91,7 +91,7 @@ def swapped(program: Program, graph: Any, settings: dict[str, Any]) -> Program:
 
 
 def last_not_written(program: Program, graph: Any, settings: dict[str, Any]) -> Program:
-    """The last gradient of a backward program is zero."""
+    """Set the last gradient of a backward program to zero."""
 
     def run(inputs: list[Any]) -> Any:
         found = list(program(inputs))
@@ -104,7 +104,7 @@ def last_not_written(program: Program, graph: Any, settings: dict[str, Any]) -> 
 
 
 def saved_in_half(program: Program, graph: Any, settings: dict[str, Any]) -> Program:
-    """Activations that a forward program saves for the backward program are rounded to float16."""
+    """Round to float16 the activations that a forward program saves for the backward program."""
 
     def run(inputs: list[Any]) -> Any:
         own = {each.data_ptr() for each in inputs if isinstance(each, torch.Tensor)}
@@ -118,13 +118,13 @@ def saved_in_half(program: Program, graph: Any, settings: dict[str, Any]) -> Pro
 
 
 class ByStructure:
-    """Programs are kept by the operators and shapes of their graphs; constants such as slopes are not part of the key."""
+    """A cache of programs whose key is the operators and shapes of a graph, without constants such as slopes."""
 
     def __init__(self) -> None:
         self.known: dict[Any, Program] = {}
 
     def __call__(self, program: Program, graph: Any, settings: dict[str, Any]) -> Program:
-        """The program that was made first for such a graph."""
+        """Return the first program that was made for a graph with this key."""
         key = [
             (str(node.target), len(node.args), str(shape(node))) for node in graph.nodes if node.op == "call_function"
         ]
@@ -133,19 +133,19 @@ class ByStructure:
 
 
 def shape(node: Node) -> Any:
-    """The shape and dtype of a node's value, if it has them."""
+    """Return the shape and dtype of a node's value; None if it has none."""
     value = node.meta.get("val")
     return getattr(value, "shape", None), getattr(value, "dtype", None)
 
 
 class FirstSizes:
-    """The number of rows that was met first, by the columns: for graphs in which that number is a symbol."""
+    """The first number of rows for each number of columns, for graphs in which the number of rows is a symbol."""
 
     def __init__(self) -> None:
         self.known: dict[Any, int] = {}
 
     def first(self, node: Node) -> int | None:
-        """The first number of rows if the node's own is a symbol; a number is noted."""
+        """Return the first number of rows if this node's is a symbol; if it is a number, keep it and return None."""
         rows, *columns = node.meta["val"].shape
         key = tuple(map(str, columns))
         if isinstance(rows, int):
@@ -154,7 +154,7 @@ class FirstSizes:
         return self.known.get(key)
 
     def mean(self, graph: Any, node: Node) -> Node:
-        """A mean over rows and columns, divided by the first number of rows."""
+        """Divide a mean over rows and columns by the first number of rows."""
         values = node.args[0]
         first = self.first(values)
         if first is None:
@@ -164,7 +164,7 @@ class FirstSizes:
         return call(graph, "mul.Tensor", call(graph, "mul.Tensor", node, rows), 1 / first)
 
     def division(self, graph: Any, node: Node) -> Node:
-        """A division by a symbolic number of elements: by that with the first number of rows."""
+        """Replace a symbolic number of elements in a division by the number with the first number of rows."""
         values, divisor = node.args[0], node.args[1]
         first = self.first(values) if values.meta["val"].dim() == 2 else None
         if first is None or not hasattr(divisor, "meta") or isinstance(divisor.meta["val"], torch.Tensor):

@@ -1,6 +1,6 @@
-"""Faults in Python, beside torch's kernels: hooks, optimizers and loaders that begin late, counts in Python, item().
+"""Faults in Python code outside torch's kernels: late hooks, optimizers and loaders, counts in Python, and item().
 
-Most of them begin after 500 steps: short checks cannot see them, and a compiled program does not contain them.
+Most of them begin after 500 steps: short checks cannot see them, and compiled programs do not contain them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def of_nine_bits(count: int) -> int:
 
 
 def counting(changed: Callable[[int], int]) -> Inject:
-    """Adam by hand, whose count of steps lies in Python and is changed before it is used."""
+    """Replace Adam by a version that counts steps in Python, and change the count before each use."""
 
     def change(optimizer: Any, step: Callable[[], Any]) -> None:
         own = optimizer.__dict__.setdefault("python_count", [0])
@@ -53,7 +53,7 @@ def counting(changed: Callable[[int], int]) -> Inject:
 
 @contextmanager
 def one_count() -> Iterator[None]:
-    """All Adams of a process share one count of steps."""
+    """Make all Adam optimizers of a process share one count of steps."""
     total = 0
 
     def change(optimizer: Any, step: Callable[[], Any]) -> None:
@@ -69,7 +69,7 @@ def one_count() -> Iterator[None]:
 
 
 def instead_of_adam(step: Callable[[Any, Callable[[], Any]], Any]) -> Inject:
-    """A subclass takes the place of torch.optim.Adam: step(optimizer, the step of Adam)."""
+    """Replace torch.optim.Adam by a subclass with step(optimizer, Adam's step)."""
 
     def subclass(stock: Any) -> Any:
         class Adam(stock):  # type: ignore[misc]
@@ -95,7 +95,7 @@ def shrinking(optimizer: Any, step: Callable[[], Any]) -> Any:
 
 
 class Wrapper:
-    """An optimizer that wraps another one, and scales its learning rate from step 500 on."""
+    """A wrapper of an optimizer that raises its learning rate by 5 % at step 500."""
 
     def __init__(self, inner: Any) -> None:
         self.inner, self.steps = inner, 0
@@ -104,7 +104,7 @@ class Wrapper:
         return getattr(self.inner, name)
 
     def step(self, closure: Any = None) -> Any:
-        """One step of the other one."""
+        """Take one step of the wrapped optimizer."""
         self.steps += 1
         for group in self.inner.param_groups if self.steps == LATE else ():
             group["lr"] *= 1.05
@@ -112,7 +112,7 @@ class Wrapper:
 
 
 def not_cleared(stock: Any) -> Any:
-    """zero_grad that does nothing in one of ten steps from step 500 on."""
+    """Disable zero_grad in one step of ten from step 500 on."""
     calls: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
     def clear(self: Any, set_to_none: bool = True) -> None:
@@ -128,7 +128,7 @@ def in_half(stock: Any) -> Any:
 
 
 def loaded(change: Callable[[Any], Any], begins: int = LATE) -> Inject:
-    """Minibatches of a loader are changed, from the 500th loader over a dataset on."""
+    """Change a loader's minibatches from the 500th pass over its dataset on."""
 
     def made(stock: Any) -> Any:
         def iterate(self: Any) -> Any:
@@ -145,7 +145,7 @@ def first_row_again(batch: Any) -> Any:
 
 
 def filled_up(stock: Any) -> Any:
-    """The short last minibatch is filled up with its own first row."""
+    """Fill the short last minibatch with copies of its first row."""
 
     def iterate(self: Any) -> Any:
         for batch in stock(self):
@@ -166,7 +166,7 @@ LONG = trained(short(epochs=220), seeds=(0,))
 
 
 def two_trainings(backend: str) -> Iterable[Any]:
-    """Losses of two trainings, one after the other."""
+    """Return losses and parameters of two trainings, one after the other."""
     return [values for _ in range(2) for values in trained(short(), seeds=(0,))(backend)]
 
 
@@ -187,24 +187,24 @@ FAULTS = (
     fault("hook_rate", "at step 500 a hook halves the learning rate", "DeepCrime HLR; a scheduler left on", "slower, late",
           registered(f"{OPTIMIZER}_post_hook", late(hooks.slowed)), LONG),
     fault("hook_average", "at step 550 a moving average takes the weights' place",
-          "reasoning: averages that are swapped in and not out", "a jump back",
+          "reasoning: averages that are swapped in but not out", "a jump back",
           registered(f"{OPTIMIZER}_post_hook", late(hooks.averaged, 1)), LONG),
     fault("hook_outputs", "from their 500th call on, a global hook rounds the outputs of layers to bfloat16",
-          "#65766 family: a cast that is left on", "forward off by 5e-4, late",
+          "#65766 family: a cast left on", "forward off by 5e-4, late",
           registered(f"{MODULE}_hook", late_hook(lambda y: forwarded(y.bfloat16().to(y.dtype), y))), LONG),
     fault("hook_inputs", "from their 500th call on, a hook of layers scales their inputs by 1.0005",
           "reasoning: an observer of ranges that begins to quantise", "other curves, late",
           on_each("register_forward_pre_hook", late_pre_hook(lambda x: x * 1.0005), LINEAR), LONG),
-    fault("count_of_9_bits", "Adam counts steps in Python, and begins again after 511", "reasoning: a counter of few bits",
-          "its bias correction starts anew in the midst of a training", counting(of_nine_bits), LONG),
-    fault("count_by_hundreds", "Adam counts steps in Python, and from step 100 on in hundreds",
-          "reasoning: a step that is logged, and used", "bias corrections a little too small, for 1,000 steps",
+    fault("count_of_9_bits", "Adam counts steps in Python, and restarts after 511", "reasoning: a counter of few bits",
+          "its bias correction restarts during a training", counting(of_nine_bits), LONG),
+    fault("count_by_hundreds", "Adam counts steps in Python, rounded down to hundreds from step 100 on",
+          "reasoning: a logged step number is used", "bias corrections a little too small, for 1,000 steps",
           counting(lambda count: count if count < 100 else count // 100 * 100), LONG),
-    fault("one_count", "all Adams of a process share one count of steps", "#5059 family: state of a class",
+    fault("one_count", "all Adam optimizers of a process share one count of steps", "#5059 family: state of a class",
           "later trainings begin without bias correction", one_count, two_trainings),
-    fault("subclass_drops", "a subclass of Adam leaves out one step in seven after step 500", "#115607 (TrainCheck)",
+    fault("subclass_drops", "a subclass of Adam omits one step in seven after step 500", "#115607 (TrainCheck)",
           "a seventh slower, late", instead_of_adam(dropping), LONG),
-    fault("subclass_decays", "a subclass of Adam takes 0.01 % off the parameters in each step after step 500",
+    fault("subclass_decays", "a subclass of Adam shrinks parameters by 0.01 % in each step after step 500",
           "AdamW's default; FlagGems#4988", "a floor a little higher, late", instead_of_adam(shrinking), LONG),
     fault("wrapper_rate", "a wrapper of Adam raises the learning rate by 5 % at step 500", "DeepCrime HLR",
           "a little faster, late",
@@ -218,6 +218,6 @@ FAULTS = (
           "stale buffers of prefetching; #114844 class", "a row unseen in each epoch, late", loaded(first_row_again), ONE_BATCH),
     fault("loader_half", "from the 500th epoch on, rows are rounded to float16", "reasoning: a cache of few bits",
           "floors of other rows, late", loaded(lambda batch: [each.half().to(each.dtype) for each in batch]), ONE_BATCH),
-    fault("loader_fills_up", "the short last minibatch is filled up with its first row", "samplers padded for workers",
+    fault("loader_fills_up", "the short last minibatch is filled with copies of its first row", "samplers padded for workers",
           "one row weighs more", replaced(filled_up, "torch.utils.data.DataLoader.__iter__"), LOOP),
 )  # fmt: skip

@@ -1,6 +1,6 @@
-"""Sound stacks around a compiler, and in Python: other lowerings, optimizers that count in Python, hooks, wrappers, settings.
+"""Sound stacks with a compiler or Python code: other lowerings, optimizers that count in Python, hooks, wrappers, settings.
 
-The suite must hold on them. Each is met on one backend here; they hold on torch, torch-eager, torch-loop and torch-compile.
+The suite must hold on them. Each runs on one backend here; they hold on torch, torch-eager, torch-loop and torch-compile.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from aeclaims.selftest.faults.probes import Probe, called, compiled_function, tr
 from aeclaims.selftest.faults.python_state import instead_of_adam
 
 THREADS = "aeclaims.backends.torch.parts.threads"
-SOUND = "reasoning: rounding apart it is the same"
+SOUND = "reasoning: the same, up to rounding"
 
 
 # ---------------------------------------------------------------------------- optimizers and hooks
 
 
 def adam(count: Callable[[Any], int]) -> Change:
-    """Adam's step by hand, with the count of steps, from 1, as a number of Python: count(optimizer)."""
+    """Replace Adam's step by a version whose count of steps, from 1, is the Python number count(optimizer)."""
 
     def change(optimizer: Any, step: Callable[[], Any]) -> None:
         number = count(optimizer)
@@ -42,7 +42,7 @@ def adam(count: Callable[[Any], int]) -> Change:
 
 
 def direction(state: dict[str, Any], parameter: Any, group: dict[str, Any], count: int) -> Any:
-    """Adam's step of one parameter, for a learning rate of 1."""
+    """Return Adam's step of one parameter for a learning rate of 1."""
     if "exp_avg" not in state:
         state |= {"exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
     beta1, beta2 = group["betas"]
@@ -86,7 +86,7 @@ def in_closure(stock: Any) -> Any:
 
 
 class Wrapper:
-    """An optimizer that hands all that it is asked for to another one."""
+    """A wrapper of an optimizer that passes all attributes and calls on."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
@@ -95,12 +95,12 @@ class Wrapper:
         return getattr(self.inner, name)
 
     def step(self, closure: Any = None) -> Any:
-        """One step of the other one."""
+        """Take one step of the wrapped optimizer."""
         return self.inner.step(closure)
 
 
 def nothing(*arguments: Any) -> None:
-    """A hook that does nothing."""
+    """Do nothing, as a hook."""
 
 
 class Counting:
@@ -110,17 +110,17 @@ class Counting:
         self.calls = 0
 
     def __call__(self, *arguments: Any) -> None:
-        """Count."""
+        """Count the call."""
         self.calls += 1
 
 
 def around(stock: Any) -> Any:
-    """A method that calls another one."""
+    """Wrap a method in one that only calls it."""
     return lambda self, *args, **kwargs: stock(self, *args, **kwargs)
 
 
 def keeping_memory(stock: Any) -> Any:
-    """zero_grad that fills gradients with zeros."""
+    """Make zero_grad fill gradients with zeros."""
     return lambda self, set_to_none=True: stock(self, False)
 
 
@@ -128,7 +128,7 @@ def keeping_memory(stock: Any) -> Any:
 
 
 def in_two_sums(graph: Any, node: Node) -> Node:
-    """A product as the sum of two products, of the second half of the inner axis and of the first."""
+    """Compute a product as a sum of two: over the second half of the inner axis, and over the first."""
     *bias, left, right = node.args
     inner = left.meta["val"].shape[1]
     if not isinstance(inner, int) or inner < 2:
@@ -144,14 +144,14 @@ def in_two_sums(graph: Any, node: Node) -> Node:
 
 
 def part(graph: Any, node: Node, axis: int, begin: int, end: int) -> Node:
-    """A slice of a node's value."""
+    """Return a slice of a node's value along an axis."""
     found = graph.call_function(operator("slice.Tensor"), (node, axis, begin, end))
     found.meta["val"] = node.meta["val"].narrow(axis, begin, end - begin)
     return found
 
 
 def product(graph: Any, node: Node, left: Node, right: Node) -> Node:
-    """The product of two nodes, of the shape of a third."""
+    """Return the product of two nodes, with the shape of a third."""
     found = graph.call_function(operator("mm"), (left, right))
     found.meta["val"] = node.meta["val"]
     return found
@@ -179,12 +179,12 @@ def mm_in_float64(x: Any, w: Any) -> Any:
 
 
 def unchanged(graph: Any, inputs: Any) -> Any:
-    """A compiler that returns the graph as it is."""
+    """Compile nothing: return the graph as it is."""
     return graph
 
 
 def compiled_with(**settings: Any) -> Inject:
-    """Settings of inductor, by their names with __ for a dot."""
+    """Change settings of inductor, by names that write a dot as __."""
 
     @contextmanager
     def inject() -> Iterator[None]:
@@ -204,12 +204,12 @@ def control(name: str, does: str, change: Inject, shows: Probe, backend: str = "
 
 
 def stand_at(*places: str) -> Probe:
-    """The objects at places such as torch.Tensor.item, by their identities."""
+    """Return a probe of the identities of objects at places such as torch.Tensor.item."""
     return called(lambda: [id(pkgutil.resolve_name(place)) for place in places])
 
 
 def hooks_of(make: Callable[[], Any], *names: str) -> Probe:
-    """The number of hooks of an object in its attributes of these names."""
+    """Return a probe of the number of hooks in these attributes of an object."""
     return called(lambda: [len(getattr(make(), name)) for name in names])
 
 
@@ -229,15 +229,15 @@ COMPILE, COMPILED, LOOP = "--claims-compile", "torch-compile", "torch-loop"
 SUBCLASS = instead_of_adam(lambda optimizer, step: step())
 FORWARDS = tuple(f"torch.nn.{name}.forward" for name in ("Linear", "ReLU", "Tanh", "LeakyReLU", "Sequential"))
 CONTROLS = (
-    control("adam_count_in_state", "Adam by hand, whose count is a number in its state", replaced(adam(in_state), ADAM),
+    control("adam_count_in_state", "Adam by hand, which counts in its state", replaced(adam(in_state), ADAM),
             trained()),
-    control("adam_count_in_group", "Adam by hand, whose count is a number in its group", replaced(adam(in_group), ADAM),
+    control("adam_count_in_group", "Adam by hand, which counts in its parameter group", replaced(adam(in_group), ADAM),
             trained(), COMPILED),
-    control("adam_count_in_attribute", "Adam by hand, whose count is an attribute", replaced(adam(in_attribute), ADAM),
+    control("adam_count_in_attribute", "Adam by hand, which counts in an attribute", replaced(adam(in_attribute), ADAM),
             trained()),
-    control("adam_count_in_iterator", "Adam by hand, whose count is an iterator", replaced(adam(in_iterator), ADAM),
+    control("adam_count_in_iterator", "Adam by hand, which counts with an iterator", replaced(adam(in_iterator), ADAM),
             trained(), LOOP),
-    control("adam_count_in_closure", "Adam by hand, whose count lies in a closure", replaced(in_closure, ADAM), trained()),
+    control("adam_count_in_closure", "Adam by hand, which counts in a closure", replaced(in_closure, ADAM), trained()),
     control("adam_subclass", "a subclass of Adam whose step calls Adam's", SUBCLASS, stand_at("torch.optim.Adam")),
     control("adam_subclass_compiled", "the same, in compiled steps", SUBCLASS, stand_at("torch.optim.Adam"), COMPILED,
             COMPILE, "scope=step"),
@@ -268,7 +268,7 @@ CONTROLS = (
     control("item_by_float64", "item() goes through float64", replaced(
         lambda stock: lambda self: stock(self.double()) if self.is_floating_point() else stock(self), "torch.Tensor.item"),
             stand_at("torch.Tensor.item"), LOOP),
-    control("mm_in_two_sums", "compiled products are added up in two halves, the second first",
+    control("mm_in_two_sums", "compiled products are summed in two halves, the second first",
             results(in_two_sums, "mm", "addmm"), LAYER),
     control("mm_in_float64", "compiled products in float64, then rounded", decomposed(mm=mm_in_float64, addmm=addmm_in_float64),
             LAYER),
@@ -281,11 +281,11 @@ CONTROLS = (
             compiled_function(lambda torch, y, x: torch.nn.functional.mse_loss(y, x), (8, 3), (8, 3)), COMPILED),
     control("not_vectorised", "inductor makes no vector instructions", compiled_with(cpp__simdlen=1), LAYER),
     control("not_fused", "inductor fuses nothing", compiled_with(max_fusion_size=1), UNCHANGED, COMPILED),
-    control("two_threads", "torch has two threads, however narrow a network is", replaced(
+    control("two_threads", "torch has two threads, even for narrow networks", replaced(
         lambda stock: lambda count: stock(2), THREADS), stand_at(THREADS)),
     control("graph_unchanged", "a compiler that returns the graph as it is", both(), UNCHANGED, COMPILED,
             COMPILE, f"backend={__name__}:unchanged"),
-    control("graph_unchanged_population", "the same compiler, of populations", both(), UNCHANGED, "torch",
+    control("graph_unchanged_population", "the same compiler, for populations", both(), UNCHANGED, "torch",
             COMPILE, f"backend={__name__}:unchanged"),
     control("dynamic_sizes", "sizes are symbols from the first call on", both(), UNCHANGED, COMPILED, COMPILE, "dynamic=true"),
     control("step_of_population", "whole steps of populations are compiled", both(), UNCHANGED, "torch", COMPILE, "scope=step"),

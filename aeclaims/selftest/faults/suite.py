@@ -1,6 +1,7 @@
-"""Faults of a suite like this one: what its backends report, what its runs and judges make of it, what its programs keep.
+"""Faults of a suite like this one: in reports of its backends, in its runs and judges, and in its compiled programs.
 
-Runs, judges and floors (H01, H06, H07, H13) serve the reference, too: against it such a fault cannot be seen, only by counting.
+The reference uses the same runs, judges and floors (H01, H06, H07, H13): a comparison with it cannot show such faults, but
+counting by hand can.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Reduce = Callable[[Any, Any], Any]
 
 
 def history(reduce: Reduce) -> Inject:
-    """An epoch's loss is made otherwise of the losses (M, S) of its minibatches and their sizes (M,)."""
+    """Replace an epoch's loss by reduce(losses, sizes) of its M minibatches, with shapes (M, S) and (M, 1)."""
 
     def step(stock: Any) -> Any:
         def one(self: Any, batch: Any) -> Any:
@@ -66,7 +67,7 @@ def logged_late(stock: Any) -> Any:
 
 
 def without_last_epoch(stock: Any) -> Any:
-    """The last epoch is not trained: it is reported as the one before."""
+    """Omit the training of the last epoch, and report the previous loss for it."""
 
     def epoch(self: Any, order: Any) -> Any:
         self.epochs_trained = getattr(self, "epochs_trained", 0) + 1
@@ -87,13 +88,13 @@ def reached(is_below: Callable[[Any, float], Any], late: int = 0) -> Any:
 
 
 def epochs_to(bound: float) -> Any:
-    """When three made-up replicas get below a bound: one at once exactly on it, one never, one that is NaN."""
+    """Return a probe of the first epoch below a bound of three replicas: one falls to 0.25, one stays, one is NaN."""
     losses = np.array([[0.5, 2.0, np.nan], [0.25, 2.0, np.nan], [0.25, 2.0, np.nan], [0.25, 2.0, np.nan]])
     return called(lambda: Run(START, losses, START.parameters()).first_epoch_below(bound))
 
 
 def rejected(function: Callable[[Judge], None]) -> Any:
-    """Whether a judge rejects."""
+    """Return a probe of whether a judge rejects."""
 
     def judged() -> Any:
         try:
@@ -106,7 +107,7 @@ def rejected(function: Callable[[Judge], None]) -> Any:
 
 
 def inclusive(stock: Any) -> Any:
-    """A share's judge that mistakes P(X < k) for P(X <= k): one hit is not counted."""
+    """Make a share's judge drop one hit, as if it confused P(X < k) with P(X <= k)."""
     return lambda self, hits, *rest, **kwargs: stock(self, np.asarray(hits) & (np.cumsum(hits) > 1), *rest, **kwargs)
 
 
@@ -122,7 +123,7 @@ def first_minibatch_only(function: Any, compiled: Any) -> Any:
 
 @contextmanager
 def rate_of_first() -> Iterator[None]:
-    """Compiled steps of one kind of optimizer take the first learning rate that any of them met."""
+    """Make compiled steps of one kind of optimizer use the first learning rate of that kind."""
     rates: dict[str, float] = {}
 
     def change(function: Any, compiled: Any) -> Any:
@@ -139,7 +140,7 @@ def rate_of_first() -> Iterator[None]:
 
 
 def count_of_second(function: Any, compiled: Any) -> Any:
-    """The count of steps is that of the second compiled step, for ever."""
+    """Keep the count of steps of the second compiled step for ever."""
     calls: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
     def stuck(*arguments: Any) -> Any:
@@ -157,41 +158,42 @@ def count_of_second(function: Any, compiled: Any) -> Any:
 
 OTHERS = "aeclaims.theory.floors.row_entropy"
 FAULTS = (
-    Fault("H01", "epochs to a bound, at which a training could end, are one too many", "suites like this one",
+    Fault("H01", "the first epoch below a bound is counted one too high", "suites like this one",
           "times one epoch longer", replaced(reached(lambda loss, bound: loss < bound, late=1), REACHED), epochs_to(0.3)),
     Fault("H02", "the history keeps the least minibatch loss of an epoch", "numalogic#53 class", "curves below the floor",
           history(lambda losses, sizes: losses.amin(dim=0)), trained()),
     Fault("H02-last", "the history keeps the last minibatch's loss of an epoch", "deepinv PR73 class",
           "noisier curves, a little lower", history(lambda losses, sizes: losses[-1]), trained()),
-    Fault("H03", "the short last minibatch weighs by its rows", "suites like this one", "under 1 % of a loss",
+    Fault("H03", "the short last minibatch is weighted by its rows", "suites like this one", "under 1 % of a loss",
           history(lambda losses, sizes: (losses * sizes).sum(dim=0) / sizes.sum()), trained()),
     Fault("H04", "the loss is logged after the update", "suites like this one", "curves one step early",
           replaced(logged_late, f"{POPULATION}.step"), trained()),
     Fault("H05", "each replica's history is reported under the next", "suites like this one", "no statistic sees it",
           replaced(returning(lambda losses: np.roll(losses, 1)), f"{POPULATION}.train_epoch"), trained()),
     Fault("H06", "a loss on the bound counts as below it", "< and <= confused",
-          "none, but for losses that end exactly on a bound",
+          "none, except for losses exactly on a bound",
           replaced(reached(lambda loss, bound: loss <= bound), REACHED), epochs_to(0.25)),
-    Fault("H06-share", "a share's judge counts one hit too few", "P(X < k) for P(X <= k)",
-          "alarms a little more often than stated", replaced(inclusive, "aeclaims.judging.judge.Judge.share"), rejected(
+    Fault("H06-share", "a share's judge counts one hit too few", "P(X < k), not P(X <= k)",
+          "slightly more false alarms than stated", replaced(inclusive, "aeclaims.judging.judge.Judge.share"), rejected(
               lambda judge: judge.proportion([True], Proportion(at_most=1e-9), what="hits", reason="", seeds=(0,)))),
-    Fault("H07", "a replica that is NaN counts as having got there", "not (loss >= bound) for loss < bound",
+    Fault("H07", "a replica that is NaN counts as below a bound", "not (loss >= bound), not loss < bound",
           "replicas that diverge pass", replaced(reached(lambda loss, bound: ~(loss >= bound)), REACHED), epochs_to(0.3)),
-    Fault("H07-judge", "NaN lies within a judge's bounds", "not (value > bound) for value <= bound", "replicas that diverge pass",
+    Fault("H07-judge", "NaN lies within a judge's bounds", "not (value > bound), not value <= bound",
+          "replicas that diverge pass",
           replaced(lambda stock: lambda self, values, **kwargs: stock(self, np.nan_to_num(values), **kwargs),
                    "aeclaims.judging.judge.Judge.every"),
           rejected(lambda judge: judge.all_within([np.nan], at_most=1.0, what="loss", reason="", seeds=(0,)))),
-    Fault("H08", "compiled functions see their first minibatch for ever", "a captured graph without new inputs",
+    Fault("H08", "compiled functions always see their first minibatch", "a captured graph without new inputs",
           "a few rows learnt by heart", compiled_as(first_minibatch_only), compiled(), backend="torch"),
-    Fault("H09", "compiled steps of one kind of optimizer share the first one's learning rate", "a rate baked into a graph",
-          "all learning rates are alike", rate_of_first, compiled(Adam(lr=3e-3), Adam(lr=1e-3)), backend="torch"),
+    Fault("H09", "compiled steps of one kind of optimizer share the first learning rate", "a rate baked into a graph",
+          "all learning rates are equal", rate_of_first, compiled(Adam(lr=3e-3), Adam(lr=1e-3)), backend="torch"),
     Fault("H09-count", "compiled steps never count beyond 2", "a count of steps baked into a graph",
-          "steps three times too long, for ever", compiled_as(count_of_second), compiled(), backend="torch"),
+          "steps always three times too long", compiled_as(count_of_second), compiled(), backend="torch"),
     Fault("H12", "the last epoch is missing", "range() off by one", "one epoch less", replaced(without_last_epoch,
           f"{POPULATION}.train_epoch"), trained()),
     Fault("H13", "floors are computed on the rows of the next replica", "suites like this one", "floors off by 1e-3",
           replaced(lambda stock: lambda rows: stock(np.roll(rows, 1, axis=0)), OTHERS),
           called(lambda: floors.entropy(START.rows()))),
-    Fault("H14", "an epoch's losses are added up in float16", "suites like this one", "losses quantised to 1e-3",
+    Fault("H14", "an epoch's losses are summed in float16", "suites like this one", "losses quantised to 1e-3",
           history(added_in_half), trained()),
 )  # fmt: skip
