@@ -1,1 +1,1 @@
-"""What is told of a run: results, the table, the JSON document."""
+"""Reports of a run: results, the table, the JSON document."""

@@ -1,4 +1,4 @@
-"""An anatomy on a terminal: one screen of levels, a sentence, what to change, and what was found."""
+"""Anatomy of a loss on a terminal: one screen of reference values, summary, possible changes and findings."""
 
 import math
 
@@ -12,14 +12,14 @@ from aeclaims.anatomy.anatomy import OBSERVED, TRAINED, Anatomy, ReferenceValue,
 from aeclaims.report.braille import curve
 from aeclaims.run import Run
 
-# The bar of the largest level, in cells.
+# Length of the bar of the largest value, in cells.
 BAR = 18
 EIGHTHS = " ▏▎▍▌▋▊▉"
 STYLES = {OBSERVED: "bold yellow", TRAINED: "bold green"}
 
 
 def show(console: Console, anatomy: Anatomy, name: str) -> None:
-    """Print an anatomy of the rows of that name."""
+    """Print the anatomy of a loss. `name` is the name of the rows."""
     question = anatomy.question
     what = (
         "classes"
@@ -56,12 +56,12 @@ def _reference_values(anatomy: Anatomy) -> Table:
 
 
 def value(level: ReferenceValue) -> str:
-    """A level's value, with its standard error where it is from a sample."""
+    """Format a reference value, with its standard error if it comes from a sample."""
     return format_number(level.value) + (f" ± {level.error:.1g}" if level.error > 0 else "")
 
 
 def bar(value: float, most: float) -> str:
-    """A bar of eighths of a cell, `BAR` cells for the largest value."""
+    """Draw a bar with a resolution of 1/8 cell. The largest value has `BAR` cells."""
     if not (most > 0 and value > 0):
         return ""
     eighths = round(8 * BAR * min(value / most, 1))
@@ -70,9 +70,9 @@ def bar(value: float, most: float) -> str:
 
 def _advices(anatomy: Anatomy) -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    table.add_column("what to change")
+    table.add_column("possible change")
     table.add_column("floor", justify="right", no_wrap=True)
-    table.add_column("the mean costs", justify="right", no_wrap=True)
+    table.add_column("cost of the mean", justify="right", no_wrap=True)
     for advice in anatomy.advices:
         table.add_row(
             Text(advice.change),
@@ -83,10 +83,13 @@ def _advices(anatomy: Anatomy) -> Table:
 
 
 def show_path(console: Console, anatomy: Anatomy, run: Run) -> None:
-    """Print the path of a training, with the floor."""
+    """Print the losses of a training against the epoch, with the floor."""
     scale = anatomy.features if anatomy.question.loss == "vae_bce" else 1
     losses = run.epoch_loss.T * scale
     console.print(
-        Padding(Text(f"its path, on {run.experiment.n_rows:,} rows; dotted: the floor", style="bold"), (1, 1, 0, 1))
+        Padding(
+            Text(f"losses of the training on {run.experiment.n_rows:,} rows; dotted: the floor", style="bold"),
+            (1, 1, 0, 1),
+        )
     )
     console.print(Text(curve(range(1, run.experiment.epochs + 1), losses, anatomy.floor)))

@@ -1,4 +1,4 @@
-"""Curves on a terminal, in dots of Braille: two by four to a cell."""
+"""Curves on a terminal, in Braille dots: two by four in a cell."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,20 @@ from aeclaims.report.curves import some_epochs
 from aeclaims.run import Double
 
 WIDTH, HEIGHT = 64, 9
-# The bit of each dot in a cell of Braille, by row and column (Unicode 15, chapter 21.1).
+# Bit of each dot in a Braille cell, by row and column (Unicode 15, chapter 21.1).
 DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
 
 
 def curve(epochs: Sequence[float], losses: npt.ArrayLike, floor: float | None = None) -> str:
-    """Losses against the epoch, both on logarithmic axes, with the floor as a dotted line where it is above 0.
+    """Draw losses against the epoch, both on logarithmic axes.
 
-    losses: (E,), or (S, E) for several seeds; what is not finite or not above 0 leaves a gap.
+    Args:
+        epochs: Epochs of the losses, E of them.
+        losses: Shape (E,), or (S, E) for several seeds. Values that are not finite or not above 0 leave a gap.
+        floor: Floor, drawn as a dotted line if it is above 0.
+
+    Returns:
+        Lines of text.
     """
     values = np.atleast_2d(np.asarray(losses, np.float64))
     lines = values if floor is None or not floor > 0 else np.vstack([values, np.full(values.shape[1], floor)])
@@ -29,7 +35,7 @@ def curve(epochs: Sequence[float], losses: npt.ArrayLike, floor: float | None = 
     cells = np.zeros((HEIGHT, WIDTH), int)
     across = _scaled(np.log(np.asarray(epochs, np.float64)), 2 * WIDTH - 1)
     for line, height in enumerate(heights):
-        # Between two epochs the curve is straight; the floor is every other dot.
+        # The curve is straight between two epochs. The floor has every other dot.
         steps = np.arange(0, 2 * WIDTH, 2 if line == len(values) else 1)
         at = np.interp(steps, across, height)
         dots = ((high - at[np.isfinite(at)]) / ((high - low) or 1.0) * (4 * HEIGHT - 1)).round().astype(int)
@@ -46,12 +52,18 @@ def curve(epochs: Sequence[float], losses: npt.ArrayLike, floor: float | None = 
 
 
 def live_curve(losses: Double) -> str:
-    """Of a training so far, (E, S) with NaN for what is to come: the least, the median and the largest loss at each epoch."""
+    """Draw the minimum, median and maximum loss of each epoch, for a training in progress.
+
+    Args:
+        losses: Shape (E, S). Future epochs are NaN.
+    """
     epochs = some_epochs(len(losses))
     ordered = np.sort(np.where(np.isfinite(losses[epochs - 1]), losses[epochs - 1], np.nan), axis=1)  # NaN comes last
     last = np.maximum(np.isfinite(ordered).sum(axis=1) - 1, 0)
     drawn = curve(epochs.tolist(), [ordered[np.arange(len(epochs)), place] for place in (0 * last, last // 2, last)])
-    return drawn if losses.shape[1] == 1 else f"{drawn}\n{'least, median and largest loss of the seeds':^{10 + WIDTH}}"
+    return (
+        drawn if losses.shape[1] == 1 else f"{drawn}\n{'minimum, median and maximum loss of the seeds':^{10 + WIDTH}}"
+    )
 
 
 def _scaled(values: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""What a report keeps of a training: its set-up, and the losses of its seeds at some of its epochs."""
+"""Summary of a training for reports: its set-up, and the losses of its seeds at some of its epochs."""
 
 from typing import Any
 
@@ -9,18 +9,18 @@ from aeclaims.experiment import Adam, Experiment, Optimizer
 from aeclaims.run import Double, Run
 from aeclaims.theory import floors
 
-# A picture is no wider than that, and the JSON of a thousand seeds stays small.
+# This is the width of a picture, and it keeps the JSON of a thousand seeds small.
 MOST_EPOCHS = 60
 MOST_SEEDS = 24
-# A page shows more: so many of a training, and of all trainings of a claim.
+# Limits of seeds on a page, for one training and for all trainings of a claim.
 MOST_ON_PAGE, MOST_OF_CLAIM = 256, 1024
 QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
 
 
 def summary(run: Run, most_seeds: int = MOST_SEEDS) -> dict[str, Any]:
-    """The set-up in words, quantiles over all seeds at up to 60 epochs, and of the first seeds the single curves.
+    """Return the set-up in words, quantiles over all seeds at up to 60 epochs, and curves of the first seeds.
 
-    above, excess: how far each of those seeds' last epoch lies above the floor of its own rows.
+    `above` and `excess` give the last loss of each of these seeds above the floor of its rows.
     """
     epochs = some_epochs(run.experiment.epochs)
     losses = run.epoch_loss[epochs - 1]
@@ -42,12 +42,15 @@ def summary(run: Run, most_seeds: int = MOST_SEEDS) -> dict[str, Any]:
 
 
 def some_epochs(count: int) -> npt.NDArray[np.int64]:
-    """Up to 60 of the epochs from 1 to `count`, evenly spread on a logarithmic axis."""
+    """Return up to 60 epochs from 1 to `count`, evenly spaced on a logarithmic axis."""
     return np.unique(np.geomspace(1, count, MOST_EPOCHS).round().astype(np.int64))
 
 
 def theory(run: Run, most_seeds: int = MOST_SEEDS) -> dict[str, Double]:
-    """The floor of a training that theory knows, of each of the first seeds' own rows: (S,), by its name."""
+    """Return the known floor of a training, by its name, or nothing.
+
+    Its shape is (S,), for the rows of each of the first seeds.
+    """
     experiment, some = run.experiment, run.select(run.seeds[:most_seeds])
     if experiment.loss != "mse":
         return {"entropy": np.broadcast_to(floors.entropy(some.start.rows()), len(some.seeds))}
@@ -58,7 +61,7 @@ def theory(run: Run, most_seeds: int = MOST_SEEDS) -> dict[str, Double]:
 
 
 def describe(experiment: Experiment) -> str:
-    """An experiment on one line, as a reader would write it down."""
+    """Describe an experiment on one line."""
     widths = "-".join(str(width) for width in experiment.model.widths)
     names = [
         a.kind.replace("_", " ") + (f" {a.slope:g}" if a.kind == "leaky_relu" else "")
@@ -84,5 +87,5 @@ def _optimizer(optimizer: Optimizer) -> str:
 
 
 def _digits(values: Double) -> list[float | None]:
-    """Four digits of each; JSON has no NaN and no infinity."""
+    """Round to four digits. Values that are not finite become None, because JSON lacks them."""
     return [float(f"{value:.4g}") if np.isfinite(value) else None for value in values]

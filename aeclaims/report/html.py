@@ -1,4 +1,4 @@
-"""A run as one page that needs nothing else: verdicts to sort and filter, curves of the seeds, what was not exercised."""
+"""Report of a run as one self-contained page: verdicts to sort and filter, curves of the seeds, claims not exercised."""
 
 import base64
 from collections import Counter
@@ -16,13 +16,20 @@ FACTS = ("seeds", "seed_base", "alpha", "seconds", "aeclaims", "torch", "numpy",
 
 
 class NoRun(ValueError):
-    """A document that is not what --claims-json writes."""
+    """A document that --claims-json did not write."""
 
 
 def render(document: dict[str, Any]) -> str:
-    """The page of a run, from what --claims-json writes. Everything in it is escaped.
+    """Render the page of a run. All text of the document is escaped.
 
-    Raises NoRun where the document is another one.
+    Args:
+        document: Document that --claims-json wrote.
+
+    Returns:
+        Text of the page.
+
+    Raises:
+        NoRun: If --claims-json did not write the document.
     """
     try:
         charts: list[dict[str, Any]] = []
@@ -61,7 +68,7 @@ def render(document: dict[str, Any]) -> str:
             facts=[(name.replace("_", " "), document[name]) for name in FACTS],
         )
     except (KeyError, TypeError, AttributeError, ValueError, jinja2.UndefinedError) as error:
-        raise NoRun(f"this is no run that --claims-json wrote ({type(error).__name__}: {error})") from None
+        raise NoRun(f"this is not a run that --claims-json wrote ({type(error).__name__}: {error})") from None
 
 
 def _summary(counted: Counter[str]) -> str:
@@ -73,7 +80,7 @@ def _is_drawable(training: dict[str, Any]) -> bool:
 
 
 def _chart(training: dict[str, Any], charts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Put the numbers of a training's picture among `charts`; returns its index and its words."""
+    """Append the numbers of a picture to `charts`. Return its index and its labels."""
     levels = {name: _numbers(training["quantiles"][name]) for name in ("0", "0.5", "1")}
     curves = (
         np.atleast_2d(_numbers(training["curves"])) if training["curves"] else np.empty((0, len(training["epochs"])))
@@ -103,7 +110,7 @@ def _chart(training: dict[str, Any], charts: list[dict[str, Any]]) -> dict[str, 
     floor = "; ".join(f"{name} {value:.4g}" for name, value in floors.items())
     losses = (
         f"Losses of {len(curves)} of {training['seeds']:,} seeds over {training['epochs'][-1]:,} epochs. Last epoch: "
-        f"least {last['0']:.4g}, median {last['0.5']:.4g}, most {last['1']:.4g}. {floor}"
+        f"minimum {last['0']:.4g}, median {last['0.5']:.4g}, maximum {last['1']:.4g}. {floor}"
     )
     spread = f"from {min(excess):.4g} to {max(excess):.4g}" if excess else "none is finite"
     return {
@@ -119,7 +126,7 @@ def _numbers(values: Any) -> npt.NDArray[np.float64]:
 
 
 def _packed(values: npt.NDArray[np.float64], low: float, high: float) -> str:
-    """The logarithms in 16 bits each, little-endian, in base64: 0 is a gap, 1 to 65535 run from low to high."""
+    """Encode the logarithms in 16 bits each, little-endian, in base64: 0 is a gap, 1 to 65535 run from low to high."""
     with np.errstate(divide="ignore", invalid="ignore"):
         scaled = 1 + (np.log10(values) - low) / (high - low) * 65534
     return base64.b64encode(np.where(np.isfinite(scaled), scaled.round(), 0).astype("<u2").tobytes()).decode()

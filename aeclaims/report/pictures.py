@@ -1,14 +1,14 @@
-"""The curves of a claim's trainings, drawn as PNG or SVG by matplotlib."""
+"""Pictures of a claim's trainings, as PNG or SVG by matplotlib."""
 
 from pathlib import Path
 from typing import Any
 
-# Pictures of a claim with many trainings: the first of them, as a grid.
+# Limit of pictures in the grid of a claim. The first trainings are shown.
 MOST_PICTURES = 9
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """The losses of all seeds of a claim's trainings against the epoch, and the floor."""
+    """Draw the losses of all seeds of a claim's trainings against the epoch, with the floor."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -58,5 +58,5 @@ def _wrapped(text: str, width: int = 74) -> str:
 
 
 def has_picture(result: dict[str, Any]) -> bool:
-    """Whether one of its trainings has more than one epoch to draw."""
+    """Return whether a training of the claim has more than one epoch to draw."""
     return any(len(training["epochs"]) > 1 for training in result["trainings"])

@@ -1,4 +1,4 @@
-"""The table at the end of a run: claim, what it says, what was measured, the floor, verdict, seconds."""
+"""Table at the end of a run: claim, statement, measured values, floor, verdict, seconds."""
 
 import io
 from collections import Counter
@@ -18,14 +18,14 @@ COLOURS = {
     Verdict.EXPECTED_FAILURE: "yellow",
     Verdict.NOT_EXERCISED: "yellow",
 }
-# Narrower than this the sentences become towers; logs have no width of their own.
+# In a narrower table, each sentence takes many lines. Logs have no width.
 NARROWEST = 140
-# The JSON holds them all; claims measure what matters most first.
+# Limit of measured values in a row. Claims measure the most important first; the JSON holds all of them.
 MOST_NUMBERS = 4
 
 
 def print_table(reporter: "pytest.TerminalReporter", results: list[dict[str, Any]]) -> None:
-    """Print the verdicts, and how many there are of each; with -v also what each was judged by, and what that notices."""
+    """Print the verdicts and their counts. With -v, also print the bound of each judge and the shift that it detects."""
     reporter.section("claims", sep="=")
     reporter.write_line(_render(table(results), reporter).rstrip("\n"))
     if reporter.verbosity > 0:
@@ -36,7 +36,7 @@ def print_table(reporter: "pytest.TerminalReporter", results: list[dict[str, Any
 
 
 def table(results: list[dict[str, Any]]) -> Table:
-    """The verdicts as a table."""
+    """Return the verdicts as a table."""
     table = Table(box=box.SIMPLE, header_style="bold", pad_edge=False)
     table.add_column("claim", no_wrap=True)
     table.add_column("statement", ratio=3)
@@ -62,24 +62,24 @@ def table(results: list[dict[str, Any]]) -> Table:
 
 
 def judged_by(results: list[dict[str, Any]]) -> Iterator[str]:
-    """Of each claim what it was judged by: the bound, and the least shift that would have been noticed."""
+    """Yield the judges of each claim: the bound, and the least shift that it detects."""
     for result in results:
         yield f"{result['id']}:"
         for statement in result["statements"]:
-            yield f"  {statement['what']}: {statement['bound']}; notices {statement['notices']}"
+            yield f"  {statement['what']}: {statement['bound']}; detects {statement['notices']}"
 
 
 def counts(results: list[dict[str, Any]]) -> list[str]:
-    """How many there are of each verdict, and a line for what was left out or not exercised."""
+    """Return the count of each verdict, and a line for each claim that was not exercised or judged in part."""
     found = Counter(result["verdict"] for result in results)
     lines = [", ".join(f"{found[v]} {v}" for v in Verdict if found[v]) + f" of {len(results)} claims"]
     chance = sum(result["alpha"] for result in results)
     if chance:
-        lines.append(f"by chance a sound stack fails one of them with a probability of {chance:.2g} at most")
+        lines.append(f"a sound stack fails one of them by chance with a probability of at most {chance:.2g}")
     lines += dict.fromkeys(result["note"] for result in results if result.get("note"))
     for result in results:
         if result["verdict"] == Verdict.HELD and result.get("left_out"):
-            lines.append(f"held without what is Adam's: {result['id']}: {'; '.join(result['left_out'])}")
+            lines.append(f"held without its parts for Adam: {result['id']}: {'; '.join(result['left_out'])}")
         if result["verdict"] == Verdict.NOT_EXERCISED:
             lines.append(f"not exercised: {result['id']}: {result['reason']}")
     return lines
@@ -100,5 +100,5 @@ def _render(table: Table, reporter: "pytest.TerminalReporter") -> str:
 
 
 def number(value: Any) -> str:
-    """A number as a table shows it: four digits, nothing where there is none."""
+    """Format a number for a table: four digits, or an empty string for None."""
     return "" if value is None else value if isinstance(value, str) else f"{value:.4g}"

@@ -1,1 +1,1 @@
-"""The machine: its processors, and progress bars on its terminal."""
+"""Machine: its processors, and progress bars on its terminal."""

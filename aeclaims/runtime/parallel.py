@@ -1,4 +1,4 @@
-"""How many processors this process may use, and work spread over them."""
+"""Parallel work on the processors that this process may use."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -10,13 +10,13 @@ _limit: int | None = None
 
 
 def set_cpu_limit(most: int | None) -> None:
-    """Have this process use no more than so many, or, with None, its share again."""
+    """Limit the processors of this process. None removes the limit."""
     global _limit
     _limit = most
 
 
 def cpu_count() -> int:
-    """Those that the system lets this process run on; a worker of pytest-xdist takes its share of them."""
+    """Return the number of processors that this process may use. A pytest-xdist worker takes its share of them."""
     if _limit is not None:
         return _limit
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -28,29 +28,35 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-# To hand an item to a thread takes 50 us, as long as the work that some of them are: threads take some at once.
+# Handing an item to a thread takes 50 us, as long as the work of some items. Each thread therefore takes several items.
 PARTS_PER_THREAD = 4
-# Seconds of work for which threads are worth starting: one takes 50 us on idle processors, 1 ms on busy ones.
+# Seconds of work that justify threads. Starting one takes 50 us on idle processors, 1 ms on busy ones.
 WORTH_THREADS = 2e-3
 
 
 class SerialExecutor(Executor):
-    """Does at once, in the caller's thread, what it is handed."""
+    """Executor that runs each call immediately, in the thread of the caller."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """A future that is done already; what `fn` raises is raised here."""
+        """Call `fn` and return a completed future. An exception of `fn` is raised here."""
         future: Future[Any] = Future()
         future.set_result(fn(*args, **kwargs))
         return future
 
 
 def threads(seconds: float) -> Executor:
-    """What does work of about so many seconds: a thread for each processor, or the caller's own where it is little."""
+    """Return an executor for work of about so many seconds.
+
+    It has one thread for each processor, or uses the thread of the caller if the work is too little.
+    """
     return ThreadPoolExecutor(cpu_count()) if seconds >= WORTH_THREADS and cpu_count() > 1 else SerialExecutor()
 
 
 def map(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """function(item) of each item, by as many threads: NumPy holds no lock while it computes on arrays."""
+    """Return the list of function(item) for all items, computed by threads.
+
+    Threads help, because NumPy holds no lock when it computes on arrays.
+    """
     todo = list(items)
     begun = perf_counter()
     results = [function(item) for item in todo[:1]]

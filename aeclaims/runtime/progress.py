@@ -1,4 +1,4 @@
-"""A progress bar for long trainings: on a terminal only, silent in logs, pipes and behind other work."""
+"""Progress bar for long trainings. It shows on a terminal only, never in logs, pipes or background trainings."""
 
 import sys
 import threading
@@ -12,23 +12,27 @@ if TYPE_CHECKING:
 
     from aeclaims.run import Double
 
-# Where it is set, a training runs behind other work: it shows no bar, and ends once the event happens.
+# If it is set, the training runs in the background. It shows no bar, and stops when the event is set.
 stopping: ContextVar[threading.Event | None] = ContextVar("stopping", default=None)
-# Where it is set, it makes a picture of the losses so far, (E, S), which stands above the bar.
+# If it is set, it draws the losses so far, shape (E, S), above the bar.
 drawing: ContextVar[Callable[["Double"], str] | None] = ContextVar("drawing", default=None)
 
 
 class Stopped(Exception):
-    """A training behind other work was told to end."""
+    """A background training was stopped."""
 
 
 @contextmanager
 def progress(
     label: str, total: int, unit: str = "epochs", losses: "Double | None" = None
 ) -> Iterator[Callable[[int], None]]:
-    """Yields a function that is told how many more are done.
+    """Show a progress bar, and yield a function that advances it.
 
-    losses: (E, S), which the training fills in as it goes; NaN is what it has not come to.
+    Args:
+        label: Text before the bar.
+        total: Number of units.
+        unit: Name of a unit.
+        losses: Shape (E, S). The training fills it in; future epochs are NaN.
     """
     stop = stopping.get()
     if stop is not None:
@@ -59,6 +63,6 @@ def progress(
     def picture() -> "RenderableType":
         return bar if draw is None or losses is None else Group(Text(draw(losses), no_wrap=True, overflow="crop"), bar)
 
-    # Drawn by a thread of its own, ten times a second: a training does not wait for its picture.
+    # A separate thread draws ten times a second, so the training does not wait for its picture.
     with Live(get_renderable=picture, console=Console(stderr=True), refresh_per_second=10, transient=True):
         yield lambda more: bar.advance(task, more)

@@ -139,7 +139,7 @@ def test_curves_are_packed_in_16_bits_a_point():
 
 @pytest.mark.parametrize("broken", [{}, [], 3, {"claims": 3}, {"claims": [{}]}, None])
 def test_another_document_is_refused(broken):
-    with pytest.raises(NoRun, match="no run that --claims-json wrote"):
+    with pytest.raises(NoRun, match="not a run that --claims-json wrote"):
         render(broken)
 
 

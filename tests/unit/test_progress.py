@@ -20,7 +20,7 @@ run = train(Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="ms
             seeds=range(4), backend=sys.argv[1])
 print("losses", run.epoch_loss.sum().hex())
 """
-LEGEND = "least, median and largest loss of the seeds"
+LEGEND = "minimum, median and maximum loss of the seeds"
 
 
 def command(backend, *drawn):

@@ -30,7 +30,7 @@ heads.forEach((head, column) => head.querySelector("button").addEventListener("c
                               : row.cells[column].textContent.trim();
   rows.sort((a, b) => {
     const [x, y] = [key(a), key(b)];
-    if (isNumber && (Number.isNaN(x) || Number.isNaN(y))) return Number.isNaN(x) - Number.isNaN(y);  // what is missing comes last
+    if (isNumber && (Number.isNaN(x) || Number.isNaN(y))) return Number.isNaN(x) - Number.isNaN(y);  // missing numbers come last
     return (down ? -1 : 1) * (isNumber ? x - y : x.localeCompare(y));
   });
   rows[0]?.parentNode.append(...rows);
@@ -59,7 +59,7 @@ function decoded(text) {  // little-endian numbers of 16 bits: 0 is a gap, 1 to 
   const bytes = Uint8Array.from(atob(text), character => character.charCodeAt(0)), view = new DataView(bytes.buffer);
   return Array.from({ length: bytes.length / 2 }, (_, index) => view.getUint16(2 * index, true));
 }
-function ticks(lo, hi) {  // whole powers of ten where there are two of them, else thirds of the way
+function ticks(lo, hi) {  // powers of ten if there are at least two, else thirds of the range
   const first = Math.ceil(lo), count = Math.floor(hi) - first + 1, step = Math.ceil(count / 5);
   return count < 2 ? [0, 1, 2, 3].map(third => lo + third / 3 * (hi - lo))
                    : Array.from({ length: Math.ceil(count / step) }, (_, index) => first + index * step);
