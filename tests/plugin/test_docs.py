@@ -74,4 +74,52 @@ def test_what_the_page_on_failures_says_is_said(tmp_path):
 
 def test_the_readme_names_every_page():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [page for page in PAGES if f"docs/{page}.md" not in readme] == []
+    generated = {"index", "kill-matrix", "false-alarms", "mutation", "compatibility", "performance"}
+    pages = {path.stem for path in (ROOT / "docs").glob("*.md")}
+    assert [page for page in sorted(pages - generated) if f"docs/{page}.md" not in readme] == []
+
+
+def pytest_commands():
+    """The pytest commands of README, CONTRIBUTING and the pages that no other test runs; what follows && or # is left out."""
+    paths = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    for path in paths:
+        if path.stem in (
+            *PAGES,
+            "mutation",
+            "compatibility",
+            "performance",
+            "false-alarms",
+            "kill-matrix",
+            "write-a-backend",
+        ):
+            continue
+        for block in BLOCK.finditer(path.read_text(encoding="utf-8")):
+            if block["kind"] == "sh":
+                for part in re.split(r"\n|&&", block["text"]):
+                    words = shlex.split(part, comments=True)
+                    if words[:1] == ["pytest"] and not {"-n", "--claims-selftest"} & set(words):
+                        yield words[1:]
+
+
+COMMANDS = sorted({shlex.join(words) for words in pytest_commands()})
+# A module of the reader, and one that exists.
+STAND_INS = {"my_compiler:compile_graph": "torch:compile", "my_optimizers:Lion": "torch.optim:Adam"}
+
+
+def test_the_pages_have_commands():
+    assert len(COMMANDS) >= 15
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_pytest_takes_the_command_of_a_page(command):
+    """It collects tests."""
+    for name, stand_in in STAND_INS.items():
+        command = command.replace(name, stand_in)
+    words = [word for word in shlex.split(command) if not word.startswith(("--claims-json", "--claims-report"))]
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr}"
