@@ -1,4 +1,4 @@
-"""Each fault changes what it is about, and leaves nothing behind; the list holds what it must."""
+"""Each fault changes the behaviour in its name, and leaves nothing behind; the list of faults is complete."""
 
 import ast
 import inspect
@@ -10,7 +10,7 @@ from aeclaims.selftest import faults
 from aeclaims.selftest.faults import CONTROLS, FAULTS
 from aeclaims.selftest.faults.fault import KEPT
 
-# Sound stacks that do just the same are no less sound: here they may be equal to the last bit.
+# A sound stack may also behave the same: these may be equal to the last bit.
 SAME = {
     f"control.{name}"
     for name in (
@@ -56,7 +56,7 @@ def test_there_are_at_least_87_and_all_of_a_suites_own():
 
 def test_a_family_is_named_by_its_faults():
     names = {"init": {"init"}, "suite": {"suite"}, "forward": {"fwd"}, "backward": {"bwd"}, "optimizer": {"opt"},
-             "numerics": {"num"}, "measuring": {"meas"}, "python_state": {"python-state"}}  # fmt: skip
+             "numerics": {"num"}, "measuring": {"meas"}, "python_state": {"python-state"}, "long_run": {"late"}}  # fmt: skip
     for family in faults.FAMILIES:
         name = family.__name__.rpartition(".")[2]
         assert {fault.layer for fault in family.FAULTS} == names.get(name, {name})

@@ -23,7 +23,7 @@ from aeclaims.selftest.faults.probes import called, compiled, short, trained
 from aeclaims.start import Start
 from aeclaims.theory import floors
 
-REACHED = "aeclaims.run.Run.reached"
+REACHED = "aeclaims.run.Run.first_epoch_below"
 START = Start(short(), (0, 1, 2))
 Reduce = Callable[[Any, Any], Any]
 
@@ -174,14 +174,14 @@ FAULTS = (
           "none, except for losses exactly on a bound",
           replaced(reached(lambda loss, bound: loss <= bound), REACHED), epochs_to(0.25)),
     Fault("H06-share", "a share's judge counts one hit too few", "P(X < k), not P(X <= k)",
-          "slightly more false alarms than stated", replaced(inclusive, "aeclaims.judging.judge.Judge.share"), rejected(
+          "slightly more false alarms than stated", replaced(inclusive, "aeclaims.judging.judge.Judge.proportion"), rejected(
               lambda judge: judge.proportion([True], Proportion(at_most=1e-9), what="hits", reason="", seeds=(0,)))),
     Fault("H07", "a replica that is NaN counts as below a bound", "not (loss >= bound), not loss < bound",
           "replicas that diverge pass", replaced(reached(lambda loss, bound: ~(loss >= bound)), REACHED), epochs_to(0.3)),
     Fault("H07-judge", "NaN lies within a judge's bounds", "not (value > bound), not value <= bound",
           "replicas that diverge pass",
           replaced(lambda stock: lambda self, values, **kwargs: stock(self, np.nan_to_num(values), **kwargs),
-                   "aeclaims.judging.judge.Judge.every"),
+                   "aeclaims.judging.judge.Judge.all_within"),
           rejected(lambda judge: judge.all_within([np.nan], at_most=1.0, what="loss", reason="", seeds=(0,)))),
     Fault("H08", "compiled functions always see their first minibatch", "a captured graph without new inputs",
           "a few rows learnt by heart", compiled_as(first_minibatch_only), compiled(), backend="torch"),
