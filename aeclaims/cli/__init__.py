@@ -9,6 +9,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from aeclaims.judging.registry import Entry
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -122,29 +124,32 @@ def list_claims() -> None:
 
 @app.command()
 def run(
-    claim: Annotated[str, typer.Argument(help="the id of a claim; aeclaims list shows them")],
+    claim: Annotated[
+        str, typer.Argument(help="the id of a claim (aeclaims list shows them) or of a conformance check")
+    ],
     seeds: Annotated[
         int | None, typer.Option(help="how many (default: 256 on the reference, else as few as can fail)")
     ] = None,
     seed_base: Annotated[int, typer.Option(help="the first seed; with --seeds 1, the one")] = 0,
     backend: Annotated[str, typer.Option(help="what trains: numba, torch, ..., or package.module:name")] = "numba",
     device: Annotated[str, typer.Option(help="where torch trains: cpu, cuda, ...")] = "cpu",
-    dtype: Annotated[str, typer.Option(help="float32 or float64")] = "float32",
+    dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16")] = "float32",
+    compile: Annotated[
+        str | None, typer.Option(help="backend=...,mode=...: how torch and torch-compile call torch.compile")
+    ] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="package.module:name[,lr=...]: an optimizer of your own in Adam's place")
+    ] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="with which probability a sound stack may fail the whole suite by chance")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="draw the curves of the seeds: FILE.png or FILE.svg")] = None,
 ) -> None:
-    """Judge one claim, on all its seeds or on one. Exit codes: 0 it held, 1 it failed or could not fail, 2 wrong usage."""
-    from aeclaims.judging.registry import entries
+    """Judge one claim or check, on all its seeds or on one.
 
-    known = entries()
-    if claim not in known:
-        from difflib import get_close_matches
-
-        near = get_close_matches(claim, known, 3, 0.4)
-        stop(
-            f"run: no claim is called {claim!r}: "
-            + (f"{', '.join(near)}? " if near else "")
-            + "aeclaims list shows all"
-        )
+    Exit codes: 0 it held, 1 it failed or could not fail, 2 wrong usage.
+    """
+    entry = _entry(claim)
     if plot is not None:
         _check_plot(plot)
     from aeclaims.cli import replay
@@ -154,25 +159,59 @@ def run(
         f"--claims-backend={backend}",
         f"--claims-device={device}",
         f"--claims-dtype={dtype}",
-        *([f"--claims-seeds={seeds}"] if seeds is not None else []),
     ]
-    code, result = replay.replay(known[claim], options)
+    passed = {"seeds": seeds, "compile": compile, "optimizer": optimizer, "alpha": alpha}
+    options += [f"--claims-{name}={value}" for name, value in passed.items() if value is not None]
+    try:
+        code, result = replay.replay(entry, options)
+    except replay.WrongUsage as error:
+        stop(f"run: {error}")
     if result is not None:
         _show_curve(result)
         if plot is not None:
-            print(
-                f"drawn: {plot}" if replay.plot(result, plot) else "nothing to draw: no training of more than one epoch"
-            )
+            _draw(result, plot)
     raise typer.Exit(code)
+
+
+def _entry(id: str) -> "Entry":
+    from difflib import get_close_matches
+
+    from aeclaims.judging.registry import CHECKS, CLAIMS, entries
+
+    known = entries(CLAIMS, CHECKS)
+    if id not in known:
+        near = get_close_matches(id, known, 3, 0.4)
+        stop(
+            f"run: no claim or check is called {id!r}: "
+            + (f"{', '.join(near)}? " if near else "")
+            + "aeclaims list shows the claims, pytest -m conformance the checks"
+        )
+    if known[id].claim.is_stage:
+        stop(f"run: {id!r} is a stage of the bisection: pytest -m conformance --claims-bisect judges it")
+    return known[id]
+
+
+def _draw(result: dict[str, Any], path: Path) -> None:
+    from aeclaims.cli import replay
+
+    try:
+        is_drawn = replay.plot(result, path)
+    except OSError as error:
+        stop(f"run: --plot {path}: {error}")
+    print(f"drawn: {path}" if is_drawn else "nothing to draw: no training of more than one epoch")
 
 
 def _check_plot(path: Path) -> None:
     from importlib.util import find_spec
 
+    from aeclaims.report.files import check_writable
+
     if path.suffix not in (".png", ".svg"):
         stop(f"run: --plot {path}: give a file that ends in .png or .svg")
-    if not path.absolute().parent.is_dir():
-        stop(f"run: --plot {path}: there is no such folder")
+    try:
+        check_writable(path.absolute())
+    except OSError as error:
+        stop(f"run: --plot {path}: {error.strerror}: give a file in a folder that exists and is writable")
     if find_spec("matplotlib") is None:
         stop("run: --plot takes matplotlib: pip install 'aeclaims[report]'")
 

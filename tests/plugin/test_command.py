@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
+from aeclaims import cli
 from aeclaims.judging.registry import entries
 from tests.terminals import shown_on_a_terminal
 from tests.unit.test_page import Page
@@ -59,18 +61,63 @@ def test_run_says_by_its_exit_code_that_a_claim_failed_or_could_not_fail(tmp_pat
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (("run", "linear"), "no claim is called 'linear': linear-mse, linear-mse-deep"),
-    (("run", "qqqq"), "aeclaims list shows all"), (("run",), "Missing argument"), (("nonsense",), "No such command"),
-    ((*HELD[:2], "--seeds", "0"), "'0': give a whole number of at least 1"),
-    ((*HELD[:2], "--backend", "nope"), "backend 'nope': give one of"),
-    ((*HELD, "--dtype", "half"), "'half': give one of float64"), ((*HELD, "--plot", "no/a.png"), "there is no such folder"),
-    ((*HELD, "--device", "cuda"), "numba runs on the CPU only"), ((*HELD, "--plot", "a.gif"), "ends in .png or .svg"),
+    (("run", "linear"), "no claim or check is called 'linear': linear-mse, nn.Linear"),
+    (("run", "qqqq"), "aeclaims list shows the claims"), (("run", "stage 1: loop"), "pytest -m conformance --claims-bisect"),
+    (("run",), "Missing argument"), (("nonsense",), "No such command"),
+    ((*HELD[:2], "--seeds", "0"), "aeclaims: run: --seeds: '0': give a whole number of at least 1"),
+    ((*HELD[:2], "--backend", "nope"), "aeclaims: run: --backend: backend 'nope': give one of"),
+    ((*HELD, "--dtype", "half"), "'half': give one of float64"), ((*HELD, "--plot", "no/a.png"), "No such file or directory"),
+    ((*HELD, "--device", "cuda"), "aeclaims: run: --device: device 'cuda': numba runs on the CPU only"),
+    ((*HELD, "--alpha", "2"), "aeclaims: run: --alpha: '2.0': give a probability"),
+    ((*HELD, "--optimizer", "mine:Own"), "aeclaims: run: --optimizer: mine:Own: backend 'numba' takes no optimizer"),
+    ((*HELD, "--compile", "mode=wrong"), "aeclaims: run: --compile: "), ((*HELD, "--plot", "/proc/a.png"), "give a file in a folder"),
+    ((*HELD, "--plot", "a.gif"), "ends in .png or .svg"),
 ])  # fmt: skip
 def test_wrong_usage_is_said_and_has_exit_code_2(arguments, message):
     done = command(*arguments)
     assert done.returncode == 2, done.stdout + done.stderr
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr + done.stdout
+    if done.stderr.startswith("aeclaims: "):
+        assert done.stderr.count("\n") == 1
+
+
+def test_run_judges_a_check_of_conformance_too(tmp_path):
+    done = command("run", "path: SGD", "--seeds", "2", "--dtype", "float64", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 held of 1 claims" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["PYTEST_ADDOPTS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD"])
+def test_no_setting_of_pytest_in_the_environment_takes_part(name):
+    settings = {"PYTEST_ADDOPTS": "--collect-only", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "aeclaims", *HELD],
+        capture_output=True,
+        text=True,
+        env=os.environ | {name: settings[name]},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 held of 1 claims" in done.stdout
+
+
+def test_a_run_without_a_result_does_not_pass(monkeypatch, tmp_path):
+    (tmp_path / "only.py").write_text("def pytest_configure(config):\n    config.option.collectonly = True\n")
+    monkeypatch.setenv("PYTEST_PLUGINS", "only")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert command(*HELD).returncode == 1
+
+
+def test_a_picture_that_cannot_be_drawn_is_one_line(monkeypatch, tmp_path, capsys):
+    def full(result, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("aeclaims.cli.replay.plot", full)
+    with pytest.raises(typer.Exit):
+        cli._draw({}, tmp_path / "a.png")
+    assert (
+        capsys.readouterr().err == f"aeclaims: run: --plot {tmp_path / 'a.png'}: [Errno 28] No space left on device\n"
+    )
 
 
 @pytest.mark.parametrize(("name", "begins"), [("a.png", b"\x89PNG"), ("a.svg", b"<?xml")])
@@ -94,7 +141,7 @@ def test_on_a_terminal_the_curve_is_seen_while_it_grows_and_a_log_has_none(id):
     while_it_trains, _, _ = shown.partition("= claims =")
     assert "training on numba" in while_it_trains
     assert "\u28c0" in while_it_trains  # a cell of Braille in which something is drawn
-    assert "least, median and largest loss of the seeds" in while_it_trains
+    assert "minimum, median and maximum loss of the seeds" in while_it_trains
     logged = command("run", id)
     assert "1 held of 1 claims" in shown
     assert "1 held of 1 claims" in logged.stdout
