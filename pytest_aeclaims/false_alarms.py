@@ -7,15 +7,21 @@ import pytest
 import scipy
 
 from pytest_aeclaims.fixtures import RUN_STATE, RUNS, claim_of, run_state
+from pytest_aeclaims.unexercised import SUITE, nothing_judged
 
 CONFIDENCE = 0.95
 
 
 class FalseAlarms:
-    """Runs the selected checks on one seed base after the other; each base is a run of its own, as a user would start it."""
+    """Runs the selected checks on one seed base after the other; each base is a run of its own, as a user would start it.
+
+    Those on which nothing of the stack was exercised are not counted: they could not have failed.
+    """
 
     def __init__(self, bases: int) -> None:
         self.bases, self.done, self.stride, self.base = bases, 0, 0, 0
+        self.is_judged = False  # whether something of the stack was, on this base
+        self.unexercised: list[dict[str, Any]] = []  # of this base
         self.verdicts: dict[str, Counter[str]] = {}
         self.failures: list[dict[str, Any]] = []
 
@@ -34,8 +40,9 @@ class FalseAlarms:
             for count in range(self.bases):
                 self.base = first.settings.seed_base + count * self.stride
                 session.config.stash[RUN_STATE] = first.with_seed_base(self.base)
+                self.is_judged, self.unexercised = False, []
                 self._judge(session)
-                self.done += 1
+                self.done += self.is_judged
         finally:
             session.config.stash[RUN_STATE] = first  # the JSON says where it began, and how long all took
         return True
@@ -58,12 +65,22 @@ class FalseAlarms:
         result: dict[str, Any] = report.aeclaims
         del report.aeclaims
         self.verdicts.setdefault(result["id"], Counter())[result["verdict"]] += 1
+        self.is_judged |= result["verdict"] == "failed" or (result["verdict"] == "held" and result["source"] != SUITE)
+        if result["verdict"] == "not exercised":
+            self.unexercised.append({key: result[key] for key in ("source", "verdict", "reason")})
         if result["verdict"] == "failed":
             self.failures.append({"seed_base": self.base} | {key: result[key] for key in ("id", "reason", "replay")})
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """As any run, one that exercised nothing did not pass."""
+        if self.stride and not self.done and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
     def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
         """The count, the bound that it puts on the rate, and what failed."""
         print_alarms(terminalreporter, self.found())
+        if not self.done and (said := nothing_judged(self.unexercised)):
+            terminalreporter.write_line(said, red=True)
 
     def document(self) -> dict[str, Any]:
         """What --claims-json has of it."""

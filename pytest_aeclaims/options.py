@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from pytest_aeclaims.known_failures import KnownFailure
 
 
-def _whole(least: int, text: str) -> int:
+def _whole(text: str, least: int, most: int | None = None) -> int:
     try:
         number = int(text)
     except ValueError:
         number = least - 1
     if number < least:
         raise argparse.ArgumentTypeError(f"{text!r}: give a whole number of at least {least}")
+    if most is not None and number > most:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a whole number of at most {most:,}")
     return number
 
 
@@ -42,15 +44,16 @@ def _backend(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _json_path(text: str) -> Path:
+def _output(text: str) -> Path:
+    from aeclaims.report.files import check_writable
+
     path = Path(text).absolute()
-    is_writable = (
-        not path.is_dir() and path.parent.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)
-    )
-    if not is_writable:
+    try:
+        check_writable(path)
+    except OSError as error:
         raise argparse.ArgumentTypeError(
-            f"{text!r} cannot be written: give a file in a folder that exists and is writable"
-        )
+            f"{text!r} cannot be written ({error.strerror}): give a file in a folder that exists and is writable"
+        ) from None
     return path
 
 
@@ -67,8 +70,9 @@ def _alpha(text: str) -> float:
         number = float(text)
     except ValueError:
         number = 0.0
-    if not 0 < number <= 0.1:
-        raise argparse.ArgumentTypeError(f"{text!r}: give a probability above 0, of at most 0.1, such as 1e-6")
+    # The parts of a smaller one, one for each judge, would round to 0.
+    if not 1e-300 <= number <= 0.1:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a probability from 1e-300 to 0.1, such as 1e-6")
     return number
 
 
@@ -138,15 +142,15 @@ OPTIONS = (
     Option(
         "seeds",
         None,
-        lambda text: _whole(1, text),
+        lambda text: _whole(text, 1, 1_000_000),
         "replicas of each claim (default: 256 on the reference; else the fewest with which every judge can fail)",
     ),
-    Option("scale", 1, lambda text: _whole(1, text), "times as many seeds as by default, for every claim"),
-    Option("seed-base", 0, lambda text: _whole(0, text), "the first seed"),
+    Option("scale", 1, lambda text: _whole(text, 1, 1_000), "times as many seeds as by default, for every claim"),
+    Option("seed-base", 0, lambda text: _whole(text, 0), "the first seed"),
     Option(
         "processes",
         None,
-        lambda text: _whole(1, text),
+        lambda text: _whole(text, 1, 1_000),
         "processes that train on a CPU while claims are judged (default: as many as there are processors; 1: pytest's own)",
     ),
     Option(
@@ -172,13 +176,11 @@ OPTIONS = (
     Option(
         "false-alarms",
         None,
-        lambda text: _whole(1, text),
+        lambda text: _whole(text, 1, 1_000_000),
         "judge all that is selected on so many disjoint seed bases, and count what fails: on a sound stack nothing should",
     ),
-    Option("json", None, _json_path, "write what was judged to this file"),
-    Option(
-        "report", None, _json_path, "write what was judged as a page to look at: one HTML file that needs no network"
-    ),
+    Option("json", None, _output, "write what was judged to this file"),
+    Option("report", None, _output, "write what was judged as a page to look at: one HTML file that needs no network"),
 )
 METAVARS = {"json": "PATH", "false-alarms": "BASES", "xfails": "FILE", "report": "FILE", "compile": "SETTINGS"}
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_aeclaims.fixtures import JUDGE, RUN_STATE, RUNS, claim_of, judge, reference, run_state, stack, train
-from pytest_aeclaims.options import declare
+from pytest_aeclaims.options import OPTIONS, declare
+from pytest_aeclaims.unexercised import nothing_judged
 
 if TYPE_CHECKING:
     from aeclaims.judging.claim import Claim
@@ -30,6 +31,12 @@ RESULTS = pytest.StashKey[list[dict[str, Any]]]()
 PROBLEMS = pytest.StashKey[list[str]]()
 IDS: pytest.StashKey[set[str]] = pytest.StashKey()
 WORKERS_IDS: pytest.StashKey[set[str]] = pytest.StashKey()
+# Reports of pytest-xdist on tests in which a worker died; the tests of claims, which workers hand over that live.
+CRASHES = pytest.StashKey[list[pytest.TestReport]]()
+WORKERS_TESTS = pytest.StashKey[dict[str, dict[str, Any]] | None]()
+NO_STAGE = "--claims-bisect: no stage is selected; give -m conformance, and no -k that leaves them out"
+# The options of --claims-selftest; the others are settings of a run, and each of its stacks has its own.
+OF_SELFTEST = ("selftest", "processes", "json", "report", "xfails")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,15 +56,10 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "conformance(claim): checks a training stack; see aeclaims.judging.claim.conformance"
     )
     config.addinivalue_line("markers", "slow: takes hours on a CPU; runs only where -m names it")
-    config.stash[RESULTS], config.stash[WORKERS_IDS] = [], set()
+    config.stash[RESULTS], config.stash[CRASHES] = [], []
+    config.stash[WORKERS_IDS], config.stash[WORKERS_TESTS] = set(), None
     config.addinivalue_line("markers", "selftest: judges the suite itself, with --claims-selftest")
-    for mode in ("bisect", "selftest"):
-        if config.getoption(f"claims_{mode}") and config.getoption("claims_backend") is not None:
-            raise pytest.UsageError(f"--claims-{mode} chooses the backends itself: leave --claims-backend out")
-        if config.getoption(f"claims_{mode}") and config.getoption("claims_optimizer") is not None:
-            raise pytest.UsageError(
-                f"--claims-{mode} walks the oracle's path, which is Adam's: leave --claims-optimizer out"
-            )
+    _check_options(config)
     if config.getoption("claims_selftest"):
         from pytest_aeclaims.selftest_mode import SelfTest
 
@@ -65,21 +67,57 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("claims_false_alarms"):
         from pytest_aeclaims.false_alarms import FalseAlarms
 
-        if config.getoption("numprocesses", None):
-            raise pytest.UsageError("--claims-false-alarms counts in one process: leave pytest-xdist's -n out")
         config.pluginmanager.register(FalseAlarms(config.getoption("claims_false_alarms")), "aeclaims-alarms")
-    config.pluginmanager.register(_Results(config.stash[RESULTS]), "aeclaims-results")
+    config.pluginmanager.register(_Results(config.stash[RESULTS], config.stash[CRASHES]), "aeclaims-results")
+
+
+def _check_options(config: pytest.Config) -> None:
+    """Options that contradict each other, or of which one would be ignored, are usage errors."""
+    values = {option.name: config.getoption(f"claims_{option.name.replace('-', '_')}") for option in OPTIONS}
+    given = {name for name, value in values.items() if value is not None and value is not False}
+    for mode in given & {"bisect", "selftest"}:
+        if "backend" in given:
+            raise pytest.UsageError(f"--claims-{mode} chooses the backends itself: leave --claims-backend out")
+        if "optimizer" in given:
+            raise pytest.UsageError(
+                f"--claims-{mode} walks the oracle's path, which is Adam's: leave --claims-optimizer out"
+            )
+    if {"bisect", "quick"} <= given:
+        raise pytest.UsageError(
+            "--claims-bisect and --claims-quick exclude each other, for no stage is a quick check: leave one of them out"
+        )
+    for name in sorted(given - set(OF_SELFTEST)) if "selftest" in given else ():
+        raise pytest.UsageError(
+            f"--claims-selftest judges stacks with settings of their own: leave --claims-{name} out"
+        )
+    one_process = {
+        "selftest": "judges several faults at a time itself: give --claims-processes, not -n",
+        "false-alarms": "counts in one process: leave pytest-xdist's -n and --tx out",
+    }
+    for name in one_process if is_distributed(config) else ():
+        if name in given:
+            raise pytest.UsageError(f"--claims-{name} {one_process[name]}")
+    outputs = [values[name] for name in ("json", "report") if name in given]
+    if len(outputs) == 2 and outputs[0].resolve() == outputs[1].resolve():
+        raise pytest.UsageError(f"--claims-json and --claims-report: both name {str(outputs[0])!r}: give two files")
+
+
+def is_distributed(config: pytest.Config) -> bool:
+    """Whether this process hands its tests to pytest-xdist's workers, by -n or by --tx; in a worker it is false."""
+    return config.getoption("dist", "no") != "no" and bool(config.getoption("tx", None))
 
 
 class _Results:
     """Collects results where reports arrive, which under pytest-xdist is not where claims run."""
 
-    def __init__(self, results: list[dict[str, Any]]) -> None:
-        self.results = results
+    def __init__(self, results: list[dict[str, Any]], crashes: list[pytest.TestReport]) -> None:
+        self.results, self.crashes = results, crashes
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if hasattr(report, "aeclaims"):
             self.results.append(report.aeclaims)
+        elif report.failed and report.when not in ("setup", "call", "teardown"):  # a worker died of it
+            self.crashes.append(report)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -133,7 +171,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Under pytest-xdist a usage error in a worker ends in tracebacks: what was asked for is looked at before there are any."""
     names = ("backend", "device", "dtype", "optimizer", "compile")
     given = any(session.config.getoption(f"claims_{name}") is not None for name in names)
-    if given and session.config.getoption("numprocesses", None) and not hasattr(session.config, "workerinput"):
+    if given and is_distributed(session.config):
         with _usage_errors():
             run_state(session.config).check_backend()
 
@@ -159,10 +197,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     First, so that the header, which pytest prints when collection has finished, can say how the backend trains.
     """
     has_claims = any(claim_of(item) for item in session.items)
-    if session.config.getoption("claims_bisect") and not has_claims:
-        raise pytest.UsageError(
-            "--claims-bisect: no stage is selected; give -m conformance, and no -k that leaves them out"
-        )
+    # A worker cannot say so: pytest-xdist takes its usage errors for internal ones. The controller does, further down.
+    if session.config.getoption("claims_bisect") and not has_claims and not hasattr(session.config, "workerinput"):
+        raise pytest.UsageError(NO_STAGE)
     if not has_claims or session.config.option.collectonly:
         return
     with _usage_errors():
@@ -248,22 +285,35 @@ def _trainings(item: pytest.Item) -> list[dict[str, Any]]:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
     """Under pytest-xdist it is the workers that collect."""
-    known: set[str] = node.config.stash[WORKERS_IDS]
-    known |= set(getattr(node, "workeroutput", {}).get("aeclaims_ids", ()))
+    if node.config.getoption("claims_bisect") and not ids:
+        raise pytest.UsageError(NO_STAGE)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What a worker hands over as it ends."""
+    output = getattr(node, "workeroutput", {})
+    if "aeclaims_tests" in output:  # a worker that died hands over nothing
+        node.config.stash[WORKERS_IDS].update(output["aeclaims_ids"])
+        node.config.stash[WORKERS_TESTS] = output["aeclaims_tests"]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """The JSON is written also when claims fail or the run is interrupted; a run that exercised nothing did not pass."""
     if RUN_STATE in session.config.stash:
         session.config.stash[RUN_STATE].close()
+    if hasattr(session.config, "workerinput"):
+        _hand_over(session)
+        return
     results = session.config.stash[RESULTS]
+    results += _crashed(session.config)
     _check_known_failures(session, results)
-    if results and session.exitstatus == pytest.ExitCode.OK and all(r["verdict"] == "not exercised" for r in results):
+    if session.exitstatus == pytest.ExitCode.OK and nothing_judged(results):
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
     path, page = session.config.getoption("claims_json"), session.config.getoption("claims_report")
-    if not (path or page) or hasattr(session.config, "workerinput"):
+    if not (path or page):
         return
     from aeclaims.report.files import write_whole
 
@@ -279,14 +329,35 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         write_whole(page, render(document))
 
 
+def _hand_over(session: pytest.Session) -> None:
+    """What the controller needs of a worker: the ids that it collected, and its tests, of which another may die."""
+    ids: set[str] = session.config.stash.get(IDS, set())
+    output: dict[str, Any] = session.config.workeroutput  # type: ignore[attr-defined]
+    output["aeclaims_ids"], output["aeclaims_tests"] = sorted(ids), {}
+    for item in session.items:
+        if claim := claim_of(item):
+            from pytest_aeclaims.result import node, unjudged
+
+            output["aeclaims_tests"][item.nodeid] = unjudged(claim, run_state(session.config), node(item))
+
+
+def _crashed(config: pytest.Config) -> Iterator[dict[str, Any]]:
+    """A result for each test of a claim in which one of pytest-xdist's workers died."""
+    tests = config.stash[WORKERS_TESTS]
+    if tests is None:  # no worker lived to say which tests are those of claims
+        is_asked = any(kind in config.option.markexpr for kind in ("claims", "conformance"))
+        tests = {report.nodeid: {"id": report.nodeid} for report in config.stash[CRASHES] if is_asked}
+    for report in config.stash[CRASHES]:
+        if report.nodeid in tests:
+            from pytest_aeclaims.result import UNKNOWN
+
+            yield UNKNOWN | tests[report.nodeid] | {"verdict": "failed", "reason": report.longreprtext}
+
+
 def _check_known_failures(session: pytest.Session, results: list[dict[str, Any]]) -> None:
     """A list of known failures with lines of no claim, or expired ones, fails the run."""
     listed = session.config.getoption("claims_xfails")
     if not listed:
-        return
-    if hasattr(session.config, "workerinput"):
-        own: set[str] = session.config.stash.get(IDS, set())
-        session.config.workeroutput["aeclaims_ids"] = sorted(own)  # type: ignore[attr-defined]
         return
     from aeclaims.judging.registry import CHECKS, CLAIMS, entries
     from pytest_aeclaims.known_failures import problems
@@ -309,5 +380,7 @@ def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter", config:
         terminalreporter.write_line(
             f"the first stage that deviates: {failed[0] if failed else 'none of those exercised'}"
         )
+    if said := nothing_judged(config.stash[RESULTS]):
+        terminalreporter.write_line(said, red=True)
     for problem in config.stash.get(PROBLEMS, []):
         terminalreporter.write_line(f"known failures: {problem}", red=True)

@@ -8,6 +8,23 @@ from aeclaims.judging.claim import Claim
 from aeclaims.judging.judge import ClaimFailed, Judge, Verdict
 from pytest_aeclaims.run_state import RunState
 
+# A test of which no more is known than that a process died in it.
+UNKNOWN: dict[str, Any] = {
+    "id": "", "source": "", "kind": "", "statement": "", "finding": "", "caveat": "", "verdict": "", "backend": "",
+    "seeds": 0, "alpha": 0.0, "floor": None, "measured": {}, "intervals": {}, "statements": [], "trainings": [],
+    "left_out": [], "note": "", "reason": "", "seconds": 0.0, "replay": "",
+}  # fmt: skip
+
+
+def unjudged(claim: Claim, session: RunState, node: str) -> dict[str, Any]:
+    """What is known of a claim before it is judged, and the command that judges it."""
+    seeds = session.seeds(claim)
+    return UNKNOWN | {
+        "id": claim.id, "source": claim.source, "kind": claim.kind, "statement": claim.statement,
+        "finding": claim.finding, "caveat": claim.caveat, "backend": session.settings.backend, "seeds": len(seeds),
+        "note": session.note, "replay": session.settings.command(claim, node, len(seeds), seeds[0]),
+    }  # fmt: skip
+
 
 def build_result(
     claim: Claim,
@@ -20,9 +37,8 @@ def build_result(
 ) -> dict[str, Any]:
     """The result of a claim's test; also turns pytest's report into the verdict: outcome, and a text that stands alone."""
     judge = judge or Judge()
-    seeds = session.seeds(claim)
-    reason = list(judge.reason)
-    replay = session.settings.command(claim, node, len(seeds), seeds[0])
+    known, reason = unjudged(claim, session, node), list(judge.reason)
+    replay = known["replay"]
     has_held_unexpectedly = report.failed and error is None
     if has_held_unexpectedly and judge.judged and not judge.not_exercised:
         verdict = Verdict.FAILED
@@ -51,15 +67,12 @@ def build_result(
         report.longrepr = (str(report.fspath), report.location[1] or 0, f"not exercised: {'; '.join(reason)}")
     else:
         verdict = Verdict.HELD
-    return {
-        "id": claim.id, "source": claim.source, "kind": claim.kind, "statement": claim.statement,
-        "finding": claim.finding, "caveat": claim.caveat, "verdict": str(verdict),
-        "backend": session.settings.backend, "seeds": len(seeds), "alpha": judge.spent,
-        "floor": _finite(judge.floor),
+    return known | {
+        "verdict": str(verdict), "alpha": judge.spent, "floor": _finite(judge.floor),
         "measured": {name: _finite(value) for name, value in judge.measured.items()},
         "intervals": judge.intervals,
         "statements": [vars(statement) for statement in judge.statements], "trainings": trainings,
-        "left_out": judge.left_out, "note": session.note, "reason": "; ".join(reason),
+        "left_out": judge.left_out, "reason": "; ".join(reason),
         "seconds": round(report.duration, 3), "replay": replay,
     }  # fmt: skip
 

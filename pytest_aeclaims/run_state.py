@@ -16,6 +16,7 @@ from aeclaims import backends
 from aeclaims.experiment import Experiment
 from aeclaims.judging.claim import Claim
 from aeclaims.judging.judge import ALPHA, ClaimFailed
+from aeclaims.judging.registry import CHECKS, CLAIMS
 from aeclaims.run import Run
 from aeclaims.runtime import parallel
 from aeclaims.start import Start
@@ -51,6 +52,8 @@ class Settings:
 
     def command(self, claim: Claim, node: str, seeds: int, seed_base: int) -> str:
         """The command that judges one claim, or check, again, on these seeds."""
+        if node.startswith((f"{CLAIMS}.", f"{CHECKS}.")) and not claim.is_stage:
+            return self._short_command(claim, seeds, seed_base)
         kind = "conformance" if claim.origin == "conformance" else "claims"
         trains = "--claims-bisect" if claim.is_stage else f"--claims-backend {self.backend}"
         parts = [
@@ -66,6 +69,22 @@ class Settings:
         if self.alpha != ALPHA:
             parts.append(f"--claims-alpha {self.alpha:g}")
         return " ".join(parts + [f"--claims-device {self.device}"] * (self.device != "cpu"))
+
+    def _short_command(self, claim: Claim, seeds: int, seed_base: int) -> str:
+        """The same for one that the package ships; `aeclaims run` has another backend by default than pytest."""
+        said = {"seeds": seeds, "seed-base": seed_base, "backend": self.backend}
+        if self.dtype != "float32":
+            said["dtype"] = self.dtype
+        if self.device != "cpu":
+            said["device"] = self.device
+        if self.compile is not None:
+            said["compile"] = str(self.compile)
+        if self.optimizer is not None:
+            said["optimizer"] = str(self.optimizer)
+        if self.alpha != ALPHA:
+            said["alpha"] = self.alpha
+        options = [f"--{name} {shlex.quote(str(value))}" for name, value in said.items()]
+        return " ".join(["aeclaims run", shlex.quote(claim.id), *options])
 
 
 @dataclass

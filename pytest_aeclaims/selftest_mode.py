@@ -20,10 +20,6 @@ class SelfTest:
 
     def __init__(self, config: pytest.Config) -> None:
         """Have pytest collect the faults, and nothing else."""
-        if config.getoption("numprocesses", None):
-            raise pytest.UsageError(
-                "--claims-selftest judges several faults at a time itself: give --claims-processes, not -n"
-            )
         config.args[:] = [str(FOLDER)]
         config.option.markexpr = "selftest"
         self.processes: int = config.getoption("claims_processes") or parallel.cpu_count()

@@ -113,12 +113,15 @@ def test_a_stage_without_a_compiler_is_not_exercised(bisect, monkeypatch, tmp_pa
 
 @pytest.mark.parametrize(("options", "message"), [
     (("--claims-backend", "torch"), "--claims-bisect chooses the backends itself: leave --claims-backend out"),
+    (("--claims-quick",), "--claims-bisect and --claims-quick exclude each other"),
     (("-k", "nothing"), "--claims-bisect: no stage is selected; give -m conformance"),
+    (("-m", "claims", "-n", "2"), "--claims-bisect: no stage is selected; give -m conformance"),
 ])  # fmt: skip
 def test_a_contradiction_is_a_usage_error(bisect, options, message):
     result, _ = bisect(*options)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert message in result.stderr.str()
+    assert "INTERNALERROR" not in result.stdout.str()
 
 
 def test_without_the_option_stages_are_left_out(pytester, monkeypatch):

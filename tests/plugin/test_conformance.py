@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,10 +62,12 @@ def test_the_replay_command_of_a_check_fails_again(conformance, pytester):
     assert wrong != SOURCE
     conformance(wrong, "-k", "gradients and affine")
     replay = verdicts(pytester)["gradient: affine layers, MSE, Adam"]["replay"]
-    program, *words = shlex.split(replay)
-    assert (program, words[2:4]) == ("pytest", ["-m", "conformance"])
-    assert "--claims-seeds 1 --claims-seed-base 3" in replay
-    pytester.runpytest_subprocess(*words, "-p", "no:cacheprovider").assert_outcomes(failed=1)
+    assert replay == (
+        "aeclaims run 'gradient: affine layers, MSE, Adam' --seeds 1 --seed-base 3 --backend my_backend:BACKEND"
+    )
+    again = pytester.run(sys.executable, "-m", *shlex.split(replay))
+    assert again.ret == 1
+    again.stdout.fnmatch_lines(["claim gradient: affine layers, MSE, Adam failed on backend my_backend:BACKEND"])
 
 
 def test_the_page_shows_what_such_a_failure_says(conformance):

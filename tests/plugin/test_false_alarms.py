@@ -76,6 +76,41 @@ def test_without_a_failure_the_rule_of_three_bounds_the_rate(alarms):
     assert bound(0, 0) is None
 
 
+EXERCISED = """
+    from aeclaims.judging.claim import claim, conformance
+
+    @claim("late", source="nowhere", statement="it is judged from some base on", kind="theorem")
+    def test_late(request, judge):
+        from pytest_aeclaims.fixtures import run_state
+
+        if run_state(request.config).settings.seed_base >= {least}:
+            judge.all_within([1.0], at_least=0, seeds=[0], what="one", reason="one is above zero")
+
+    @conformance("sum", source="suite", statement="the suite can count")
+    def test_suite(judge):
+        judge.all_within([1.0], at_least=0, seeds=[0], what="one", reason="one is above zero")
+"""
+
+
+@pytest.mark.parametrize(
+    ("least", "bases", "code"), [(8, 6, pytest.ExitCode.OK), (999, 0, pytest.ExitCode.NO_TESTS_COLLECTED)]
+)
+def test_bases_on_which_nothing_of_the_stack_was_exercised_do_not_count(pytester, least, bases, code):
+    pytester.makepyfile(EXERCISED.format(least=least))
+    result = pytester.runpytest_subprocess(
+        "-m", "claims or conformance", "--claims-backend", "numba", "--claims-seeds", "3", "--claims-json", "out.json",
+        "--claims-false-alarms", "8", "-q",
+    )  # fmt: skip
+    assert result.ret == code
+    assert json.loads((pytester.path / "out.json").read_text())["false_alarms"]["bases"] == bases
+    last = (
+        f"0 of {bases} seed bases with a failure, *"
+        if bases
+        else "nothing of the stack was judged, most often (1 of 1) because: the claim judged nothing"
+    )
+    result.stdout.fnmatch_lines([last])
+
+
 def test_it_stops_where_pytest_is_told_to(alarms, pytester):
     alarms("--claims-false-alarms", "8", "-x")
     found = json.loads((pytester.path / "out.json").read_text())["false_alarms"]
@@ -83,9 +118,10 @@ def test_it_stops_where_pytest_is_told_to(alarms, pytester):
     assert len(found["failures"]) == 1
 
 
-def test_it_is_not_for_workers(alarms):
+@pytest.mark.parametrize("workers", ["-n 2", "--tx 2*popen --dist load"])
+def test_it_is_not_for_workers(alarms, workers):
     pytest.importorskip("xdist")
-    result = alarms("--claims-false-alarms", "8", "-n", "2")
+    result = alarms("--claims-false-alarms", "8", *workers.split())
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --claims-false-alarms counts in one process*"])
 

@@ -1,8 +1,11 @@
 """The plugin as its users meet it: pytest run from outside."""
 
 import json
+import os
 import re
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -245,15 +248,24 @@ WRONG = [
     (("--claims-dtype", "float8"), "'float8': give one of float64, float32, bfloat16, float16"),
     (("--claims-seeds", "0"), "'0': give a whole number of at least 1"),
     (("--claims-seeds", "many"), "'many': give a whole number of at least 1"),
-    (("--claims-alpha", "2"), "'2': give a probability above 0, of at most 0.1, such as 1e-6"),
-    (("--claims-alpha", "nan"), "'nan': give a probability above 0"),
+    (("--claims-seeds", "99999999999999"), "'99999999999999': give a whole number of at most 1,000,000"),
+    (("--claims-scale", "1001"), "'1001': give a whole number of at most 1,000"),
+    (("--claims-processes", "1001"), "'1001': give a whole number of at most 1,000"),
+    (("--claims-false-alarms", "1000001"), "'1000001': give a whole number of at most 1,000,000"),
+    (("--claims-alpha", "2"), "'2': give a probability from 1e-300 to 0.1, such as 1e-6"),
+    (("--claims-alpha", "nan"), "'nan': give a probability from 1e-300"),
+    (("--claims-alpha", "5e-324"), "'5e-324': give a probability from 1e-300"),
     (("--claims-seed-base", "-1"), "'-1': give a whole number of at least 0"),
     (("--claims-json", "no/such/folder/out.json"), "'no/such/folder/out.json' cannot be written"),
     (("--claims-json", "."), "'.' cannot be written"),
+    # A file that can be written, in a folder in which none can be made.
+    (("--claims-json", "/proc/self/comm"), "'/proc/self/comm' cannot be written"),
+    (("--claims-json", 300 * "a"), "cannot be written (File name too long): give a file in a folder"),
+    (("--claims-json=out.html", "--claims-report=./out.html"), "--claims-json and --claims-report: both name"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("options", "message"), WRONG, ids=[" ".join(options) for options, _ in WRONG])
+@pytest.mark.parametrize(("options", "message"), WRONG, ids=[" ".join(options)[:60] for options, _ in WRONG])
 def test_a_wrong_value_is_a_usage_error_that_lists_the_right_ones(claims, options, message):
     result = claims(*options)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -331,7 +343,7 @@ def test_the_parts_of_all_shipped_judges_are_no_more_than_the_whole(pytester):
     )
     spent = sum(claim["alpha"] for claim in read(pytester)["claims"])
     result.stdout.fnmatch_lines(
-        [f"by chance a sound stack fails one of them with a probability of {spent:.2g} at most"]
+        [f"a sound stack fails one of them by chance with a probability of at most {spent:.2g}"]
     )
     # The slow claim states one side; conformance has 14 p-values.
     assert spent + ALPHA / SIDES + 14 * ALPHA / P_VALUES <= ALPHA
@@ -340,8 +352,8 @@ def test_the_parts_of_all_shipped_judges_are_no_more_than_the_whole(pytester):
 def test_with_v_each_judge_says_which_shift_it_would_have_noticed(claims):
     # 11 of 40 is the most that 1/2 has with a probability below 1e-6 / 60; 0.202 has at most that nine times in ten.
     shown = claims("-v", "-k", "falls", "--claims-seeds", "40").stdout
-    shown.fnmatch_lines(["falls:", "  falls: at least 0.5 of seeds; notices a true share of *or less, 90% of times"])
-    claims("-k", "falls", "--claims-seeds", "40").stdout.no_fnmatch_line("*notices*")
+    shown.fnmatch_lines(["falls:", "  falls: at least 0.5 of seeds; detects a true share of *or less, 90% of times"])
+    claims("-k", "falls", "--claims-seeds", "40").stdout.no_fnmatch_line("*detects*")
 
 
 def test_the_json_may_be_read_like_any_other_file(claims, pytester):
@@ -452,3 +464,117 @@ def test_a_failure_shows_no_log_of_level_debug_unless_it_is_asked_for(pytester):
     assert "a detail" not in plain
     asked = pytester.runpytest_subprocess("-m", "claims", "--claims-backend", "numba", "--log-level=DEBUG")
     assert "a detail" in asked.stdout.str()
+
+
+def test_a_run_that_exercised_nothing_of_the_stack_says_so_and_does_not_pass(pytester):
+    pytester.makepyfile(
+        mine="""
+        from aeclaims.backends import NotSupported
+
+        def train(start):
+            raise NotSupported("it has no device yet")
+        """
+    )
+    pytester.syspathinsert()
+    # The first is of the suite's own arithmetic, and holds whatever trains.
+    result = pytester.runpytest_subprocess(
+        "--pyargs", "aeclaims.conformance", "-m", "conformance", "--claims-backend", "mine:train", "-p", "no:cacheprovider",
+        "-k", "epochs_to_a_bound or (test_path and SGD)",
+    )  # fmt: skip
+    outcomes = result.parseoutcomes()
+    assert outcomes["passed"] == 1
+    assert outcomes["skipped"] > 1
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    count = outcomes["skipped"]
+    result.stdout.fnmatch_lines(
+        [f"nothing of the stack was judged, most often ({count} of {count}) because: it has no device yet"]
+    )
+
+
+def test_checks_of_the_suite_alone_may_pass(pytester):
+    result = pytester.runpytest_subprocess(
+        "--pyargs", "aeclaims.conformance", "-m", "conformance", "-k", "epochs_to_a_bound", "-p", "no:cacheprovider"
+    )
+    assert result.ret == pytest.ExitCode.OK
+
+
+def test_what_is_no_regular_file_is_written_into(claims, pytester):
+    options = ("--claims-seeds", "26", "-k", "falls")
+    (pytester.path / "target.json").touch()
+    (pytester.path / "link.json").symlink_to("target.json")
+    claims("--claims-json", "link.json", *options)
+    assert (pytester.path / "link.json").is_symlink()
+    assert json.loads((pytester.path / "target.json").read_text())["claims"][0]["id"] == "falls"
+    fifo = pytester.path / "fifo.json"
+    os.mkfifo(fifo)
+    with ThreadPoolExecutor() as pool:
+        read_from_fifo = pool.submit(fifo.read_text)
+        claims("--claims-json", "fifo.json", *options)
+        if not fifo.is_fifo():  # let the reader go
+            fifo.unlink()
+        assert json.loads(read_from_fifo.result(timeout=10))["claims"][0]["id"] == "falls"
+    assert fifo.is_fifo()
+    printed = claims("--claims-json", "/dev/stdout", *options).stdout.str()
+    assert '"id": "falls"' in printed
+    assert Path("/dev/stdout").is_symlink()
+
+
+CRASHING = (
+    CLAIM
+    + """
+    @claim("crash", source="there", statement="it lives", kind="theorem")
+    def test_crash(judge):
+        import os
+        os._exit(3)
+"""
+)
+
+
+@pytest.mark.parametrize(
+    "options", [("-n", "2"), ("-n", "1", "--max-worker-restart", "0")], ids=["one lives", "none lives"]
+)
+def test_a_claim_in_which_a_worker_dies_is_a_failure_in_the_table_and_the_json(claims, pytester, options):
+    pytest.importorskip("xdist")
+    pytester.makepyfile(test_claims=CRASHING)
+    pytester.makepyfile(test_plain="import os\n\ndef test_plain():\n    os._exit(3)\n")
+    result = claims("--claims-json", "out.json", "--claims-seeds", "26", "-k", "falls or crash", *options)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    (crashed,) = [claim for claim in read(pytester)["claims"] if claim["verdict"] == "failed"]
+    assert crashed["id"] == ("crash" if "2" in options else "test_claims.py::test_crash")
+    assert "crashed while running 'test_claims.py::test_crash'" in crashed["reason"]
+    assert ("test_claims::test_crash" in crashed["replay"]) == ("2" in options)
+    assert set(crashed) == set(read(pytester)["claims"][0])
+    assert "1 failed of 2 claims" in result.stdout.str() or "1 held, 1 failed of 2 claims" in result.stdout.str()
+    plain = pytester.runpytest_subprocess("-k", "plain", "-p", "no:cacheprovider", *options)
+    assert "claims =" not in plain.stdout.str()
+
+
+def test_the_shipped_claims_and_checks_are_replayed_by_a_short_command():
+    from aeclaims.backends.torch import compile, optimizers
+    from aeclaims.judging.registry import CHECKS, CLAIMS, entries
+    from pytest_aeclaims.run_state import Settings
+
+    usual = Settings(
+        backend="torch", device="cpu", optimizer=None, compile=None, dtype="float32", seeds=None, scale=1, seed_base=0,
+        processes=None, alpha=1e-6, bisect=False, xfails=None, json=None,
+    )  # fmt: skip
+    own = replace(
+        usual, backend="torch-compile", device="cuda:1", dtype="bfloat16", alpha=2.5e-7,
+        optimizer=optimizers.parse("torch.optim:NAdam,betas=(0.9,0.99)"), compile=compile.parse("backend=aot_eager"),
+    )  # fmt: skip
+    known = entries(CLAIMS, CHECKS)
+    claim, check, stage = (known[id] for id in ("linear-mse", "path: SGD", "stage 1: loop"))
+    assert (
+        usual.command(claim.claim, claim.node, 1, 38)
+        == "aeclaims run linear-mse --seeds 1 --seed-base 38 --backend torch"
+    )
+    assert own.command(check.claim, check.node, 8, 0) == (
+        "aeclaims run 'path: SGD' --seeds 8 --seed-base 0 --backend torch-compile --dtype bfloat16 --device cuda:1 "
+        f"--compile {own.compile} --optimizer 'torch.optim:NAdam,betas=(0.9,0.99)' --alpha 2.5e-07"
+    )
+    assert usual.command(stage.claim, stage.node, 8, 0).startswith(
+        f"pytest --pyargs '{stage.node}' -m conformance --claims-b"
+    )
+    assert usual.command(claim.claim, "test_mine::test_it", 1, 38).startswith(
+        "pytest --pyargs test_mine::test_it -m claims"
+    )
