@@ -1,4 +1,4 @@
-"""Benchmarks run with --benchmark-only, and are left out of a plain run; what they come to is shown at the end."""
+"""Benchmarks run with --benchmark-only, and are left out of a plain run; the comparisons are shown at the end."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture
 def keep(request, benchmark):
-    """Keeps seconds, one for each round, under a name, for the comparisons and, with what else is said of them, in the JSON."""
+    """Keeps the seconds of each round under a name, for the comparisons; the JSON also gets the other facts."""
 
     def kept(name, rounds, **said):
         benchmark.extra_info.setdefault("timings", []).append({"name": name, "rounds": list(rounds), **said})
@@ -33,7 +33,7 @@ def keep(request, benchmark):
 
 @pytest.fixture
 def show(benchmark, keep):
-    """Has pytest-benchmark show seconds that were measured by turns, and keeps them; for tests whose timer is turns.CLOCK."""
+    """Shows seconds that were measured by turns in pytest-benchmark, and keeps them; the test's timer is turns.CLOCK."""
 
     def shown(name, rounds, group, **said):
         left = iter(rounds)
@@ -47,6 +47,6 @@ def show(benchmark, keep):
 def pytest_terminal_summary(terminalreporter, config):
     lines = comparisons(config.stash.get(TIMINGS, {}))
     if lines:
-        terminalreporter.section("compared within this run", sep="=")
+        terminalreporter.section("comparisons within this run", sep="=")
         for line in lines:
             terminalreporter.write_line(str(line))

@@ -1,4 +1,4 @@
-"""What trains in the benchmarks: each contestant goes on training one population, an epoch at a time."""
+"""The contestants of the benchmarks: each continues the training of one population, an epoch at a time."""
 
 import dataclasses
 import os
@@ -30,7 +30,7 @@ EPOCHS_DRAWN = 16
 
 
 class Drawn(Start):
-    """A start whose rows and orders were drawn before, the orders by turns: what is timed is training alone."""
+    """A start with rows and orders that are drawn before, so that only training is timed; the orders repeat."""
 
     @cached_property
     def _rows(self) -> Any:
@@ -48,7 +48,7 @@ class Drawn(Start):
 
 
 def contestant(backend: str, experiment: Experiment, seeds: int) -> Contestant:
-    """Trains so many epochs more."""
+    """A function that trains a number of further epochs."""
     start = Drawn(experiment, tuple(range(seeds)))
     start.rows(), start.order(0)
     match backend:
@@ -95,7 +95,7 @@ def torch_population(backend: str, experiment: Experiment, start: Start) -> Cont
     def train(epochs: int) -> None:
         with parts.conditions(start, DEVICE):
             for epoch in range(epochs):
-                population.train_epoch(start.order(epoch))  # the losses come to the host: a device has finished by then
+                population.train_epoch(start.order(epoch))  # the losses come to the host, so a device has finished
 
     return train
 
@@ -133,7 +133,7 @@ def jax_population(experiment: Experiment, start: Start) -> Contestant:
 
 
 def matrix_products(experiment: Experiment, seeds: int) -> Contestant:
-    """As many multiplications as an epoch of every seed takes, in products of two large matrices: sgemm at its best."""
+    """The multiplications of an epoch of all seeds, as products of two large matrices: the best speed of sgemm."""
     size = 1024
     a, b = (np.random.default_rng(0).random((size, size), np.float32) for _ in range(2))
     products = round(operations(experiment) * experiment.steps_per_epoch * seeds / (2 * size**3))
@@ -146,7 +146,7 @@ def matrix_products(experiment: Experiment, seeds: int) -> Contestant:
 
 
 def operations(experiment: Experiment) -> int:
-    """Multiplications and additions of matrix products in one step of one replica.
+    """Count the multiplications and additions of matrix products in one step of one replica.
 
     Forward, the gradient by the weights, and, for all layers but the first, by the inputs: 2 B (inputs x outputs) each.
     """

@@ -1,4 +1,4 @@
-"""What the benchmarks come to: ratios within one run, slopes, and times, each beside its aim."""
+"""The results of the benchmarks: ratios within one run, slopes and times, each with its aim."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 
 class Timing(NamedTuple):
-    """Seconds of each round, and what was timed."""
+    """The seconds of each round, with the name of the work and facts about it."""
 
     name: str
     rounds: tuple[float, ...]
@@ -22,7 +22,7 @@ class Timing(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """A figure and what it is to be: `aim` is the least or the most, or None where there is none."""
+    """A figure and its aim, an upper or lower bound; if there is no aim, `aim` is empty and `is_met` is None."""
 
     what: str
     value: float
@@ -42,7 +42,7 @@ def number(value: float) -> str:
 
 
 def load(path: Path) -> tuple[dict[str, Timing], dict[str, Any]]:
-    """The timings of a JSON that --benchmark-json wrote, and its machine."""
+    """Read the JSON of --benchmark-json; returns its timings and its machine."""
     document = json.loads(path.read_text(encoding="utf-8"))
     timings = {}
     for benchmark in document["benchmarks"]:
@@ -57,16 +57,16 @@ def load(path: Path) -> tuple[dict[str, Timing], dict[str, Any]]:
 
 
 def at_least(bound: float) -> Callable[[float], tuple[str, bool]]:
-    """An aim from below."""
+    """An aim with a lower bound."""
     return lambda value: (f"at least {bound:g}", value >= bound)
 
 
 def at_most(bound: float) -> Callable[[float], tuple[str, bool]]:
-    """An aim from above."""
+    """An aim with an upper bound."""
     return lambda value: (f"at most {bound:g}", value <= bound)
 
 
-# Of the first, and of the second, in the same round: the median of the quotients.
+# Two names and an aim. The ratio is the median over rounds of the first time over the second.
 RATIOS = [
     ("plain loop, D=2, S=1", "torch, D=2, S=64", at_least(200)),
     ("plain loop, D=10, S=1", "torch, D=10, S=64", None),
@@ -81,7 +81,7 @@ RATIOS = [
     ("numba, question, S=2", "sgemm, question, S=2", at_most(2)),
     ("denormals: torch, kept", "denormals: torch, as zero", at_least(1)),
 ]
-# Medians, in microseconds of one step of one replica, or in seconds.
+# Medians: microseconds of one step of one replica, or seconds.
 TIMES = [
     ("numba, D=2, S=128", 1e6, "us", at_most(0.10)),
     ("numba, D=2, S=1", 1e6, "us", at_most(0.35)),
@@ -105,7 +105,7 @@ def comparisons(timings: Mapping[str, Timing]) -> list[Comparison]:
 
 
 def ratios(timings: Mapping[str, Timing]) -> list[Comparison]:
-    """Quotients of what was timed by turns."""
+    """Ratios of times that were measured by turns."""
     found = []
     for above, below, aim in RATIOS:
         if above in timings and below in timings:
@@ -122,7 +122,7 @@ def times(timings: Mapping[str, Timing]) -> list[Comparison]:
 
 
 def slopes(timings: Mapping[str, Timing]) -> list[Comparison]:
-    """d log(seconds) / d log(size) between the two largest sizes of each sweep: 1 where cost is proportional to work."""
+    """d log(seconds) / d log(size) between the two largest sizes of each sweep: 1 if the cost is proportional to the work."""
     sweeps: dict[tuple[str, str], list[tuple[int, float]]] = {}
     for timing in timings.values():
         if "axis" in timing.said:
@@ -141,7 +141,7 @@ def slopes(timings: Mapping[str, Timing]) -> list[Comparison]:
 
 
 def slope(before: tuple[int, float], after: tuple[int, float]) -> float:
-    """Of a line through two points, both axes logarithmic."""
+    """The slope of the line through two points, with both axes logarithmic."""
     return math.log(after[1] / before[1]) / math.log(after[0] / before[0])
 
 
@@ -155,5 +155,5 @@ def memory(timings: Mapping[str, Timing]) -> list[Comparison]:
 
 
 def compared(what: str, value: float, unit: str, aim: Callable[[float], tuple[str, bool]] | None) -> Comparison:
-    """A figure beside its aim."""
+    """A figure, compared with its aim."""
     return Comparison(what, value, unit, *(aim(value) if aim else ()))

@@ -1,4 +1,4 @@
-"""What a benchmark ran on: put into its JSON, and compared before two of them are."""
+"""The machine of a benchmark: its JSON names the machine, and only runs on the same machine are compared."""
 
 import shutil
 import subprocess
@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-# Facts of which each makes times incomparable; versions are kept beside them, for they may be what is compared.
+# If one of these facts differs, times cannot be compared. Versions are kept too, but they may differ, because you may want
+# to compare them.
 MACHINE = ("cpu", "processors", "threads", "device", "gpu", "driver")
 
 
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
-    """Put processor, accelerator, driver, threads and versions where a comparison finds them; the host's name is nobody's."""
+    """Add processor, accelerator, driver, threads and versions to the JSON, and remove the host's name."""
     machine_info.pop("node", None)
     machine_info["aeclaims"] = described(machine_info)
 
@@ -23,7 +24,7 @@ def pytest_benchmark_compare_machine_info(machine_info: dict[str, Any], compared
     if others:
         raise pytest.UsageError(
             "the benchmarks to compare with ran on another machine ("
-            f"{'; '.join(others)}): run them again on this one, or compare the ratios that each run prints"
+            f"{'; '.join(others)}); run them again on this machine, or compare the ratios that each run prints"
         )
 
 

@@ -18,21 +18,22 @@ COLOURS = dict(zip(BACKENDS, ("tab:gray", "tab:orange", "tab:red", "tab:purple",
 PAGE = """# How fast it is
 
 Generated from one run of the benchmarks, `performance.json` ({when}): {machine}.
-On a GPU: {cuda}. To make it again, which takes about ten minutes:
+On a GPU: {cuda}. These commands make it again in about ten minutes:
 
 ```sh
 pytest tests/bench --benchmark-only -m "slow or not slow" --benchmark-json=docs/performance.json
 python -m tests.bench.performance docs/performance.json docs
 ```
 
-`pytest --benchmark-only` alone leaves out the times of the whole suite. What is compared was timed by turns, a round of each
-after the other, so that what slows the machine down slows all of them down; ratios are medians over rounds, of pairs
-in the same round. A comparison with a run on another machine is refused; compare the ratios.
+`pytest --benchmark-only` alone leaves out the times of the whole suite. Contestants take turns, one round each, so a machine that
+slows down slows all of them down. A ratio is the median over rounds of two times in the same round. The benchmarks refuse a
+comparison with a run on another machine; compare the ratios instead.
 
 ## One training step of one replica
 
-Microseconds, float32, minibatch 128, Adam, MSE. D=2 is the affine model of two features, D=10 the listing's network; S seeds are
-trained at once. Rows and their order were drawn before. `jax` is jit, scan and vmap with optax (`examples/jax_backend.py`).
+Microseconds, with float32, minibatches of 128, Adam and MSE. D=2 is the affine model of two features. D=10 is the listing's
+network. S seeds train at once. Rows and their order are drawn before the timing. `jax` is jit, scan and vmap with optax
+(`examples/jax_backend.py`).
 
 {steps}
 
@@ -42,21 +43,22 @@ trained at once. Rows and their order were drawn before. `jax` is jit, scan and 
 
 {comparisons}
 
-Denormals: a step of a network with dead units as torch is, and as our torch backends run it: with denormal numbers
-counted as zero. The reference takes moments that small for zero in its own code.
+The line on denormals compares a step of a network with dead units in torch's default mode with the same step in our torch
+backends, which flush denormal numbers to zero. The reference sets such small moments to zero in its code.
 
 ## Against work
 
-Slope is d log(seconds) / d log(size) between the two largest sizes: 1 where the cost of a training is proportional to it. With D
-features a layer has D^2 weights.
+The slope is d log(seconds) / d log(size) between the two largest sizes. It is 1 if the cost of a training is proportional to the
+size. A layer of D features has D^2 weights.
 
 ![time of a training by its size](pictures/performance-work.png)
 
 ## Against the machine
 
-Arithmetic of the matrix products, over the time of the whole step, which contains everything else too: gathering rows,
-activations, the loss, the optimizer. The roof is what `sgemm` and copying memory reach in the same run: {peak} GFLOP/s and
-{bandwidth} GB/s. The rows of a minibatch have to be read, from memory or the last cache; parameters and moments stay nearer.
+The speed is the arithmetic of the matrix products over the time of the whole step. This time also contains the gathering of rows,
+the activations, the loss and the optimizer. The roofs are the speeds of `sgemm` and of a memory copy in the same run:
+{peak} GFLOP/s and {bandwidth} GB/s. A step reads the rows of its minibatch from memory or the last-level cache. Parameters and
+moments stay in nearer caches.
 
 {roofline}
 
@@ -80,7 +82,7 @@ def page(timings: dict[str, Timing], machine: dict[str, Any]) -> str:
         machine=described(machine["aeclaims"]),
         cuda=cuda(machine["aeclaims"]),
         steps=steps(timings),
-        comparisons=table(["what", "measured", "aim", "met"], lines),
+        comparisons=table(["figure", "measured", "aim", "met"], lines),
         peak=number(peak),
         bandwidth=number(bandwidth),
         roofline=table(["backend", "network", "operations per byte", "GFLOP/s", "of the roof"], points),
@@ -97,8 +99,8 @@ def described(machine: dict[str, Any]) -> str:
 
 
 def cuda(machine: dict[str, Any]) -> str:
-    """What is known of CUDA."""
-    return f"these figures, {machine['gpu']}" if machine["gpu"] else "not run on CUDA"
+    """The sentence on CUDA."""
+    return f"these figures, {machine['gpu']}" if machine["gpu"] else "no run on CUDA"
 
 
 def table(header: list[str], lines: list[list[str]]) -> str:
@@ -129,13 +131,13 @@ def steps(timings: dict[str, Timing]) -> str:
 
 
 def roofs(timings: dict[str, Timing]) -> tuple[float, float]:
-    """GFLOP/s and GB/s of this machine at its best."""
+    """The highest GFLOP/s and GB/s of this machine."""
     products, copies = timings["machine: sgemm"], timings["machine: copy"]
     return products.said["operations"] / products.median / 1e9, copies.said["bytes"] / copies.median / 1e9
 
 
 def roofline(timings: dict[str, Timing]) -> list[tuple[str, str, float, float]]:
-    """Backend, network, operations per byte of its rows, GFLOP/s; of the largest population of each."""
+    """Backend, network, operations per byte of its rows, and GFLOP/s, for the largest population of each."""
     largest: dict[tuple[str, str], Timing] = {}
     for timing in timings.values():
         if "operations" in timing.said and "network" in timing.said:
@@ -153,14 +155,14 @@ def roofline(timings: dict[str, Timing]) -> list[tuple[str, str, float, float]]:
 
 
 def draw(timings: dict[str, Timing], folder: Path) -> None:
-    """The three pictures."""
+    """Draw the three pictures."""
     draw_population(timings, folder / "performance-population.png")
     draw_work(timings, folder / "performance-work.png")
     draw_roofline(timings, folder / "performance-roofline.png")
 
 
 def draw_population(timings: dict[str, Timing], path: Path) -> None:
-    """Time of a step of one replica by the number of replicas, logarithmic on both axes."""
+    """Draw the time of a step of one replica by the number of replicas, logarithmic on both axes."""
     figure, axes = panels(2)
     for axis, network in zip(axes, ("D=2", "D=10"), strict=True):
         for backend in BACKENDS:
@@ -178,7 +180,7 @@ def draw_population(timings: dict[str, Timing], path: Path) -> None:
 
 
 def draw_work(timings: dict[str, Timing], path: Path) -> None:
-    """Time of a training by each of its sizes, relative to the smallest, and the line of slope 1."""
+    """Draw the time of a training by each of its sizes, relative to the smallest, and the line of slope 1."""
     figure, axes = panels(2)
     for axis, backend in zip(axes, ("numba", "torch"), strict=True):
         for letter, marker in zip("SNED", "osv^", strict=True):
@@ -200,7 +202,7 @@ def draw_work(timings: dict[str, Timing], path: Path) -> None:
 
 
 def draw_roofline(timings: dict[str, Timing], path: Path) -> None:
-    """GFLOP/s by operations per byte, under the roofs of this machine."""
+    """Draw GFLOP/s by operations per byte, under the roofs of this machine."""
     peak, bandwidth = roofs(timings)
     figure, (axis,) = panels(1)
     ends = [1.0, peak / bandwidth, 2000.0]
@@ -216,14 +218,14 @@ def draw_roofline(timings: dict[str, Timing], path: Path) -> None:
 
 def panels(count: int) -> tuple[Any, Any]:
     """A figure and its axes, side by side."""
-    from matplotlib.figure import Figure  # imported where it draws: tests that look at this module collect faster
+    from matplotlib.figure import Figure  # a late import: tests of this module collect faster
 
     figure = Figure(figsize=(3 + 3 * count, 3.6), layout="constrained")
     return figure, figure.subplots(1, count, sharey=True, squeeze=False)[0]
 
 
 def save(figure: Any, path: Path) -> None:
-    """Written without a date, so that the same figures give the same file."""
+    """Save a figure without a date, so that the same numbers give the same file."""
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 

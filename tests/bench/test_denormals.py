@@ -1,4 +1,4 @@
-"""A step of a network with dead units, whose moments have decayed: with denormal numbers kept, and counted as zero."""
+"""A step of a network with dead units and decayed moments, with denormal numbers kept, and flushed to zero."""
 
 from contextlib import nullcontext
 from functools import cache
@@ -9,12 +9,12 @@ import pytest
 from tests.bench.contestants import NETWORKS, contestant
 from tests.bench.turns import CLOCK, by_turns
 
-# By then the moments of units that died at the start are denormal.
+# After this many epochs, the moments of units that died at the start are denormal.
 EPOCHS = 4
 
 
 def with_denormals():
-    """Trains the question's network as if torch had been left as it is."""
+    """Trains the question's network in torch's default mode."""
     from aeclaims.backends.torch import parts as torch_parts
 
     train = contestant("torch-eager", NETWORKS["question"], 1)
@@ -44,5 +44,5 @@ def test_epoch(show, name):
     import torch
 
     if not torch.set_flush_denormal(False):
-        pytest.skip("this processor cannot count denormals as zero")
+        pytest.skip("this processor cannot flush denormal numbers to zero")
     show(f"denormals: torch, {name}", timed()[name], "an epoch of the question's network, torch-eager, denormals")

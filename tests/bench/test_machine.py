@@ -1,4 +1,4 @@
-"""What this machine can do at best: the roofs under which a training core works."""
+"""The highest speeds of this machine: the roofs for the training cores."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -20,7 +20,7 @@ def multiply(times):
 
 
 def copying():
-    """Reads BYTES from memory and writes as many, by all processors, over and over: the memory has been handed out by then."""
+    """Copies BYTES of memory on all processors, repeatedly; the memory is allocated before."""
     count = parallel.cpu_count()
     parts = [(np.ones(BYTES // count, np.uint8), np.ones(BYTES // count, np.uint8)) for _ in range(count)]
     pool = ThreadPoolExecutor(count)

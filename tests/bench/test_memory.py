@@ -1,4 +1,4 @@
-"""Peak memory of a population, above what a small one takes, as a multiple of its rows."""
+"""Peak memory of a population, above that of a small one, as a multiple of its rows."""
 
 import subprocess
 import sys

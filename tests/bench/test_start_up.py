@@ -1,4 +1,4 @@
-"""What is paid before the first step: imports, collecting, and compiling the kernel."""
+"""The time before the first step: imports, collection, and compilation of the kernel."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# Numba's own import is not the kernel's.
+# The time does not include the import of Numba.
 COMPILE = textwrap.dedent("""
     import time
     from aeclaims import *
@@ -25,7 +25,7 @@ COMPILE = textwrap.dedent("""
 
 
 def run(*command, **environment):
-    """What a fresh Python prints."""
+    """The output of a new Python process."""
     done = subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,

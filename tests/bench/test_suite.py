@@ -1,4 +1,4 @@
-"""How long all claims take, with nothing compiled yet and with everything kept: `pytest --benchmark-only -m slow`."""
+"""The time of all claims, with an empty and with a full cache of compiled code: `pytest --benchmark-only -m slow`."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-# The question's network apart on the reference, as its aim is stated: it takes 7 s more.
+# On the reference, the question's network is left out, because the aim is stated without it: it takes 7 s more.
 RUNS = {
     "numba": ["--claims-backend", "numba", "-k", "not asker and not 20_epochs"],
     "torch": [],

@@ -1,4 +1,4 @@
-"""How the time of a whole training grows with seeds, rows, epochs and features."""
+"""The growth of a training's time with seeds, rows, epochs and features."""
 
 import dataclasses
 from functools import cache
@@ -26,7 +26,7 @@ CASES = [(backend, axis, size) for backend, axes in SIZES.items() for axis, size
 
 
 def training(backend, axis, size):
-    """A training of that size on one axis."""
+    """A training of the given size on one axis."""
     sizes = BASE[backend] | {axis: size}
     features = sizes["D"]
     experiment = dataclasses.replace(

@@ -26,7 +26,7 @@ def name(case):
 
 @cache
 def timed(contest, with_jax):
-    """Seconds of an epoch, by contestant."""
+    """The seconds of an epoch, by contestant."""
     cases = [case for case in CONTESTS[contest] if with_jax or case[0] != "jax"]
     return by_turns({name(case): contestant(case[0], NETWORKS[case[1]], case[2]) for case in cases})
 

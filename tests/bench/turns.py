@@ -1,4 +1,4 @@
-"""Contestants timed by turns: what slows the machine down for a while slows all of them down."""
+"""Contestants that take turns, so that a machine that slows down slows all of them down."""
 
 import math
 import time
@@ -6,16 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 ROUNDS = 5
-# A turn takes at least so long, where one repetition takes less.
+# If one repetition is shorter than this, a turn repeats the work.
 LEAST_SECONDS = 0.03
 PAUSE = 0.2
 
-# A contestant does its work so many times.
+# A contestant repeats its work the given number of times.
 Contestant = Callable[[int], Any]
 
 
 class Clock:
-    """A timer for pytest-benchmark that passes as it is told: it shows what was measured by turns before."""
+    """A timer for pytest-benchmark that you advance by hand, to show seconds that were measured by turns before."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -29,15 +29,15 @@ class Clock:
         self.now += seconds
 
 
-# What tests that show such figures name as their timer.
+# The timer of tests that show such seconds.
 CLOCK = Clock()
 
 
 def by_turns(contestants: dict[str, Contestant], rounds: int = ROUNDS) -> dict[str, list[float]]:
-    """Seconds that each contestant's work takes, once for each round, after a repetition that compiles.
+    """The seconds of each contestant's work in each round, after a first repetition that compiles.
 
-    Threads of the one before spin for a while, and what it worked on fills the caches: each turn begins with a pause, and,
-    where it is short, with a repetition that is not timed.
+    The threads of the previous contestant spin for a while, and its data fills the caches. So each turn begins with a
+    pause and, if it is short, with a repetition that is not timed.
     """
     repetitions = {}
     for name, work in contestants.items():
@@ -54,7 +54,7 @@ def by_turns(contestants: dict[str, Contestant], rounds: int = ROUNDS) -> dict[s
 
 
 def seconds(work: Contestant, repetitions: int) -> float:
-    """How long so many repetitions take."""
+    """The time of the given number of repetitions."""
     begin = time.perf_counter()
     work(repetitions)
     return time.perf_counter() - begin
