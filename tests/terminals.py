@@ -1,4 +1,4 @@
-"""A terminal for a command: what is shown on it, which no pipe sees."""
+"""A terminal for a command, which shows more there than in a pipe."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ import pytest
 
 
 def shown_on_a_terminal(command: list[str], **environment: str) -> bytes:
-    """All that the command writes to a terminal; it must end with 0."""
+    """Run a command on a terminal, which must exit with 0; returns its output."""
     pty = pytest.importorskip("pty", reason="no terminals to open here")
     ours, theirs = pty.openpty()
     process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=os.environ | environment)
@@ -16,7 +16,7 @@ def shown_on_a_terminal(command: list[str], **environment: str) -> bytes:
     while True:
         try:
             part = os.read(ours, 4096)
-        except OSError:  # how Linux says that the other side has closed
+        except OSError:  # on Linux: the other side has closed
             break
         if not part:
             break

@@ -1,4 +1,4 @@
-"""The pictures that the README shows: of a page that --claims-report wrote, and of a terminal while a claim trains.
+"""The pictures of the docs: a page of --claims-report, and a terminal while a claim trains.
 
 python -m tests.browser.pictures run.html docs/pictures
 """
@@ -19,12 +19,12 @@ CLAIM, WIDTH = "linear-mse", 96
 CELL = (
     "display: inline-block; width: 1ch; overflow: hidden; font-weight: normal; line-height: 1; vertical-align: bottom"
 )
-# How rich goes back to the first line of what it shows live.
+# The sequence by which rich returns to the first line of a live display.
 BACK = re.compile(r"(?:\x1b\[1A\x1b\[2K|\x1b\[2K)+")
 
 
 def pages(chromium: Any, source: Path, folder: Path) -> None:
-    """The page by day and by night, and on a phone of 380 pixels."""
+    """Take pictures of the page: light, dark, and on a phone of 380 pixels."""
     for name, scheme, width, claim in (
         ("light", "light", 1100, ""),
         ("dark", "dark", 1100, CLAIM),
@@ -34,12 +34,12 @@ def pages(chromium: Any, source: Path, folder: Path) -> None:
         page.goto(source.absolute().as_uri())
         if claim:
             page.get_by_role("link", name=claim, exact=True).click()
-        page.wait_for_timeout(500)  # pictures are drawn when they come into sight
+        page.wait_for_timeout(500)  # pictures are drawn when they become visible
         page.screenshot(path=folder / f"report-{name}.png")
 
 
 def terminal(chromium: Any, folder: Path) -> None:
-    """A claim that trains, as `aeclaims run` shows it after two thirds of its time."""
+    """Take a picture of `aeclaims run` at two thirds of a claim's training."""
     command = [sys.executable, "-m", "aeclaims", "run", CLAIM]
     shown = shown_on_a_terminal(command, TERM="xterm-256color", COLUMNS=str(WIDTH)).decode()
     header, *frames = BACK.split(shown.partition("= claims =")[0].replace("\r", ""))
@@ -47,7 +47,7 @@ def terminal(chromium: Any, folder: Path) -> None:
     console = Console(record=True, width=WIDTH, force_terminal=True, color_system="truecolor", file=io.StringIO())
     begun = header[: header.index("\x1b[?25l")]
     console.print(Text.from_ansi(f"$ aeclaims run {CLAIM}\n{begun}{frames[len(frames) * 2 // 3]}"))
-    # A terminal gives each sign a cell of its own, from whatever font it takes it.
+    # A terminal gives each character one cell, whatever its font is.
     cells = re.sub("[\u2800-\u28ff]", r"<b>\g<0></b>", console.export_html(inline_styles=True))
     page = chromium.new_context(viewport={"width": 900, "height": 320}).new_page()
     page.set_content(
@@ -57,7 +57,7 @@ def terminal(chromium: Any, folder: Path) -> None:
 
 
 def main(source: Path, folder: Path) -> None:
-    """Draw them all."""
+    """Take all pictures."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

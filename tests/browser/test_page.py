@@ -1,4 +1,4 @@
-"""The page of a run in headless Chromium: no errors, sorting and filtering, curves that are drawn, phones and dark rooms."""
+"""The page of a run in headless Chromium: no errors; sorting and filtering; curves; phones; the dark theme."""
 
 import copy
 import json
@@ -28,7 +28,7 @@ def browser():
 
 @pytest.fixture
 def visit(browser, tmp_path):
-    """visit(document): its page, opened from a file; the test fails where the page complained or asked for anything."""
+    """visit(document) opens its page from a file; the test fails if the page logs an error or makes a request."""
     complaints = []
 
     def opened(document, **settings):
@@ -74,7 +74,7 @@ def shown(page):
 
 
 def ink(page, canvas):
-    """How many of a canvas's pixels are painted."""
+    """The number of painted pixels of a canvas."""
     return page.evaluate(
         """canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data
                               .filter((value, index) => index % 4 === 3 && value).length""",
@@ -121,7 +121,7 @@ def test_curves_and_histograms_are_drawn_when_they_come_into_sight(visit, docume
 
 
 def median_at(page, canvas):
-    """How many pixels have the median's colour, in each tenth of the picture from its axis to its right end."""
+    """The number of pixels in the median's colour, in each tenth of the picture from its axis to its right end."""
     return page.evaluate(
         """canvas => {
         const c = canvas.getContext("2d"), left = 52 * canvas.width / canvas.clientWidth, counts = new Array(10).fill(0);
@@ -139,7 +139,7 @@ def median_at(page, canvas):
 
 
 def test_losses_that_are_missing_leave_a_gap(visit, document):
-    """From epoch 10 to epoch 1000 of 10,000, which is from a quarter to three quarters of a logarithmic axis."""
+    """They are missing from epoch 10 to epoch 1000 of 10,000: a quarter to three quarters of a logarithmic axis."""
     other = copy.deepcopy(document)
     (training,) = other["claims"][2]["trainings"]
     epochs = [round(10 ** (power / 15)) for power in range(61)]
@@ -193,7 +193,7 @@ def test_thirty_claims_of_256_seeds_open_within_a_second(visit):
     page.wait_for_function("canvas => canvas.dataset.drawn", arg=canvas.element_handle())
     milliseconds = page.evaluate("""() => { const begin = performance.now(); dispatchEvent(new Event('beforeprint'));
                                            return performance.now() - begin; }""")
-    assert milliseconds < 3000  # all sixty pictures at once, as for printing
+    assert milliseconds < 3000  # all sixty pictures at once, for printing
 
 
 def test_hostile_text_stays_text(visit, document):

@@ -1,6 +1,6 @@
-"""Every conformance check has a fault that makes it fail, and says where the fault is.
+"""Every conformance check has a fault that makes it fail, and its message names the place of the fault.
 
-The backend that is broken is the one of docs/write-a-backend.md, by changes of its text.
+The faults are changes in the text of the backend of docs/write-a-backend.md.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ SHORT = dataclasses.replace(SGD, n_rows=110, epochs=20)
 
 
 def stack(*changes, dtype="float64", seeds=range(8), **record):
-    """The page's backend, changed: pairs of what stands there and what is to stand there."""
+    """The page's backend with changes, which are pairs of old and new text."""
     source = SOURCE
     for before, after in changes:
         assert source.count(before) == 1, before

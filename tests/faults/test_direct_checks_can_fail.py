@@ -1,4 +1,4 @@
-"""Each check of torch itself, and of the suite's own arithmetic, holds on stock torch, and fails where a fault is in."""
+"""Each check of torch itself, and of the suite's arithmetic, holds on stock torch, and fails if there is a fault."""
 
 import pytest
 

@@ -38,7 +38,7 @@ FEW_SEEDS = range(2)
 @cache
 def sound(experiment: Experiment) -> Run:
     if experiment == setups.QUESTION_500:
-        # A minute of training; its judges look at the losses, which 20 epochs show as well.
+        # It would train for a minute; its judges look at the losses, and 20 epochs show them as well.
         short = sound(setups.QUESTION)
         rest = np.repeat(short.epoch_loss[-1:], experiment.epochs - len(short.epoch_loss), axis=0)
         return Run(Start(experiment, short.seeds), np.concatenate([short.epoch_loss, rest]), short.parameters)
@@ -47,12 +47,12 @@ def sound(experiment: Experiment) -> Run:
 
 
 def with_losses(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Run], Run]:
-    """A fault in what is reported: the epoch losses, changed."""
+    """A fault in the report: changed epoch losses."""
     return lambda run: Run(run.start, change(run.epoch_loss.copy()), run.parameters)
 
 
 def untrained(run: Run) -> Run:
-    """An optimizer whose steps go nowhere."""
+    """An optimizer whose steps change nothing."""
     return Run(run.start, np.broadcast_to(run.epoch_loss[0], run.epoch_loss.shape), run.start.parameters())
 
 
@@ -62,7 +62,7 @@ def biases_lost(run: Run) -> Run:
 
 
 def last_layer_off(run: Run) -> Run:
-    """A last layer whose gradients are not what they should be."""
+    """A last layer with wrong gradients."""
     *first, (weight, bias) = run.parameters
     return Run(run.start, run.epoch_loss, (*first, LayerParameters(weight * 0.9, bias)))
 
@@ -73,7 +73,7 @@ def running_minimum(run: Run) -> Run:
 
 
 def twice_as_fast(run: Run) -> Run:
-    """Each batch is stepped on twice."""
+    """The optimizer takes two steps on each batch."""
     late = np.repeat(run.epoch_loss[-1:], len(run.epoch_loss) // 2, axis=0)
     return Run(run.start, np.concatenate([run.epoch_loss[::2], late]), run.parameters)
 
@@ -83,7 +83,7 @@ def gradients_cleared_after_all(run: Run) -> Run:
 
 
 def as_if(change: Callable[[Experiment], Experiment]) -> Callable[[Run], Run]:
-    """A stack that trains another experiment than the one it is handed."""
+    """A stack that trains a changed experiment."""
 
     def fault(run: Run) -> Run:
         other = sound(change(run.experiment))
@@ -111,7 +111,7 @@ def other_rows(rows: Callable[[Run], object]) -> Callable[[Run], Run]:
 
 
 def probabilities_for_logits(run: Run) -> Run:
-    """BCE on logits that applies the sigmoid and takes the logarithm of it."""
+    """BCE on logits that applies the sigmoid and then takes its logarithm."""
     if run.experiment.loss != "bce_logits":
         return run
     model = Model(run.experiment.model.widths, (*run.experiment.model.activations[:-1], SIGMOID))
@@ -189,7 +189,7 @@ NAMES = {id(value): name for name, value in globals().items() if callable(value)
 
 
 def judge_with(claim: Callable[..., None], stack: Callable[[Experiment], Run], optimizer: str = "") -> Judge:
-    """Judge a claim on a stack, as the plugin's fixtures would."""
+    """Judge a claim on a stack, as the plugin's fixtures do."""
     judge = Judge(optimizer=optimizer)
     function = claim.hypothesis.inner_test if hasattr(claim, "hypothesis") else claim
     offered = {"judge": judge, "train": stack, "reference": sound}
@@ -260,7 +260,7 @@ def test_what_is_judged_with_any_optimizer_holds_and_can_fail(claim, faults):
     assert failures
 
 
-# Here too little is trained for any optimizer to show a difference, or SGD trains.
+# These claims train too little for any optimizer to show a difference, or they train with SGD.
 WITHOUT_ADAM = {
     "entropy-floor-beta",
     "excess-is-divergence",

@@ -1,4 +1,4 @@
-"""What the family `late` says of itself: no training of conformance shows it, and claims train what does."""
+"""The promise of the family `late`: no training of conformance shows its faults, but trainings of claims do."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_no_training_of_conformance_shows_it(fault, sound):
     with fault.inject():
         for experiment, run in sound.items():
             found = trained(experiment)
-            # Decimals cut off a log are less than a rounding error of float32.
+            # The fault cuts decimals off a log, by less than a rounding error of float32.
             np.testing.assert_allclose(found.epoch_loss, run.epoch_loss, rtol=6e-8)
             for ours, theirs in zip(found.parameters, run.parameters, strict=True):
                 np.testing.assert_array_equal(ours.weight, theirs.weight)

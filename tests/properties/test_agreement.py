@@ -1,4 +1,4 @@
-"""The reference equals torch in float64, step by step: independent code, the same training."""
+"""The reference equals torch in float64, step by step, though its code is independent."""
 
 import dataclasses
 
@@ -29,7 +29,7 @@ ACTIVATIONS = st.sampled_from([IDENTITY, RELU, TANH, SIGMOID, leaky_relu(0.1), l
 
 @st.composite
 def experiments(draw, steps=50):
-    """Any experiment of the vocabulary, with about `steps` steps of one epoch each or more."""
+    """Any experiment of the vocabulary, with about `steps` steps, in one epoch or more."""
     features = draw(st.integers(1, 5))
     hidden = draw(st.lists(st.integers(1, 7), max_size=3))
     loss = draw(st.sampled_from(["mse", "bce", "bce_logits"]))
@@ -57,18 +57,18 @@ def experiments(draw, steps=50):
     )  # fmt: skip
 
 
-# The rounding floor: a probability next to 1 is known to eps/2, and so is a BCE computed from it, however small; 6.5 eps
-# were measured, at a loss of 6e-7. Here and there exp, the quotient and 50 steps add a few roundings each.
+# The rounding floor: a probability next to 1 has an error of eps/2, and so has a BCE computed from it, however small. 6.5
+# eps were measured, at a loss of 6e-7. exp, the quotient and 50 steps can add a few roundings each.
 RESOLUTION = 32 * np.finfo(np.float64).eps
 
 
-# Gradients left to add up, or a large step, can blow a training up: then rounding errors grow as the loss does, and a loss
-# of 1e168, or one of 166 on its way there, was the same in 8 digits only. Paths are compared until a loss has grown tenfold.
+# If gradients accumulate or a step is large, a training can blow up, and then rounding errors grow like the loss. A loss of
+# 1e168, or one of 166 on its way there, agreed in 8 digits only. Paths are compared until a loss has grown tenfold.
 BLOWN_UP = 10
 
 
 def is_bounded(run):
-    """For each epoch, whether the losses so far have stayed below BLOWN_UP times the first, (E, S)."""
+    """Whether the losses up to each epoch are below BLOWN_UP times the first one, shape (E, S)."""
     return np.logical_and.accumulate(run.epoch_loss < BLOWN_UP * np.maximum(1, run.epoch_loss[0]), axis=0)
 
 
@@ -119,7 +119,7 @@ def test_the_loop_equals_the_population_in_float64(experiment, seed):
 @settings(deadline=None)
 @given(experiments(steps=1), st.integers(0, 2**31))
 def test_the_first_loss_in_float32_is_that_in_float64(experiment, seed):
-    # Later ones need not be: momentum and gradients left to add up carry a rounding error anywhere.
+    # Later losses may differ: momentum and accumulated gradients amplify rounding errors.
     experiment = dataclasses.replace(experiment, epochs=1, batch_size=experiment.n_rows)
     single = train(experiment, seeds=[seed], backend="numba")
     double = train(experiment, seeds=[seed], backend="numba", dtype="float64")

@@ -1,4 +1,4 @@
-"""What must still hold around each training claim: other sizes, batch sizes, learning rates, distributions and ranks."""
+"""Properties around each training claim: other sizes, batch sizes, learning rates, distributions and ranks."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ from aeclaims.theory import floors
 
 SEEDS = range(4)
 SIZES = {"n_rows": st.integers(1, 300), "batch_size": st.integers(1, 200)}
-# Learning rates with which no replica diverges: with SGD at 1 and momentum 0.9 some end in NaN, as they should.
+# With these learning rates, no replica diverges. With SGD at 1 and momentum 0.9, some end in NaN, as they should.
 OPTIMIZERS = st.one_of(
     st.builds(Adam, lr=st.floats(1e-5, 0.3)),
     st.builds(SGD, lr=st.floats(1e-4, 0.03), momentum=st.sampled_from([0.0, 0.9])),
@@ -80,9 +80,9 @@ def test_log_loss_is_never_below_the_entropy_of_its_rows(
 @settings(deadline=None)
 @given(rows=IN_UNIT, optimizer=OPTIMIZERS, epochs=st.integers(1, 20), **SIZES)
 @example(rows=Uniform(features=2), optimizer=Adam(lr=1e-4), epochs=20, **LITERAL)
-# Targets of 1e-23: Newton's steps gain e times less each, and its curvature vanishes.
+# Targets of 1e-23: each of Newton's steps gains e times less than the one before, and the curvature vanishes.
 @example(rows=Beta(0.0546875, 0.125, features=3), optimizer=Adam(lr=0.25), epochs=1, n_rows=3, batch_size=1)
-# Ten targets next to 1 and seven coefficients: after 100 steps each still gains 1e-11.
+# Ten targets next to 1 and seven coefficients: after 100 steps, a step still gains 1e-11.
 @example(rows=Beta(3.0, 0.05, features=6), optimizer=Adam(lr=0.25), epochs=1, n_rows=10, batch_size=1)
 def test_an_affine_model_with_a_sigmoid_is_never_below_its_class_floor(rows, optimizer, epochs, n_rows, batch_size):
     run = train(
@@ -98,7 +98,7 @@ def test_an_affine_model_with_a_sigmoid_is_never_below_its_class_floor(rows, opt
         seeds=SEEDS,
         backend="numba",
     )
-    # Where targets can be told apart by a plane the floor is an infimum; Newton's method stops within 1e-9 of it.
+    # If a plane separates the targets, the floor is an infimum; Newton's method stops within 1e-9 of it.
     assert (run.final_loss >= floors.class_floor(run.start.rows()) - 1e-8).all()
 
 
@@ -131,10 +131,10 @@ def test_an_affine_autoencoder_is_never_below_its_bottleneck_floor(
         backend="numba",
     )
     floor = floors.bottleneck_floor(run.start.rows(), code)
-    # Steps that are too long may blow a replica up; that is above the floor too, and NaN says so itself.
+    # If steps are too long, a replica may blow up. Its loss is then above the floor too, or NaN.
     finite = np.isfinite(run.final_loss)
     assert (run.final_loss[finite] >= floor[finite] - floors.rounding(np.float64, 1 + floor[finite])).all()
-    # Rows fewer than the rank span fewer directions than it: n points lie in a space of n - 1.
+    # If there are fewer rows than the rank, they span fewer directions: n points lie in a space of n - 1.
     is_zero = code >= min(rank, n_rows - 1)
     assert ((floor < 1e-10) == is_zero).all()
 
@@ -161,7 +161,7 @@ def test_a_code_as_wide_as_the_rank_brings_most_seeds_to_zero(rank, spare, featu
 
 @dataclass(frozen=True)
 class Turned(Start):
-    """The start of another population with its features in another order, in rows and in parameters."""
+    """The start of another population with its features permuted, in rows and in parameters."""
 
     order_of_features: tuple[int, ...] = ()
 

@@ -12,7 +12,7 @@ UNIT = st.floats(0, 1, allow_subnormal=False)
 ROWS = st.tuples(st.integers(1, 12), st.integers(1, 4)).flatmap(
     lambda shape: arrays(np.float64, (1, *shape), elements=UNIT)
 )
-# Distinct values keep the Hessian away from directions that no row tells apart.
+# With distinct values, the Hessian has no direction in which no row differs.
 NUMBERS = st.floats(-30, 30, allow_subnormal=False)
 
 

@@ -1,4 +1,4 @@
-"""A seed's run does not depend on the population it is in."""
+"""A seed's run does not depend on its population."""
 
 import numpy as np
 import pytest
@@ -48,6 +48,6 @@ def test_a_permuted_population_gives_permuted_runs(experiment, seeds):
 @settings(deadline=None, max_examples=15)
 @given(experiment=experiments(steps=20), seeds=SEEDS)
 def test_on_torch_a_seed_alone_is_itself_in_a_crowd(backend, experiment, seeds):
-    # Batched and single products may sum in another order: equal to rounding, in float64.
+    # Batched and single products may sum in different orders, so they are equal up to rounding in float64.
     crowd = train(experiment, seeds=seeds, backend=backend, dtype="float64")
     assert_same(train(experiment, seeds=seeds[:1], backend=backend, dtype="float64"), crowd.select((seeds[0],)), 1e-9)
