@@ -23,7 +23,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the project's own tests."""
+    """Run the tests of the project."""
     session.install("-c", "constraints.txt", "-e", ".[dev]")
     session.run("pytest", "-n", "auto", *session.posargs)
 
@@ -31,7 +31,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("version", STACKS["torch"])
 def torch(session: nox.Session, version: str) -> None:
-    """Judge a release of torch; arguments name the runs."""
+    """Judge a release of torch; the arguments are names of runs."""
     session.install(*others_pinned(session), ".", f"torch=={version}")
     judge(session, f"torch-{version}", session.posargs or DEFAULT_RUNS)
 
@@ -52,7 +52,7 @@ def backend(session: nox.Session, name: str) -> None:
 
 
 def others_pinned(session: nox.Session) -> tuple[str, str]:
-    """An argument of pip: the constraints, without torch."""
+    """The arguments for pip that pin all dependencies except torch."""
     pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     path = Path(session.create_tmp()) / "constraints.txt"
     path.write_text("\n".join(line for line in pinned if not line.startswith("torch==")), encoding="utf-8")
@@ -60,12 +60,12 @@ def others_pinned(session: nox.Session) -> tuple[str, str]:
 
 
 def judge(session: nox.Session, stack: str, runs: list[str] | tuple[str, ...], *options: str) -> None:
-    """Judge the installed suite's stack by each run, outside the working tree, and write the page."""
+    """Judge the installed stack by each run, outside the working tree, and write the page."""
     documents = Path(session.create_tmp())
     session.env["PYTHONPATH"] = str(ROOT / "examples")
     with session.chdir(documents):
         for run in runs:
-            # Failures (1) and nothing exercised (5) are results; any other code is a run that did not end.
+            # Exit codes 1 (failures) and 5 (nothing exercised) are results. With any other code, the run did not finish.
             session.run(
                 "pytest",
                 "--pyargs",

@@ -10,7 +10,10 @@ import optax
 
 from aeclaims import Adam, Backend, Experiment, LayerParameters, Run, Start, Tolerance
 
-LOG_LEAST, LEAST_SPREAD = -100.0, 1e-12  # where torch.nn.BCELoss holds its logarithms, and its gradient's denominator
+LOG_LEAST, LEAST_SPREAD = (
+    -100.0,
+    1e-12,
+)  # the lower bounds in torch.nn.BCELoss: of its logarithms, of its gradient's denominator
 ACTIVATIONS = {
     "identity": lambda x, slope: x,
     "relu": lambda x, slope: jax.nn.relu(x),
@@ -35,7 +38,11 @@ def train(start: Start) -> Run:
 
 
 def begin(experiment: Experiment, start: Start) -> tuple[Any, Any, Any]:
-    """What shapes the program, without the rows, so that trainings that share it are compiled once; population; rows."""
+    """The recipe, the population and the rows.
+
+    The recipe determines the compiled program. It does not contain the rows, so trainings with the same recipe compile
+    once.
+    """
     recipe = experiment.model, experiment.loss, experiment.optimizer, experiment.zero_grad, experiment.batch_size
     parameters = [tuple(map(jnp.asarray, layer)) for layer in start.parameters()]
     states = jax.vmap(optimizer(experiment.optimizer).init)(parameters)
@@ -44,21 +51,30 @@ def begin(experiment: Experiment, start: Start) -> tuple[Any, Any, Any]:
 
 ROUNDS = Tolerance(
     4,
-    "XLA's float32 tanh is off by up to 4.7 units in the last place (4,000,000 points in [-5, 5], jax 0.10.2, "
-    "CPU), torch's by 0.6. With it a path went 23.7 times as far as the oracle's own; the asker's network was "
-    "off by 3.0e-4 after an epoch, where 1.2e-4 is the bound; in float64 both agree to the last digits",
+    "XLA's float32 tanh has errors of up to 4.7 units in the last place (4,000,000 points in [-5, 5], jax 0.10.2, "
+    "CPU), and torch's of 0.6. With it, a path deviated 23.7 times as far as the oracle's; after an epoch, the asker's "
+    "network deviated by 3.0e-4, and the bound is 1.2e-4; in float64, both agree to the last digits",
 )
 BACKEND = Backend("jax", train, tolerances={"float32": ROUNDS})
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=1)
 def train_epoch(recipe: Any, population: Any, rows: Any, order: Any) -> tuple[Any, Any]:
-    """All minibatches of an epoch, rows (S or 1, N, D) in that order, (N,) or (S, N); returns losses (steps, S) too."""
+    """Train all minibatches of an epoch.
+
+    Args:
+        recipe: See `begin`.
+        population: Parameters, optimizer states and gradients.
+        rows: Shape (S, N, D), or (1, N, D) if seeds share them.
+        order: The order of the rows, shape (N,) or (S, N).
+    Returns:
+        The population, and the losses, shape (steps, S).
+    """
     size, count = recipe[-1], order.shape[-1]
     full = count // size
 
     def steps(population: Any, order: Any) -> tuple[Any, Any]:
-        # order (..., steps, B): a minibatch of every seed, one after the other.
+        # The shape of order is (..., steps, B): the minibatches of every seed, one after the other.
         return jax.lax.scan(
             lambda now, picked: step(recipe, now, pick(rows, picked)), population, jnp.moveaxis(order, -2, 0)
         )
@@ -66,17 +82,17 @@ def train_epoch(recipe: Any, population: Any, rows: Any, order: Any) -> tuple[An
     population, losses = steps(population, order[..., : full * size].reshape(*order.shape[:-1], full, size))
     if full * size == count:
         return population, losses
-    population, last = steps(population, order[..., None, full * size :])  # what is left over
+    population, last = steps(population, order[..., None, full * size :])  # the short last minibatch
     return population, jnp.concatenate([losses, last])
 
 
 def pick(rows: Any, order: Any) -> Any:
-    """The rows of one minibatch: (S, B, D), or (1, B, D) where seeds share rows and order."""
+    """The rows of one minibatch: (S, B, D), or (1, B, D) if seeds share rows and order."""
     return rows[:, order] if order.ndim == 1 else rows[0][order]
 
 
 def step(recipe: Any, population: Any, batch: Any) -> tuple[Any, Any]:
-    """One step of every seed; returns each one's loss before it."""
+    """Take one step with every seed; returns the population, and each seed's loss before the step."""
     model, loss, spec, clears, _ = recipe
 
     def step_one(parameters: Any, state: Any, before: Any, rows: Any) -> Any:
@@ -90,7 +106,7 @@ def step(recipe: Any, population: Any, batch: Any) -> tuple[Any, Any]:
 
 
 def reconstruct(model: Any, parameters: Any, rows: Any) -> Any:
-    """The model's output of rows (B, D)."""
+    """The model's output for rows, shape (B, D)."""
     for (weight, bias), activation in zip(parameters, model.activations, strict=True):
         rows = ACTIVATIONS[activation.kind](rows @ weight.T + bias, activation.slope)
     return rows
@@ -106,7 +122,7 @@ def optimizer(spec: Any) -> optax.GradientTransformation:
 
 @jax.custom_vjp
 def bce(p: Any, x: Any) -> Any:
-    """BCE of probabilities, as torch.nn.BCELoss holds it."""
+    """BCE of probabilities, with the lower bounds of torch.nn.BCELoss."""
     return -(x * jnp.maximum(jnp.log(p), LOG_LEAST) + (1 - x) * jnp.maximum(jnp.log1p(-p), LOG_LEAST)).mean()
 
 
