@@ -68,6 +68,10 @@ def test_what_the_page_on_failures_says_is_said(tmp_path):
         "deviation of epoch losses from the reference",
     ):
         assert part in said
+    (replay,) = set(re.findall(r"^ +(aeclaims run .*)$", said, re.MULTILINE))
+    # Which seed is the worst may hang on the processor.
+    assert re.sub(r"seed-base \d+", "seed-base N", f"`{replay}`") in re.sub(r"seed-base \d+", "seed-base N", text)
+    assert "1 of 1 seeds fail" in run(f"{replay}  # exits with 1", tmp_path)
     assert "step 1 is the first to leave" in (found := run(second, tmp_path))
     assert "so that it is the optimizer" in found
 
