@@ -434,10 +434,11 @@ def test_the_help_shows_every_default(pytester):
             assert f"(default: {option.default})" in " ".join(entry.split()), option.name
 
 
-def test_under_xdist_too_a_device_that_is_not_there_is_a_usage_error(pytester):
+@pytest.mark.parametrize("workers", ["-n 2", "--tx 2*popen --dist load"])
+def test_under_xdist_too_a_device_that_is_not_there_is_a_usage_error(pytester, workers):
     pytest.importorskip("xdist")
     result = pytester.runpytest_subprocess(
-        "--pyargs", "aeclaims", "-m", "claims", "-n", "2", "--claims-device", "abacus"
+        "--pyargs", "aeclaims", "-m", "claims", *workers.split(), "--claims-device", "abacus"
     )
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --claims-device: device 'abacus'*"])
