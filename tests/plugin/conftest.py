@@ -1,4 +1,4 @@
-"""Two claims, of which one fails, and pytest run on them from outside: the fixture `claims`."""
+"""The fixture `claims`: two claims, of which one fails, and a run of pytest on them from outside."""
 
 import pytest
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# One set-up, so that a program is compiled once for each stage; and, if asked for, a fault of inductor's products alone.
+# One set-up, so that each stage compiles one program. If the test asks for it, there is a fault in inductor's products only.
 CONFTEST = """
     import os
     import aeclaims.conformance.test_bisect

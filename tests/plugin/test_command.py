@@ -1,4 +1,4 @@
-"""`aeclaims list` and `aeclaims run`, and the page that --claims-report writes, as their users meet them."""
+"""`aeclaims list`, `aeclaims run` and the page of --claims-report, from outside."""
 
 import os
 import re
@@ -39,7 +39,7 @@ def test_list_shows_every_claim():
 
 
 def test_run_judges_a_claim_wherever_one_stands(tmp_path):
-    # Neither a broken configuration nor a broken conftest.py of the folder takes part.
+    # The command ignores a broken configuration and a broken conftest.py of the folder.
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --nonsense\n")
     (tmp_path / "conftest.py").write_text("raise RuntimeError")
     done = command(*HELD, "--seed-base", "7", cwd=tmp_path)
@@ -134,13 +134,13 @@ def test_on_a_terminal_run_draws_the_first_training():
     assert "epoch 200" in shown.decode()
 
 
-# The second trains twice, for which processes ahead would be started.
+# The second claim trains twice; for that, prefetching processes would start.
 @pytest.mark.parametrize("id", ["sigmoid-bce-uniform-plateau", "other-loss-reaches-zero"])
 def test_on_a_terminal_the_curve_is_seen_while_it_grows_and_a_log_has_none(id):
     shown = shown_on_a_terminal([sys.executable, "-m", "aeclaims", "run", id], TERM="xterm", COLUMNS="100").decode()
     while_it_trains, _, _ = shown.partition("= claims =")
     assert "training on numba" in while_it_trains
-    assert "\u28c0" in while_it_trains  # a cell of Braille in which something is drawn
+    assert "\u28c0" in while_it_trains  # a Braille character with dots
     assert "minimum, median and maximum loss of the seeds" in while_it_trains
     logged = command("run", id)
     assert "1 held of 1 claims" in shown

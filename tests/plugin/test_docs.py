@@ -1,4 +1,4 @@
-"""The pages for readers: every command and every snippet in them runs, in their order, and ends as the page says."""
+"""The pages for readers: every command and snippet in them runs, in this order, with the result on the page."""
 
 import re
 import shlex
@@ -20,7 +20,7 @@ BLOCK = re.compile(r"(?P<before>[^\n]*)\n+```(?P<kind>\w+)\n(?P<text>.*?)```", r
 
 
 def run(line, folder):
-    """The output of a page's command, by this Python; -P: as a console script, it does not look into the working directory."""
+    """The output of a page's command with this Python; -P leaves out the working directory, as a console script does."""
     program, *words = shlex.split(line, comments=True)
     module = {"pytest": ["pytest", "-p", "no:cacheprovider"], "aeclaims": ["aeclaims"]}[program]
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What people give pytest every day works on claims: -x, -k, --lf, -n, -q; JUnit's XML; progress on terminals only."""
+"""Everyday options of pytest work on claims: -x, -k, --lf, -n, -q; JUnit's XML; progress on terminals only."""
 
 import sys
 import xml.etree.ElementTree
@@ -8,7 +8,7 @@ import pytest
 from tests.terminals import shown_on_a_terminal
 
 BOTH = {"passed": 1, "failed": 1}
-# With --lf and --ff there was a run before, of both claims, which left behind that one of them failed.
+# With --lf and --ff, a run of both claims comes first, and one of them fails in it.
 EVERYDAY = [
     ("-q", BOTH), ("-q -n 2", BOTH), ("-q -p no:cacheprovider", BOTH), ("-s -v", BOTH), ("-q --tb=native", BOTH),
     ("-q -k falls", {"passed": 1, "deselected": 1}), ("-n 2 -k falls", {"passed": 1}), ("-q -x --ff", {"failed": 1}),
@@ -64,7 +64,7 @@ def test_pytest_shows_progress_on_a_terminal_and_none_in_a_log(claims, pytester)
     shown = shown_on_a_terminal([sys.executable, "-m", "pytest", *options], TERM="xterm", COLUMNS="100").decode()
     assert "training on numba" in shown
     assert "3/3" in shown
-    assert "largest loss" not in shown  # that is for who looks at one claim
+    assert "largest loss" not in shown  # the picture is only for a run of one claim
     for verbosity in ("-q", "-v", "-s"):
         logged = pytester.runpytest_subprocess(*options, verbosity)
         assert "held" in logged.stdout.str()
@@ -72,7 +72,7 @@ def test_pytest_shows_progress_on_a_terminal_and_none_in_a_log(claims, pytester)
 
 
 def test_the_end_is_not_spent_on_looking_for_garbage(claims, pytester):
-    # What is registered first is called last.
+    # atexit calls the function that is registered first last.
     pytester.makeconftest(
         "import atexit, gc; atexit.register(lambda: print('frozen at the end:', gc.get_freeze_count() > 0))"
     )

@@ -1,4 +1,4 @@
-"""False alarms: what is selected is judged on many seed bases, and what fails is counted."""
+"""False alarms: the selected checks are judged on many seed bases, and failures are counted."""
 
 import json
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_failures_are_counted_by_base_and_bound_the_rate(alarms, pytester):
     assert document["seed_base"] == 0
     found = document["false_alarms"]
     assert (found["bases"], found["stride"], found["bases_with_a_failure"]) == (8, 4, 3)
-    # Bases begin at 0, 4, ..., 28: from 20 on a base has a seed above 20.
+    # Bases begin at 0, 4, ..., 28; from 20 on, a base has a seed above 20.
     assert [failure["seed_base"] for failure in found["failures"]] == [20, 24, 28]
     assert all(
         "--claims-seed-base 2" in failure["replay"] or "--claims-seed-base 3" in failure["replay"]

@@ -1,4 +1,4 @@
-"""--claims-xfails from outside: known failures pass, and a list that is not true fails the run."""
+"""--claims-xfails from outside: known failures pass, and a list with errors fails the run."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def listed(claims, pytester):
-    """Runs two claims, of which `falls` holds and `negative` fails, with a list of known failures."""
+    """Runs two claims with a list of known failures: `falls` holds and `negative` fails."""
 
     def run(text, *options):
         (pytester.path / "known.txt").write_text(text)

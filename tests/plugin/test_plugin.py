@@ -1,4 +1,4 @@
-"""The plugin as its users meet it: pytest run from outside."""
+"""The plugin, in runs of pytest from outside."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def test_a_failure_stands_alone_and_its_replay_command_fails_again(claims, pytes
         "*theory: it is not", "*seen: *seed *, epoch *", "*all: *min *median *max *", "*worst: *seed *", "*pytest --pyargs *",
     ])  # fmt: skip
     assert "Traceback" not in result.stdout.str()
-    # Where CI is set, pytest's short summary says it all again.
+    # If CI is set, pytest's short summary repeats it.
     (command,) = set(re.findall(r"^\s+pytest (--pyargs .*)$", result.stdout.str(), re.MULTILINE))
     assert "--claims-seeds 1 --claims-seed-base" in command
     again = pytester.runpytest_subprocess(*command.split())
@@ -113,7 +113,7 @@ def test_the_json_holds_every_claim_also_when_one_fails(claims, pytester):
     assert [statement["what"] for statement in held["statements"]] == ["falls"]
     (training,) = held["trainings"]
     assert training["epochs"] == [1, 2, 3]
-    assert len(training["curves"]) == 24  # the most that are kept without a report
+    assert len(training["curves"]) == 24  # the most curves without a report
     assert training["quantiles"]["1"][0] == pytest.approx(held["measured"]["worst"], rel=1e-3)
     assert (failed["id"], failed["verdict"], failed["floor"]) == ("negative", "failed", None)
     assert failed["replay"].startswith("pytest --pyargs test_claims::test_negative -m claims --claims-backend numba")
@@ -186,7 +186,7 @@ WHO_TRAINED = """
 
 @pytest.fixture
 def planned(claims, pytester):
-    """Runs two claims, the second of which trains three experiments, the first of them too; tells which process trained what."""
+    """Runs two claims and tells the process of each training; the second trains three experiments, also the first's."""
     pytester.makepyfile(test_claims=PLANNED)
     pytester.makeconftest(WHO_TRAINED)
 
@@ -350,7 +350,8 @@ def test_the_parts_of_all_shipped_judges_are_no_more_than_the_whole(pytester):
 
 
 def test_with_v_each_judge_says_which_shift_it_would_have_noticed(claims):
-    # 11 of 40 is the most that 1/2 has with a probability below 1e-6 / 60; 0.202 has at most that nine times in ten.
+    # For a share of 1/2, 11 of 40 is the largest count with a probability below 1e-6 / 60. A share of 0.202 has at most 11
+    # nine times in ten.
     shown = claims("-v", "-k", "falls", "--claims-seeds", "40").stdout
     shown.fnmatch_lines(["falls:", "  falls: at least 0.5 of seeds; detects a true share of *or less, 90% of times"])
     claims("-k", "falls", "--claims-seeds", "40").stdout.no_fnmatch_line("*detects*")

@@ -1,4 +1,4 @@
-"""--claims-quick from outside: what it selects, under which marker."""
+"""--claims-quick from outside: the tests that it selects, for each marker."""
 
 import json
 import re
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def selected(pytester, monkeypatch):
-    """The tests that are selected, by the names of their files and their own."""
+    """The selected tests, by the names of file and test."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
     def run(*options):

@@ -1,4 +1,4 @@
-"""--claims-selftest from outside; and what is made of its children's words."""
+"""--claims-selftest from outside, and the results of its child processes."""
 
 import json
 import multiprocessing
@@ -21,7 +21,7 @@ KILLER = Check("torch.rand", "failed", "the support is [0, 1)", True, 1.5)
 @pytest.fixture
 def selftest(pytester, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    # What is sound would be judged for two minutes.
+    # Otherwise, it would judge a sound stack for two minutes.
     pytester.makeconftest("import aeclaims.selftest.children as children\nchildren.SECONDS = 12.0")
 
     def run(*options):

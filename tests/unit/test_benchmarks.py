@@ -1,4 +1,4 @@
-"""What the benchmarks are made of: turns, figures, the machine, and the page that was written from a run."""
+"""The parts of the benchmarks: turns, figures, the machine, and the page of a run."""
 
 import json
 import math
@@ -49,7 +49,7 @@ def test_a_contestant_trains_so_many_epochs(backend, monkeypatch):
     train = contestant(backend, MSE, 1)
     del orders[:]
     train(3)
-    # The reference is handed all orders at once, before.
+    # The reference gets all orders at once, before the training.
     assert len(orders) == {"numba": 0, "torch-eager": 3, "plain loop": 3}[backend]
 
 
@@ -66,7 +66,7 @@ def test_a_drawn_start_is_the_start():
 
 
 def test_operations_are_those_of_the_products():
-    # Forward and by the weights for both layers of 2 x 2, by the inputs for the second.
+    # Forward and the gradient by the weights for both layers of 2 x 2, and the gradient by the inputs for the second.
     assert operations(NETWORKS["D=2"]) == 2 * 128 * (4 + 4 + 4 + 4 + 4)
 
 

@@ -1,7 +1,7 @@
 """Epochs that are captured once and replayed are the epochs that eager torch trains, each on its own minibatches.
 
-Where there is no CUDA, a tape stands in for the graph: it replays the same kernels on the same memory with the numbers that the
-host gave them when they were captured, so that whatever a graph would read stale is stale on the tape.
+If there is no CUDA, a tape stands in for the graph. It replays the same kernels on the same memory, with the host's numbers at
+the time of the capture. So everything that is stale in a graph is also stale on the tape.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ EXPERIMENTS = {
 
 @pytest.fixture
 def backend(monkeypatch):
-    """The module, with a tape for a graph."""
+    """The module, with a tape instead of a graph."""
     from aeclaims.backends.torch import cudagraph as torch_cudagraph
 
     monkeypatch.setattr(torch_cudagraph, "captured", recorded)

@@ -1,4 +1,4 @@
-"""Rows are read from every kind of file, and whatever is wrong with one is said in one line."""
+"""Rows are read from every kind of file, and an error in a file is one line."""
 
 import io
 import json
@@ -23,7 +23,7 @@ ROWS = np.random.default_rng(0).random((40, 3))
 
 
 class Executed:
-    """Unpickled, it would leave a file behind."""
+    """If it is unpickled, it leaves a file behind."""
 
     def __reduce__(self):
         return os.system, ("touch executed",)
@@ -78,7 +78,7 @@ def tensor(*values, **kinds):
 
 
 GOOD = npy(ROWS)
-# Name of the file, its bytes, and what the message says of it.
+# The name of the file, its bytes, and a part of the message.
 BAD = {
     "empty.npy": (b"", "the file is empty"),
     "empty.npz": (b"", "the file is empty"),
@@ -188,7 +188,7 @@ def test_the_corpus_of_bad_files_is_large():
 
 
 @pytest.mark.parametrize("name", BAD)
-@pytest.mark.filterwarnings("ignore:.*")  # what parsers warn of foreign bytes
+@pytest.mark.filterwarnings("ignore:.*")  # warnings of parsers about foreign bytes
 def test_a_bad_file_is_one_line_and_exit_code_2_and_nothing_is_executed(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     content, message = BAD[name]

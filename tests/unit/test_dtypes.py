@@ -1,4 +1,4 @@
-"""Formats of numbers, the floors that they put under a loss, and trainings whose products are rounded to them."""
+"""Number formats, their floors for a loss, and trainings with products that are rounded to them."""
 
 import dataclasses
 
@@ -32,7 +32,7 @@ ONCE = Experiment(
 
 @pytest.fixture(scope="module")
 def torch():
-    """Imported when a test runs, not when it is collected."""
+    """torch, imported when a test runs, not when it is collected."""
     import torch
 
     return torch
@@ -57,7 +57,7 @@ def test_a_value_is_rounded_as_torch_rounds_it(torch, name, values):
 @pytest.mark.parametrize("name", REDUCED)
 @pytest.mark.parametrize("loss", ["mse", "bce", "bce_logits"])
 def test_no_number_of_the_format_costs_less_than_its_floor(torch, name, loss):
-    """Against all numbers of the format, of which there are 65,536."""
+    """Compares the floor with all 65,536 numbers of the format."""
     numbers = torch.arange(-32768, 32768, dtype=torch.int16).view(getattr(torch, name)).double().numpy()
     numbers = numbers[np.isfinite(numbers)]
     rows = np.array([[0.0, 1.0, 0.3], [1e-3, 0.999, 0.5], [0.7, 2.0**-12, 0.123]])
@@ -83,7 +83,7 @@ def test_targets_of_0_and_1_cost_nothing_in_any_format(loss):
 def test_targets_without_an_entropy_have_no_floor_of_a_format():
     with pytest.raises(floors.OutOfRange):
         floors.format_floor(np.array([[[1.5]]]), "bce", FORMATS["float16"])
-    # MSE is defined for any number, and those of the format cost nothing.
+    # MSE is defined for any number, and numbers of the format cost nothing.
     assert floors.format_floor(np.array([[[1.5, -3.0]]]), "mse", FORMATS["float16"]) == 0
 
 
@@ -122,7 +122,7 @@ def test_a_reduced_path_is_judged_by_its_own_round_off():
     off = relative(run.epoch_loss, stack.oracle_run(run.experiment).epoch_loss)
     assert (off < allowed).all()
     assert allowed.max() < 0.05
-    # One rounding of bfloat16 in float16's place.
+    # The rounding of bfloat16 instead of float16.
     coarse = train(run.experiment, seeds=SEEDS, backend="torch-eager", dtype="bfloat16")
     assert (
         relative(coarse.epoch_loss, stack.oracle_run(run.experiment).epoch_loss) / allowed
@@ -142,7 +142,7 @@ def test_what_cannot_round_says_so():
 
 @pytest.mark.parametrize("name", REDUCED)
 def test_what_roundings_come_to_is_what_they_do_come_to(torch, name):
-    """One layer: its outputs in that format against those in float64, at the same parameters."""
+    """Compares the outputs of one layer in the format and in float64, at the same parameters."""
     run = train(
         dataclasses.replace(ONCE, model=affine(3, 3), n_rows=4000, batch_size=4000),
         seeds=SEEDS,
@@ -174,7 +174,7 @@ def test_the_claims_of_a_reduced_format_are_those_with_bounds_of_their_own(pytes
 
 
 def test_rounded_betas_put_a_run_ahead_by_its_clock():
-    """Of two stacks one rounds beta2 as float32 does: its second moment is off by 1.29e-5, a step by half of it."""
+    """One of two stacks rounds beta2 to float32, so its second moment has an error of 1.29e-5, and a step half of it."""
     from aeclaims.dtypes import clock_error
 
     losses = np.exp(-0.3 * np.arange(1.0, 101.0))[:, None]

@@ -1,4 +1,4 @@
-"""Experiments are checked when they are made: each bad call names the field, the value and the way out."""
+"""Experiments are checked when they are made: each error names the field, the value and a solution."""
 
 import dataclasses
 import math

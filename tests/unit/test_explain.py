@@ -1,4 +1,4 @@
-"""The anatomy of a loss is what theory says, to four digits, on rows whose floors are known."""
+"""The anatomy of a loss matches theory to four digits, on rows with known floors."""
 
 import math
 import re
@@ -26,7 +26,7 @@ def askers_rows():
 
 @pytest.fixture(scope="module")
 def images():
-    """Grey images as MNIST has them: a blurred stroke on black, most pixels exactly 0."""
+    """Grey images like those of MNIST: a blurred stroke on black; most pixels are exactly 0."""
     strokes = (GENERATOR.random((2000, 28, 28)) > 0.99).astype(float)
     strokes[:, :6], strokes[:, -6:], strokes[:, :, :6], strokes[:, :, -6:] = 0, 0, 0, 0
     return scipy.ndimage.gaussian_filter(strokes, (0, 1, 1), truncate=2).clip(0, 0.08) / 0.08
@@ -140,7 +140,7 @@ def test_rank_is_not_fooled_by_the_rounding_of_the_rows():
     assert column_statistics(rows).rank == 2
 
 
-# ------------------------------------------------------------------------------------------- what it is not
+# ---------------------------------------------------------------------------------- other losses and outputs
 
 
 def test_a_nonlinear_models_bottleneck_is_a_reference_line():
@@ -187,7 +187,7 @@ def test_bytes_under_bce_have_no_floor_until_they_are_divided():
     assert advised(shifted, "scaled to [0, 1], from [-").floor == pytest.approx(0.5, abs=0.02)
 
 
-# ------------------------------------------------------------------------------ where an observed loss lies
+# ------------------------------------------------------------------------------------------ an observed loss
 
 
 UNIT = Start(QUESTION, (1,)).rows()[0][:2000, :20].astype(float)

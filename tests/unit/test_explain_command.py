@@ -1,4 +1,4 @@
-"""`aeclaims explain` as its users meet it: what it draws, and what it refuses in one line."""
+"""`aeclaims explain` from outside: its pictures, and its errors of one line."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Floors equal what the theory says and what brute force finds."""
+"""Floors equal the values of theory and of brute force."""
 
 import math
 
@@ -49,7 +49,7 @@ def test_the_expected_entropy_is_what_rows_have(spec):
 
 
 def test_the_class_floor_of_uniform_rows_is_0_504947_at_slope_5_1994():
-    # One feature: minimise E[softplus(z) - x z], z = w (x - 1/2), over w by quadrature.
+    # One feature: minimise E[softplus(z) - x z] with z = w (x - 1/2) over w, by quadrature.
     def expected(w):
         return scipy.integrate.quad(lambda x: np.logaddexp(0, w * (x - 0.5)) - x * w * (x - 0.5), 0, 1)[0]
 
@@ -105,7 +105,7 @@ def test_an_epochs_floor_weighs_rows_as_the_epoch_loss_does(is_shared):
             values = own[0 if is_shared else seed][order]
             minibatches = [values[begin : begin + 16].mean() for begin in range(0, 50, 16)]
             assert seen[epoch, seed] == pytest.approx(np.mean(minibatches), abs=1e-14)
-    with pytest.raises(ValueError, match="read-only"):  # it is kept for the next caller
+    with pytest.raises(ValueError, match="read-only"):  # it is cached for the next caller
         seen[0] = 0
 
 
@@ -139,7 +139,7 @@ def test_a_spectrum_of_fewer_rows_than_features_is_that_of_the_covariance():
 def test_no_eigenvalue_of_a_spectrum_is_below_zero():
     rows = np.random.default_rng(0).random((8, 50, 1)) * np.arange(
         1, 5
-    )  # of rank 1, so that three of four are roundings of 0
+    )  # of rank 1, so three of four eigenvalues are rounding errors
     found = floors.spectrum(rows)
     assert (found >= 0).all()
     assert (found[:, 1:] < 1e-12).all()

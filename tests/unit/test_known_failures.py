@@ -1,4 +1,4 @@
-"""The list of known failures is read strictly."""
+"""The list of known failures is parsed strictly."""
 
 from datetime import date
 

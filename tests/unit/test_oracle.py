@@ -1,4 +1,4 @@
-"""The oracle is right: gradients are differences of losses, optimizers are those of their papers, and one page is enough."""
+"""The oracle is right: its gradients match differences of losses, its optimizers match their papers, and it fits one page."""
 
 import ast
 import dataclasses
@@ -36,7 +36,7 @@ SEEDS = (3, 0, 5)
 SOURCE = Path(oracle.__file__).read_text()
 
 ACTIVATIONS = [IDENTITY, RELU, leaky_relu(0.1), TANH, SIGMOID]
-# Each activation inside, and each as the output that the loss takes.
+# Each activation in hidden layers, and each as an output that the loss accepts.
 CASES = [
     (hidden, output, loss)
     for hidden in ACTIVATIONS
@@ -47,7 +47,7 @@ CASES = [
 
 
 def changed(parameters, layer, part, index, by):
-    """The parameters with one number of every seed changed."""
+    """The parameters, with one number of every seed changed."""
     copies = [LayerParameters(weight.copy(), bias.copy()) for weight, bias in parameters]
     copies[layer][part][(slice(None), *index)] += by
     return tuple(copies)
@@ -69,7 +69,7 @@ def test_gradients_are_central_differences_of_the_loss(hidden, output, loss):
     parameters, x, h = start.parameters(), start.rows(), 1e-6
     assert (
         least_margins(experiment.model, parameters, x) > 10 * h
-    ).all()  # no unit changes its side within a difference
+    ).all()  # no unit crosses its kink within a difference
     _, gradients = oracle.differentiate(experiment, parameters, x)
     for place, gradient in enumerate(gradients):
         assert gradient.shape == parameters[place // 2][place % 2].shape
@@ -78,7 +78,7 @@ def test_gradients_are_central_differences_of_the_loss(hidden, output, loss):
                 oracle.differentiate(experiment, changed(parameters, place // 2, place % 2, index, by), x)[0]
                 for by in (h, -h)
             )
-            # A difference errs by h^2 f'''/6, and by roundings of the loss over h.
+            # A difference has an error of h^2 f'''/6, and of the loss's rounding over h.
             np.testing.assert_allclose((above - below) / (2 * h), gradient[(slice(None), *index)], rtol=1e-6, atol=1e-9)
 
 
@@ -99,7 +99,7 @@ def test_losses_and_their_derivatives_are_torchs_at_the_edges_too(loss, module):
             with np.errstate(divide="ignore", over="ignore"):
                 ours = value(np.array([x]), np.array([y])), derivative(np.array([x]), np.array([y]))
             np.testing.assert_allclose(ours[0], [theirs.item()], rtol=1e-12, atol=1e-15)
-            # torch keeps the 1e-12 that its gradient divides by in float32.
+            # torch divides its gradient by at least 1e-12, and stores this number in float32.
             np.testing.assert_allclose(ours[1], output.grad.numpy(), rtol=1e-8, atol=1e-15)
 
 
@@ -111,7 +111,7 @@ def test_at_zero_relu_has_no_gradient_and_leaky_relu_has_its_slope():
 
 def test_two_steps_of_adam_are_those_worked_out_by_hand():
     # t = 1: m = 0.05, v = 0.0025, corrected 0.5 and 0.25: 1 - 0.1 * 0.5 / 0.51.
-    # t = 2: m = 0.045 - 0.1, v = 0.002475 + 0.01, corrected -0.055 / 0.19 and 0.012475 / 0.0199, of which the root is 0.7917603.
+    # t = 2: m = 0.045 - 0.1 and v = 0.002475 + 0.01. Corrected, they are -0.055 / 0.19 and 0.012475 / 0.0199, with the root 0.7917603.
     adam = Adam(lr=0.1, betas=(0.9, 0.99), eps=0.01)
     theta, m, v = oracle.update(adam, 1, np.array([1.0]), np.array([0.5]), np.zeros(1), np.zeros(1))
     np.testing.assert_allclose([theta, m, v], [[0.901960784314], [0.05], [0.0025]], rtol=1e-11)
@@ -124,7 +124,7 @@ def test_a_step_counted_in_float32_rounds_the_bias_corrections_to_float32():
     theta, m, v = oracle.update(adam, np.float32(7), *arrays)
     rounded = np.float32(1) - np.float32(0.9) ** np.float32(7), np.float32(1) - np.float32(0.999) ** np.float32(7)
     np.testing.assert_array_equal(theta, arrays[0] - 0.1 * (m / rounded[0]) / (np.sqrt(v / rounded[1]) + 1e-8))
-    assert abs(float(rounded[1]) / (1 - 0.999**7) - 1) > 1e-6  # next to 1, 0.007 is lost to 1e-5 of itself
+    assert abs(float(rounded[1]) / (1 - 0.999**7) - 1) > 1e-6  # beside 1, 0.007 has a relative error of 1e-5
     assert theta.dtype == SINGLE
 
 
@@ -148,7 +148,7 @@ def test_the_oracle_agrees_with_numba_in_float64(setup):
     ours, theirs = (
         train(SETUPS[setup], seeds=SEEDS, backend=backend, dtype="float64") for backend in ("oracle", "numba")
     )
-    # Rounding: 3e-13 of losses, on normal rows of rank 1, which come near 0; 5e-14 of parameters.
+    # Rounding errors are 3e-13 for losses, on normal rows of rank 1 that come near 0, and 5e-14 for parameters.
     np.testing.assert_allclose(ours.epoch_loss, theirs.epoch_loss, rtol=3e-12)
     for a, b in zip(ours.parameters, theirs.parameters, strict=True):
         np.testing.assert_allclose(a.weight, b.weight, rtol=0, atol=5e-13)

@@ -1,4 +1,4 @@
-"""The page of a run: what it holds, that it needs no network, and that it escapes whatever it did not write."""
+"""The page of a run: its content; it needs no network, and it escapes all foreign text."""
 
 import base64
 import copy
@@ -27,7 +27,7 @@ def document():
 
 
 class Page(HTMLParser):
-    """Elements with their attributes, and the text that a reader sees."""
+    """The elements with their attributes, and the visible text."""
 
     def __init__(self, text):
         super().__init__()
@@ -55,7 +55,7 @@ class Page(HTMLParser):
 
 
 def hostile(value):
-    """The same document with hostile text wherever a text may be, but for the verdicts."""
+    """The same document with hostile text in all fields of text except verdicts."""
     if isinstance(value, dict):
         return {
             key if key != "worst_excess" else HOSTILE: new if key in ("verdict", "quantiles") else hostile(new)
@@ -114,7 +114,7 @@ def test_whatever_it_did_not_write_is_escaped(document):
     assert len(page.all("script")) == 2
     assert page.all("img") == []
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
-    assert "window.hacked = 1" in page.text  # as words
+    assert "window.hacked = 1" in page.text  # as text
     assert page.open == []
 
 

@@ -1,4 +1,4 @@
-"""The committed pages are what the claims' records and the committed run say."""
+"""The committed pages match the records of the claims and the committed run."""
 
 import copy
 import json

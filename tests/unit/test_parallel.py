@@ -1,4 +1,4 @@
-"""Processors are shared: among pytest-xdist's workers, and with whoever was told to use them."""
+"""Processors are shared with the other workers of pytest-xdist, and with pools that have a limit."""
 
 import os
 import threading
@@ -11,7 +11,7 @@ from aeclaims.runtime import parallel
 
 @pytest.fixture
 def four(monkeypatch):
-    """Four processors, and no worker of pytest-xdist."""
+    """A machine with four processors, outside of pytest-xdist's workers."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(4)), raising=False)
     monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
 

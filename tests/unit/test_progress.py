@@ -51,7 +51,7 @@ def test_a_picture_of_the_losses_so_far_stands_above_the_bar_and_changes_none(ba
 
 
 def dots(picture):
-    """In which columns of the picture something is drawn."""
+    """The columns of the picture that have dots."""
     rows = [line[10:].ljust(64) for line in picture.splitlines()[:9]]
     return [any(row[column] not in " \u2800" for row in rows) for column in range(64)]
 

@@ -1,4 +1,4 @@
-"""Nothing stands between the suite and torch but torch's public interface; only the self-test's faults reach behind it."""
+"""The suite uses only torch's public interface; only the self-test's faults use private names."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The README's examples run, and its claims are the package's."""
+"""The README's examples run, and its output is the output of the commands."""
 
 import re
 from pathlib import Path

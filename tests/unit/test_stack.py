@@ -1,4 +1,4 @@
-"""What conformance compares with: the oracle's path, walked once, and how near it comes to kinks."""
+"""The reference of conformance: the oracle's path, computed once, and its distance from kinks."""
 
 import dataclasses
 from itertools import islice
@@ -64,13 +64,13 @@ def test_rounding_grows_by_bias_corrections_in_float32_if_the_backend_rounds_the
 
 
 def test_a_margin_is_the_input_of_a_unit_beside_what_is_added_up():
-    # Inputs 0.6 and 0.2: of unit 1, 0.6 - 0.4 - 0.5 and 1.5 in sizes; of unit 2, 0.2 + 0 and 0.2.
+    # The rows are 0.6 and 0.2. Unit 1 has the input 0.6 - 0.4 - 0.5, and the sum of sizes is 1.5. Unit 2 has 0.2 + 0 and 0.2.
     first = LayerParameters(np.array([[[1.0, -2.0], [0.0, 1.0]]]), np.array([[-0.5, 0.0]]))
     parameters = (first, LayerParameters(np.ones((1, 2, 2)), np.array([[-0.18, 0.0]])))
     rows = np.array([[[0.6, 0.2]]])
     np.testing.assert_allclose(least_margins(layers(2, 2, 2, hidden=RELU), parameters, rows), [0.3 / 1.5])
     np.testing.assert_array_equal(least_margins(layers(2, 2, 2, hidden=TANH), parameters, rows), [np.inf])
-    # Of output 1: 0 + 0.2 - 0.18, and 0.38 in sizes.
+    # Output 1 has the input 0 + 0.2 - 0.18, and the sum of sizes is 0.38.
     np.testing.assert_allclose(least_margins(Model((2, 2, 2), (RELU, RELU)), parameters, rows), [0.02 / 0.38])
 
 
@@ -104,7 +104,7 @@ def test_a_stack_with_an_optimizer_of_its_own_walks_a_path_of_its_own():
     np.testing.assert_allclose(
         own._own_margins(experiment), OraclePath(with_oracle.start(experiment)).margins(6), rtol=1e-9
     )
-    # It has no float32, and then how rounding errors grow is not known.
+    # This backend has no float32, so the growth of rounding errors is not known.
     lacking = Stack(
         Backend("mine", get("numba").train, optimizer="mine:Own", unsupported={"float32": "why"}), "float64", SEEDS
     )
@@ -119,5 +119,5 @@ def test_the_oracle_is_not_compared_with_itself(judged):
         judged(Stack(get("oracle"), "float32", SEEDS), judge, SETUPS["SGD"])
     judged(Stack(get("numba"), "float32", SEEDS), judge, SETUPS["SGD"])
     assert judge.judged
-    # Nor is a backend excused that has only its name.
+    # A backend that only has the oracle's name is not excused.
     assert not Stack(Backend("oracle", get("numba").train), "float32", SEEDS).is_oracle

@@ -1,4 +1,4 @@
-"""A seed is the same replica everywhere: alone or in a crowd, in float32 or float64."""
+"""A seed is the same replica everywhere: alone or in a population, in float32 or float64."""
 
 import dataclasses
 
@@ -88,7 +88,7 @@ def test_redundant_rows_have_their_rank_and_repeat_their_columns():
 
 
 def test_the_start_of_seed_0_is_what_it_was():
-    # A change of these numbers changes every figure that was ever published for a seed.
+    # If these numbers change, every published figure for a seed changes.
     start = Start(BASE, (0,))
     np.testing.assert_allclose(
         start.rows()[0, 0], [0.802237868309021, 0.9429374933242798, 0.005482971668243408], rtol=0, atol=0

@@ -1,17 +1,17 @@
-"""exp, log and log1p of lanes are within 3 units of the last place of libm, and pass NaN, infinity, zero and denormals on."""
+"""exp, log and log1p of lanes are within 3 units in the last place of libm, and handle NaN, infinity, zero and denormals."""
 
 from functools import cache
 
 import numpy as np
 import pytest
 
-BOUND = 3  # 0.94 were measured of exp, 1.97 of log, 2.48 of log1p, over every float32
+BOUND = 3  # measured over every float32: 0.94 for exp, 1.97 for log, 2.48 for log1p
 EXACT = {"exp": np.exp, "log": np.log, "log1p": np.log1p}
 
 
 @cache
 def over_arrays(name):
-    """A compiled function that applies the one of that name to an array."""
+    """A compiled function that applies the named function to an array."""
     import numba
 
     from aeclaims.backends.numba.kernel import vector_math
@@ -28,7 +28,7 @@ def over_arrays(name):
 
 
 def apply(name, values, dtype):
-    """The arguments, filled up to whole vectors, and what the function makes of them."""
+    """The arguments, padded to whole vectors, and the results of the function."""
     x = np.asarray(values, dtype)
     x = np.concatenate([x, np.ones(-x.size % 16, dtype)])
     y = np.empty_like(x)
@@ -37,7 +37,7 @@ def apply(name, values, dtype):
 
 
 def worst_error(name, x, y):
-    """In units of the last place, of what is finite; the rest must be the same."""
+    """The worst error of finite results, in units in the last place; other results must be equal."""
     wide = np.float64 if x.dtype == np.float32 else np.longdouble
     with np.errstate(all="ignore"):
         exact = EXACT[name](x.astype(wide))
@@ -54,7 +54,7 @@ def float32_by_bits(begin, step):
 
 @pytest.mark.parametrize("name", EXACT)
 def test_the_error_is_below_3_units_over_the_whole_range_of_float32(name):
-    # Each sign, exponent and one mantissa in 509; a prime, so that all low bits occur.
+    # Each sign and exponent, and one mantissa in 509, which is a prime, so that all low bits occur.
     values = float32_by_bits(0, 509)
     if name == "log1p":
         values = values[np.abs(values) <= 1]
