@@ -23,7 +23,7 @@ GENERATED = re.compile(r"docs/claims/|docs/(kill-matrix|false-alarms|compatibili
 # Code, formulas, link targets and markup are not words.
 NOT_PROSE = re.compile(r"```.*?```|`[^`]*`|<[^>]*>|\]\([^)]*\)|https?://\S+|>>>[^\n]*", re.DOTALL)
 WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
-# A sentence ends at a mark before a space, or at the begin of a list item, a table cell, a paragraph or a docstring's field.
+# A sentence ends at a mark before a space. A list item, a table cell, a paragraph and a docstring's field also end it.
 END = re.compile(r"(?<=[.!?:;])\s+|\n\s*\n|\n\s*(?:[-*|#>]|\d+\.)|\||\s{3,}")
 ABBREVIATION = re.compile(r"\b(e\.g|i\.e|cf|vs|al|no)\.", re.IGNORECASE)
 

@@ -1,4 +1,4 @@
-"""Epochs that are captured once and replayed are the epochs that eager torch trains, each on its own minibatches.
+"""Epochs that are captured once and replayed equal those of eager torch, each on its minibatches.
 
 If there is no CUDA, a tape stands in for the graph. It replays the same kernels on the same memory, with the host's numbers at
 the time of the capture. So everything that is stale in a graph is also stale on the tape.

@@ -122,7 +122,7 @@ def test_the_continuous_bernoulli_is_torchs(mean):
     best = scipy.optimize.minimize_scalar(cost, bounds=(-30, 30), method="bounded", options={"xatol": 1e-9}).fun
     if 0.05 < mean < 0.95:  # torch clamps its probabilities beyond
         assert float(floors.continuous_bernoulli(mean)) == pytest.approx(best, abs=1e-8)
-    # The best constant is the density's own mean: its differential entropy, by quadrature, at most 0 on [0, 1].
+    # The best constant is the density's mean. The floor is its differential entropy, by quadrature, at most 0 on [0, 1].
     assert float(floors.continuous_bernoulli(mean)) <= 1e-12
     assert floors.continuous_bernoulli([[1 - mean], [mean]]) == pytest.approx(
         np.full((2, 1), floors.continuous_bernoulli(mean))
