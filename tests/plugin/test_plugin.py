@@ -478,7 +478,7 @@ def test_a_run_that_exercised_nothing_of_the_stack_says_so_and_does_not_pass(pyt
         """
     )
     pytester.syspathinsert()
-    # The first is of the suite's own arithmetic, and holds whatever trains.
+    # The first check tests the suite's arithmetic, and holds with any backend.
     result = pytester.runpytest_subprocess(
         "--pyargs", "aeclaims.conformance", "-m", "conformance", "--claims-backend", "mine:train", "-p", "no:cacheprovider",
         "-k", "epochs_to_a_bound or (test_path and SGD)",
