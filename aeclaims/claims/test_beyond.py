@@ -39,7 +39,7 @@ def test_the_closed_form_equals_quadrature_and_what_the_stack_cannot_undercut(tr
     shapes = [(0.05, 0.05), (0.3, 2.0), (1.0, 1.0), (2.0, 2.0), (5.0, 1.0), (30.0, 30.0)]
     closed = np.array([floors.expected_entropy(Beta(a, b, features=2)) for a, b in shapes])
     quadrature = np.array([_quadrature(a, b) for a, b in shapes])
-    judge.measure(floor=0.5, worst_against_quadrature=np.abs(closed - quadrature).max())
+    judge.measure({"worst difference from quadrature": np.abs(closed - quadrature).max()}, floor=0.5)
     judge.all_within(
         closed - quadrature,
         at_least=-1e-8,
@@ -122,7 +122,7 @@ def test_what_bce_costs_above_the_entropy_is_the_divergence(train: Train, judge:
                 what=f"{loss} minus entropy minus divergence",
                 reason="-x ln p - (1 - x) ln(1 - p) = H(x) + KL(x || p), term by term",
             )
-    judge.measure(floor=0.0, worst_difference=worst)
+    judge.measure({"worst difference": worst}, floor=0.0)
 
 
 @claim(
@@ -139,10 +139,12 @@ def test_the_sigmoid_model_ends_on_the_class_floor_of_its_rows(train: Train, jud
     floor = class_floor(run.start)
     excess = run.final_loss - floor
     judge.measure(
+        {
+            "worst excess over the floor": excess.max(),
+            "median excess over the floor": np.median(excess),
+            "class floor less entropy": (floor - floors.entropy(run.start.rows())).mean(),
+        },
         floor=floor.mean(),
-        worst_excess=excess.max(),
-        median_excess=np.median(excess),
-        gap_to_entropy=(floor - floors.entropy(run.start.rows())).mean(),
     )
     judge.all_within(
         excess,
@@ -157,7 +159,7 @@ def test_the_sigmoid_model_ends_on_the_class_floor_of_its_rows(train: Train, jud
             excess <= 1e-5,
             ALMOST_ALL,
             seeds=run.seeds,
-            name="share_within_1e_5",
+            label="share within 1e-5 of the floor",
             what="final loss within 1e-5 of the class floor",
             reason="a convex loss has one minimum, and Adam finds it",
         )
@@ -187,17 +189,19 @@ def test_late_seeds_rest_where_k_directions_are_not_learnt(train: Train, judge: 
         ratios += list(ratio[np.abs(np.log(ratio)).argmin(axis=0), np.arange(len(last))][is_resting])
         seeds += [seed for seed, rests in zip(run.seeds, is_resting, strict=True) if rests]
     judge.measure(
+        {
+            "resting seeds": len(ratios),
+            "least ratio": min(ratios, default=np.nan),
+            "largest ratio": max(ratios, default=np.nan),
+        },
         floor=1 / (12 * 10),
-        resting=len(ratios),
-        least_ratio=min(ratios, default=np.nan),
-        most_ratio=max(ratios, default=np.nan),
     )
     # 55 of 96 runs were at rest, at 1.003 to 1.033 times a level. Levels are 12 % apart near k = 8, and a factor of 2 near 1.
     judge.proportion(
         (np.array(ratios) > 0.99) & (np.array(ratios) < 1.05),
         ALMOST_ALL,
         seeds=seeds,
-        name="share_on_a_level",
+        label="share on a level",
         what="a resting loss is that of k unlearnt directions, within 5 % above",
         reason="at a saddle the map keeps D - k principal components of the rows and loses the k smallest (Baldi and "
         "Hornik 1989, for affine layers; the leaky ReLUs add the 1 to 3 %)",

@@ -28,7 +28,9 @@ def judge_floor(
 ) -> None:
     """Judge final losses against the floor of their rows: none is below it, and almost all are at most `within` above."""
     excess = run.final_loss - floor
-    judge.measure(worst_excess=max(excess.max(), judge.measured.get("worst_excess", 0.0)))
+    judge.measure(
+        {"worst excess over the floor": max(excess.max(), judge.measured.get("worst excess over the floor", 0.0))}
+    )
     judge.all_within(
         excess,
         at_least=-floors.rounding(np.float64),
@@ -41,7 +43,7 @@ def judge_floor(
             excess <= within,
             ALMOST_ALL,
             seeds=run.seeds,
-            name=f"share_{name}",
+            label=f"share on the floor, {name}",
             what=f"final loss within {within:.2g} of the floor, {name}",
             reason=PCA,
         )
@@ -70,7 +72,7 @@ def test_independent_features_lose_what_does_not_fit_the_code(train: Train, refe
     for code, experiment in IID.items():
         run = train(experiment)
         floor = floors.bottleneck_floor(run.start.rows(), code)
-        judge.measure(**{f"floor_K{code}": floor.mean()})
+        judge.measure({f"floor at K={code}": floor.mean()})
         # The D(D + 1)/2 entries of the covariance's error E are normal by the central limit theorem. Their variances are
         # 1/180 n and 1/144 n, so that 72 n |E|^2 is at most a chi-square. The sum of the D - K smallest eigenvalues is off by
         # at most sqrt(D - K) |E| (Hoffman and Wielandt). One seed in 7,710 missed the earlier bound of 3 %, by 0.1 %.
@@ -86,7 +88,7 @@ def test_independent_features_lose_what_does_not_fit_the_code(train: Train, refe
             reason="D independent U(0,1) features have D eigenvalues 1/12, up to sampling (Hoffman and Wielandt)",
         )
         # Adam's steps of 1e-3 keep moving the code: 256 of 256 seeds end within 8.3e-4.
-        judge_floor(run, reference, judge, floor=floor, within=1e-3, name=f"K{code}")
+        judge_floor(run, reference, judge, floor=floor, within=1e-3, name=f"K={code}")
 
 
 @claim(
@@ -102,13 +104,13 @@ def test_redundant_features_fit_a_code_of_their_rank(train: Train, reference: Tr
     for rank, code in ((1, 1), (2, 2)):
         run = train(REDUNDANT[rank, code])
         first = run.first_epoch_below(1e-5)
-        judge.measure(**{f"worst_epoch_rank{rank}": first.max()}, floor=0.0)
+        judge.measure({f"worst epoch, rank {rank}": first.max()}, floor=0.0)
         # Rank 1: 256 of 256 seeds in 5 to 13 epochs; rank 2: in 5 to 12.
         judge.proportion(
             first > 0,
             ALMOST_ALL,
             seeds=run.seeds,
-            name=f"share_rank{rank}",
+            label=f"share below 1e-5, rank {rank}",
             what=f"MSE below 1e-5 in 20 epochs, rank {rank} through code {code}",
             reason="the covariance has as many eigenvalues above 0 as the code has numbers",
         )
@@ -127,14 +129,14 @@ def test_redundant_features_fit_a_code_of_their_rank(train: Train, reference: Tr
         deep.first_epoch_below(1e-5) > 0,
         ALMOST_ALL,
         seeds=deep.seeds,
-        name="share_listing_network",
+        label="share of the listing's network below 1e-5",
         what="MSE below 1e-5 in 60 epochs, rank 1 through code 1 of the listing's network",
         reason="a leaky ReLU is inverted by the next layers, so that one number still carries the row",
     )
     tight = train(REDUNDANT[2, 1])
     floor = floors.bottleneck_floor(tight.start.rows(), 1)
     # Equal eigenvalues do not fix the code's direction, and Adam's steps turn it: 256 of 256 seeds end within 0.0101.
-    judge_floor(tight, reference, judge, floor=floor, within=0.02, name="rank2_code1")
+    judge_floor(tight, reference, judge, floor=floor, within=0.02, name="rank 2 code 1")
 
 
 RANKS = {
@@ -181,7 +183,7 @@ def test_affine_autoencoders_end_on_the_eigenvalue_floor(train: Train, reference
             judge,
             floor=floor,
             within=0.1 if code < rank else 1e-8,
-            name=f"rank{rank}_code{code}",
+            name=f"rank {rank} code {code}",
             is_the_claim=True,
         )
     judge.measure(floor=0.0)
@@ -208,7 +210,7 @@ def test_one_feature_tells_nothing_of_another(train: Train, judge: Judge) -> Non
             for other in range(one):
                 table = scipy.stats.contingency.crosstab(bins[:, one], bins[:, other]).count
                 chances.append(scipy.stats.chi2_contingency(table, correction=False).pvalue)
-    judge.measure(floor=0.0, pairs=len(chances), least_chance=min(chances))
+    judge.measure({"pairs of features": len(chances), "least p-value": min(chances)}, floor=0.0)
     judge.all_within(
         chances,
         at_least=[judge.p_value() for _ in chances],

@@ -63,15 +63,14 @@ def test_mse_reconstructs_continuous_rows_better_for_some_models_only(train: Tra
             reason="Gibbs: BCE(x, p) = H(x) + KL(x || p) >= H(x)",
         )
         (by_mse, _), (by_bce, _) = quality(mse), quality(bce)
-        key = model.replace(" ", "_")
-        judge.measure(**{f"rmse_mse_{key}": np.median(by_mse), f"rmse_bce_{key}": np.median(by_bce)})
+        judge.measure({f"RMSE by MSE, {model}": np.median(by_mse), f"RMSE by BCE, {model}": np.median(by_bce)})
         # 100 % of 256 seeds for affine and tanh, 96.9 % for leaky ReLU; 41 % for ReLU, 39 % for deeper leaky ReLU.
         is_better = model in ("affine", "leaky ReLU", "tanh")
         judge.proportion(
             by_mse < by_bce,
             ALMOST_ALL if is_better else NOT_MOST,
             seeds=mse.seeds,
-            name=f"share_{key}",
+            label=f"share, {model}",
             what=f"MSE reconstructs uniform rows better than log-loss, {model} model",
             reason="log-loss of such rows is least at their logits, which an affine map does not give; "
             "no loss restores the values that a ReLU has lost",
@@ -96,14 +95,13 @@ def test_log_loss_gets_bits_right_and_so_does_mse_where_the_model_is_affine(trai
     for model in GRID_MODELS:
         mse, bce = crossed(model, BINARY, train)
         (rmse, by_mse), (_, by_bce) = quality(mse), quality(bce)
-        key = model.replace(" ", "_")
-        judge.measure(**{f"bits_mse_{key}": by_mse.mean(), f"bits_bce_{key}": by_bce.mean()})
+        judge.measure({f"bits right by MSE, {model}": by_mse.mean(), f"bits right by BCE, {model}": by_bce.mean()})
         if model in ("affine", "leaky ReLU", "tanh"):
             judge.proportion(
                 by_bce == 1,
                 ALMOST_ALL,
                 seeds=bce.seeds,
-                name=f"share_all_bits_{key}",
+                label=f"share with all bits right, {model}",
                 what=f"log-loss gets every bit of its rows right, {model} model",
                 reason="binary rows have entropy 0, and each bit is a function of itself",
             )
@@ -113,7 +111,7 @@ def test_log_loss_gets_bits_right_and_so_does_mse_where_the_model_is_affine(trai
                 by_bce >= by_mse,
                 MORE_OFTEN,
                 seeds=bce.seeds,
-                name=f"share_{key}",
+                label=f"share, {model}",
                 what=f"log-loss gets no fewer bits right than MSE, {model} model",
                 reason="binary rows have entropy 0, and the logarithm punishes bits that are wrong",
             )
@@ -122,7 +120,7 @@ def test_log_loss_gets_bits_right_and_so_does_mse_where_the_model_is_affine(trai
                 (by_mse == 1) & (rmse < 1e-3),
                 ALMOST_ALL,
                 seeds=mse.seeds,
-                name="share_mse_too",
+                label="share with all bits right by MSE, too",
                 what="MSE gets every bit right too, within 1e-3, affine model",
                 reason="the identity is an affine map for any rows: MSE has floor 0",
             )

@@ -28,11 +28,13 @@ def test_mse_ends_where_the_unit_round_off_says(train: Train, judge: Judge) -> N
     predicted, floor = floors.rounding_mse(run), floors.format_floor(run.start.rows(), "mse", run.start.format)
     times = run.epoch_loss[-1] / predicted
     judge.measure(
+        {
+            "median predicted loss": np.median(predicted),
+            "median last loss": np.median(run.epoch_loss[-1]),
+            "least multiple of it": np.min(times),
+            "largest multiple of it": np.max(times),
+        },
         floor=floor.mean(),
-        median_predicted=np.median(predicted),
-        median_last_loss=np.median(run.epoch_loss[-1]),
-        least_times=np.min(times),
-        most_times=np.max(times),
     )
     # Losses are summed in float32 or float64, even if products are rounded to fewer bits.
     judge.all_within(

@@ -30,12 +30,12 @@ def test_most_seeds_bring_mse_below_1e_5_in_fewer_than_450_epochs_and_some_do_no
 ) -> None:
     run = train(LINEAR_MSE)
     first = run.first_epoch_below(1e-5)
-    judge.measure(median_epoch=np.median(np.where(first > 0, first, np.inf)), floor=0.0)
+    judge.measure({"median epoch below 1e-5": np.median(np.where(first > 0, first, np.inf))}, floor=0.0)
     judge.proportion(
         (first > 0) & (first < 450),
         MOST_NOT_ALL,
         seeds=run.seeds,
-        name="share_reached",
+        label="share below 1e-5",
         what="MSE below 1e-5 in fewer than 450 epochs",
         reason="the answer reports one run that got there; 60.8 % of 2,048 seeds do on the reference",
     )
@@ -63,16 +63,18 @@ def test_seeds_that_get_there_go_on_below_1e_11(train: Train, judge: Judge) -> N
     seeds = tuple(seed for seed, first in zip(run.seeds, run.first_epoch_below(1e-5), strict=True) if first)
     deep = run.select(seeds).first_epoch_below(1e-11) if seeds else np.zeros(0)
     judge.measure(
+        {
+            "median epoch below 1e-11": np.median(deep) if len(deep) else np.inf,
+            "worst least loss": run.epoch_loss.min(axis=0).max(),
+        },
         floor=0.0,
-        median_epoch=np.median(deep) if len(deep) else np.inf,
-        worst_least_loss=run.epoch_loss.min(axis=0).max(),
     )
     # 1e-11 is a deviation of 3e-6 for each number, or 50 roundings in float32; 256 of 256 seeds get there by epoch 744.
     judge.proportion(
         deep > 0,
         ALMOST_ALL,
         seeds=seeds,
-        name="share_below_1e-11",
+        label="share below 1e-11",
         what="MSE below 1e-11 within 800 epochs",
         reason="the minimum is the identity, loss 0, and no local minimum is on the way (Baldi and Hornik 1989)",
     )
@@ -115,13 +117,13 @@ def test_no_network_is_narrower_than_its_rows_and_every_direction_passes(train: 
     )
     first, second = (layer.weight.astype(np.float64) for layer in run.parameters)
     least = np.linalg.svd(second @ first, compute_uv=False)[:, -1]
-    judge.measure(floor=floor.max(), least_singular_value=least.min())
+    judge.measure({"least singular value": least.min()}, floor=floor.max())
     # The identity has singular values of 1; 1,024 of 1,024 seeds are above 0.995.
     judge.proportion(
         least > 0.99,
         ALMOST_ALL,
         seeds=run.seeds,
-        name="share_of_full_rank",
+        label="share of full rank",
         what="the trained map's least singular value above 0.99",
         reason="the minimum is the identity, which has rank D",
     )
@@ -143,12 +145,14 @@ def test_a_larger_learning_rate_gets_there_sooner(train: Train, judge: Judge) ->
     }
     slow, middle, fast = (first[lr] for lr in sorted(first))
     judge.measure(
+        {
+            "median epoch at lr 1e-5": np.median(slow),
+            "median epoch at lr 1e-4": np.median(middle),
+            "median epoch at lr 1e-3": np.median(fast),
+            "least ratio": (slow / fast).min(),
+            "largest ratio": (slow / fast).max(),
+        },
         floor=0.0,
-        median_epoch_1e_5=np.median(slow),
-        median_epoch_1e_4=np.median(middle),
-        median_epoch_1e_3=np.median(fast),
-        least_ratio=(slow / fast).min(),
-        most_ratio=(slow / fast).max(),
     )
     seeds = runs[1e-3].seeds
     # 128 of 128 seeds: 5.7 to 10.6 times as long with 1e-5 as with 1e-4, 3.2 to 7.8 times with 1e-4 as with 1e-3.
@@ -156,7 +160,7 @@ def test_a_larger_learning_rate_gets_there_sooner(train: Train, judge: Judge) ->
         (slow > 2 * middle) & (middle > 2 * fast),
         ALMOST_ALL,
         seeds=seeds,
-        name="share_sooner",
+        label="share sooner",
         what="twice as soon, and more, with each tenfold learning rate",
         reason="Adam moves each parameter by about the learning rate, until moments and minibatches smooth its steps",
     )
@@ -164,7 +168,7 @@ def test_a_larger_learning_rate_gets_there_sooner(train: Train, judge: Judge) ->
         slow < 100 * fast,
         ALMOST_ALL,
         seeds=seeds,
-        name="share_no_more_than_in_proportion",
+        label="share no more than in proportion",
         what="no more than 100 times as soon with 100 times the learning rate",
         reason="the distance to go is the same, and no step is longer than the learning rate",
     )
@@ -183,14 +187,16 @@ def test_a_larger_learning_rate_gets_there_sooner(train: Train, judge: Judge) ->
 )
 def test_the_number_of_rows_changes_nothing_where_the_number_of_steps_is_the_same(train: Train, judge: Judge) -> None:
     runs = {count: train(experiment) for count, experiment in BY_ROWS.items()}
-    judge.measure(floor=0.0, **{f"median_final_loss_{count}": np.median(run.final_loss) for count, run in runs.items()})
+    judge.measure(
+        {f"median final loss, {count} rows": np.median(run.final_loss) for count, run in runs.items()}, floor=0.0
+    )
     for count, run in runs.items():
         # 128 of 128 seeds end below 1.6e-8.
         judge.proportion(
             run.final_loss < 1e-5,
             ALMOST_ALL,
             seeds=run.seeds,
-            name=f"share_reached_{count}",
+            label=f"share below 1e-5, {count} rows",
             what=f"MSE below 1e-5 after 4,700 steps over {count:,} rows",
             reason="the minimum is the identity for any rows",
         )
@@ -199,14 +205,14 @@ def test_the_number_of_rows_changes_nothing_where_the_number_of_steps_is_the_sam
         few.first_epoch_below(1e-5) * few.experiment.steps_per_epoch
         - many.first_epoch_below(1e-5) * many.experiment.steps_per_epoch
     )
-    judge.measure(most_steps_apart=np.abs(apart).max())
+    judge.measure({"most steps apart": np.abs(apart).max()})
     # An epoch of 30,000 rows has 235 steps. Its mean lags by half of them, and the crossing is seen at its end:
     # the two are at most 428 steps apart over 128 seeds.
     judge.proportion(
         np.abs(apart) <= 2 * many.experiment.steps_per_epoch,
         ALMOST_ALL,
         seeds=few.seeds,
-        name="share_at_the_same_step",
+        label="share at the same step",
         what="MSE below 1e-5 at the same step, within two epochs of 30,000 rows",
         reason="each minibatch is a sample of the same distribution",
     )

@@ -30,12 +30,14 @@ def test_most_seeds_of_the_posted_network_get_below_1e_5(train: Train, reference
     first, later = (
         np.where(run.first_epoch_below(1e-5) > 0, run.first_epoch_below(1e-5), np.inf) for run in (fast, slow)
     )
-    judge.measure(floor=0.0, median_epoch=np.median(first), share_lr_1e_4=np.isfinite(later).mean())
+    judge.measure(
+        {"median epoch below 1e-5": np.median(first), "share at lr 1e-4": np.isfinite(later).mean()}, floor=0.0
+    )
     judge.proportion(
         np.isfinite(first),
         SEVEN_EIGHTHS,
         seeds=fast.seeds,
-        name="share_reached",
+        label="share below 1e-5",
         what="MSE below 1e-5 within 310 epochs, lr 1e-3",
         reason="the listing reports one run of 310 epochs; 94.5 % of 1,024 seeds get there on the reference",
     )
@@ -44,7 +46,7 @@ def test_most_seeds_of_the_posted_network_get_below_1e_5(train: Train, reference
         later >= first,
         ALMOST_ALL,
         seeds=fast.seeds,
-        name="share_not_sooner_lr_1e_4",
+        label="share not sooner at lr 1e-4",
         what="the same seed gets there no sooner with lr 1e-4",
         reason="Adam moves each parameter by about the learning rate, so that a tenth of it takes longer",
     )
@@ -73,12 +75,12 @@ def test_most_seeds_of_the_posted_network_get_below_1e_5(train: Train, reference
 )
 def test_without_clearing_gradients_no_seed_gets_there(train: Train, reference: Train, judge: Judge) -> None:
     run = train(LISTING_AS_IT_READS)
-    judge.measure(floor=0.0, least_loss=run.epoch_loss.min(), median_final_loss=np.median(run.epoch_loss[-1]))
+    judge.measure({"least loss": run.epoch_loss.min(), "median final loss": np.median(run.epoch_loss[-1])}, floor=0.0)
     judge.proportion(
         run.first_epoch_below(1e-5) > 0,
         NEXT_TO_NONE,
         seeds=run.seeds,
-        name="share_reached",
+        label="share below 1e-5",
         what="MSE below 1e-5 within 310 epochs, with gradients that add up",
         reason="summed gradients do not vanish at a minimum: the parameters swing through it, ever wider",
     )
@@ -108,16 +110,18 @@ def test_sgd_does_not_get_there_in_310_epochs(train: Train, judge: Judge) -> Non
     # A direction that is not learnt costs its variance over D: 1/120 if 1 of 10 is left.
     left = 120 * run.epoch_loss[-1]
     judge.measure(
+        {
+            "median final loss": np.median(run.epoch_loss[-1]),
+            "fewest directions left": left.min(),
+            "most directions left": left.max(),
+        },
         floor=0.0,
-        median_final_loss=np.median(run.epoch_loss[-1]),
-        fewest_directions_left=left.min(),
-        most_directions_left=left.max(),
     )
     judge.proportion(
         run.first_epoch_below(1e-5) > 0,
         NEXT_TO_NONE,
         seeds=run.seeds,
-        name="share_reached",
+        label="share below 1e-5",
         what="MSE below 1e-5 within 310 epochs of SGD",
         reason="the gradient of each direction has the factor 1 / (12 D), and the factor of weights that are small at first: "
         "72,850 steps of 0.01 learn the directions one after the other",
@@ -126,7 +130,7 @@ def test_sgd_does_not_get_there_in_310_epochs(train: Train, judge: Judge) -> Non
         ~(run.epoch_loss[-1] < run.epoch_loss[0] / 2),
         NEXT_TO_NONE,
         seeds=run.seeds,
-        name="share_untrained",
+        label="share untrained",
         what="SGD does not even halve the loss of the first epoch",
         reason="biases and the first directions are learnt",
     )
@@ -147,13 +151,13 @@ def test_sgd_does_not_get_there_in_310_epochs(train: Train, judge: Judge) -> Non
 )
 def test_weight_decay_moves_the_floor_to_where_theory_puts_it(train: Train, judge: Judge) -> None:
     run = train(LISTING_DECAY)
-    judge.measure(median_final_loss=np.median(run.epoch_loss[-1]))
+    judge.measure({"median final loss": np.median(run.epoch_loss[-1])})
     # 968 of 1,024 seeds get there without decay, and 870 with it; 114 get there only without it, 16 only with it.
     judge.proportion(
         run.first_epoch_below(1e-5) > 0,
         THREE_QUARTERS,
         seeds=run.seeds,
-        name="share_reached",
+        label="share below 1e-5",
         what="MSE below 1e-5 within 310 epochs with weight decay 1e-6",
         reason="decay of 1e-6 lifts the floor to about 3 (1e-6 D)^2 = 3e-10, but near a saddle it pulls back weights "
         "that have still to grow",
@@ -164,13 +168,15 @@ def test_weight_decay_moves_the_floor_to_where_theory_puts_it(train: Train, judg
     affine = train(LINEAR_DECAY)
     predicted = 3 * (affine.experiment.optimizer.weight_decay * affine.experiment.features) ** 2
     ratio = affine.final_loss / predicted
-    judge.measure(floor=predicted, least_ratio=ratio.min(), most_ratio=ratio.max(), median_ratio=np.median(ratio))
+    judge.measure(
+        {"least ratio": ratio.min(), "largest ratio": ratio.max(), "median ratio": np.median(ratio)}, floor=predicted
+    )
     # Steps of 1e-3 keep moving the loss: 256 of 256 seeds end between 0.866 and 1.245 times the prediction.
     judge.proportion(
         (ratio > 2 / 3) & (ratio < 3 / 2),
         ALMOST_ALL,
         seeds=affine.seeds,
-        name="share_as_predicted",
+        label="share as predicted",
         what="final loss of an affine model with weight decay within 2/3 and 3/2 of 3 (w D)^2",
         reason="decay pulls each direction from 1 to 1 - 6 w D",
     )
@@ -201,7 +207,10 @@ def test_signs_of_centred_uniform_rows_are_fair_bits(train: Train, judge: Judge)
     rank = bits @ (2 ** np.arange(bits.shape[-1]))
     patterns = np.bincount(rank.astype(int).ravel(), minlength=2 ** bits.shape[-1])
     together = scipy.stats.chisquare(patterns).pvalue
-    judge.measure(floor=floors.entropy(bits).max(), share_of_ones=ones / count, p_fair=chance, p_independent=together)
+    judge.measure(
+        {"share of ones": ones / count, "p-value of fair bits": chance, "p-value of independence": together},
+        floor=floors.entropy(bits).max(),
+    )
     judge.all_within(
         np.isin(bits, (0, 1)).all(axis=(1, 2)),
         at_least=1,

@@ -128,11 +128,11 @@ def test_probabilities_round_to_one_and_logits_do_not(train: Train, judge: Judge
     judge.all_within(
         [lost], at_least=1, seeds=[0], what="number of tried probabilities that round to 1", reason="logits go up to 60"
     )
-    judge.measure(floor=0.0, blind_above_logit=blind_from, logit_value_error=worst)
+    judge.measure({"blind above logit": blind_from, "error of the value on logits": worst}, floor=0.0)
     if not judge.is_adams("the end of training with steps that do not shrink with the gradient"):
         return
     by_probability, by_logit = (ends(loss, train) for loss in LOSSES)
-    judge.measure(loss_by_probability=by_probability.mean(), loss_by_logit=by_logit.mean())
+    judge.measure({"loss by probability": by_probability.mean(), "loss by logit": by_logit.mean()})
     seeds = range(len(by_logit))
     # After the gradient has vanished, momentum moves the logit by up to 1 more.
     judge.all_within(

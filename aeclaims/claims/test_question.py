@@ -21,10 +21,8 @@ def judge_stalled(experiment: Experiment, train: Train, judge: Judge, *, above: 
     entropy = floors.epoch_entropy(run.start)
     excess = run.epoch_loss - entropy
     judge.measure(
+        {"final loss": run.epoch_loss[-1].mean(), "loss not learnt": excess[-1].mean(), "least excess": excess.min()},
         floor=entropy.mean(),
-        final_loss=run.epoch_loss[-1].mean(),
-        not_learnt=excess[-1].mean(),
-        least_excess=excess.min(),
     )
     judge.all_within(
         excess,
@@ -38,7 +36,7 @@ def judge_stalled(experiment: Experiment, train: Train, judge: Judge, *, above: 
             excess.min(axis=0) < above,
             NONE_OF_FEW,
             seeds=run.seeds,
-            name="share_near_entropy",
+            label="share near entropy",
             what=f"log-loss within {above:g} of the entropy",
             reason="the network has still to learn the identity of 100 numbers through five layers of ReLUs",
         )
@@ -99,13 +97,13 @@ def test_the_askers_network_is_far_from_the_entropy_after_500_epochs(train: Trai
 )
 def test_mse_does_not_bring_the_askers_network_to_zero(train: Train, judge: Judge) -> None:
     run = train(QUESTION_MSE)
-    judge.measure(floor=0.0, final_loss=run.epoch_loss[-1].mean(), predicting_the_mean=1 / 12)
+    judge.measure({"final loss": run.epoch_loss[-1].mean(), "loss of predicting the mean": 1 / 12}, floor=0.0)
     # 0.0389 and 0.0367 after 10 epochs.
     judge.proportion(
         run.epoch_loss.min(axis=0) < 0.02,
         NONE_OF_FEW,
         seeds=run.seeds,
-        name="share_below_0.02",
+        label="share below 0.02",
         what="MSE of the asker's network below 0.02 in 10 epochs",
         reason="its floor is 0, but 100 independent numbers have to be learnt through five layers of ReLUs",
     )
@@ -132,13 +130,13 @@ def test_mse_does_not_bring_the_askers_network_to_zero(train: Train, judge: Judg
 )
 def test_binary_rows_do_not_bring_the_askers_network_to_zero(train: Train, judge: Judge) -> None:
     run = train(QUESTION_BERNOULLI)
-    judge.measure(floor=0.0, final_loss=run.epoch_loss[-1].mean(), predicting_the_mean=np.log(2))
+    judge.measure({"final loss": run.epoch_loss[-1].mean(), "loss of predicting the mean": np.log(2)}, floor=0.0)
     # 0.299 and 0.296 after 10 epochs.
     judge.proportion(
         run.epoch_loss.min(axis=0) < 0.1,
         NONE_OF_FEW,
         seeds=run.seeds,
-        name="share_below_0.1",
+        label="share below 0.1",
         what="log-loss of the asker's network below 0.1 in 10 epochs",
         reason="its floor is 0, but 100 independent bits have to be learnt through five layers of ReLUs",
     )

@@ -40,10 +40,12 @@ def test_no_seed_gets_below_the_floor_of_its_rows(train: Train, reference: Train
     floor = class_floor(run.start)
     entropy = floors.epoch_entropy(run.start)
     judge.measure(
+        {
+            "worst excess over the floor": (run.final_loss - floor).max(),
+            "least excess": (run.final_loss - floor).min(),
+            "entropy": entropy.mean(),
+        },
         floor=floor.mean(),
-        worst_excess=(run.final_loss - floor).max(),
-        least_excess=(run.final_loss - floor).min(),
-        entropy=entropy.mean(),
     )
     judge.all_within(
         run.epoch_loss,
@@ -113,8 +115,10 @@ def test_no_model_and_no_learning_rate_gets_below_the_entropy(
     floor = floors.epoch_entropy(run.start)
     least = (run.epoch_loss - floor).min()
     judge.measure(
-        least_excess=min(least, judge.measured.get("least_excess", np.inf)),
-        configurations=judge.measured.get("configurations", 0) + 1,
+        {
+            "least excess": min(least, judge.measured.get("least excess", np.inf)),
+            "configurations": judge.measured.get("configurations", 0) + 1,
+        },
         floor=0.5,
     )
     judge.all_within(
@@ -140,10 +144,12 @@ def test_bernoulli_rows_bring_log_loss_below_1e_3(train: Train, reference: Train
     run = train(SIGMOID_BERNOULLI)
     first = run.first_epoch_below(1e-3)
     judge.measure(
+        {
+            "median epoch below 0.1": np.median(run.first_epoch_below(0.1)),
+            "median epoch below 1e-3": np.median(first),
+            "worst epoch": first.max(),
+        },
         floor=0.0,
-        median_epoch_0_1=np.median(run.first_epoch_below(0.1)),
-        median_epoch_1e_3=np.median(first),
-        worst_epoch=first.max(),
     )
     judge.all_within(
         run.epoch_loss,
@@ -157,7 +163,7 @@ def test_bernoulli_rows_bring_log_loss_below_1e_3(train: Train, reference: Train
         first > 0,
         ALMOST_ALL,
         seeds=run.seeds,
-        name="share_below_1e-3",
+        label="share below 1e-3",
         what="log-loss below 1e-3 in 200 epochs",
         reason="binary targets have entropy 0, and each is a function of its own input with a steep sigmoid",
     )

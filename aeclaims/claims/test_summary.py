@@ -23,7 +23,7 @@ def test_bce_stays_above_the_entropy_of_uniform_rows_and_mse_does_not(train: Tra
     bce = train(SIGMOID_UNIFORM)
     floor = floors.epoch_entropy(bce.start)
     excess = bce.epoch_loss - floor
-    judge.measure(floor=floor.mean(), least_excess=excess.min())
+    judge.measure({"least excess": excess.min()}, floor=floor.mean())
     judge.all_within(
         excess,
         at_least=-floors.rounding(bce.start.dtype, floor),
@@ -34,12 +34,12 @@ def test_bce_stays_above_the_entropy_of_uniform_rows_and_mse_does_not(train: Tra
     if not judge.is_adams("MSE below 1e-5 in 800 epochs"):
         return
     mse = train(LINEAR_MSE)
-    judge.measure(least_mse=mse.epoch_loss.min())
+    judge.measure({"least MSE": mse.epoch_loss.min()})
     judge.proportion(
         mse.first_epoch_below(1e-5) > 0,
         ALMOST_ALL,
         seeds=mse.seeds,
-        name="share_mse_below_1e-5",
+        label="share of MSE below 1e-5",
         what="MSE below 1e-5 on rows of the same kind",
         reason="the identity is an affine map: MSE has floor 0",
     )
@@ -62,10 +62,12 @@ def test_mse_brings_the_model_that_log_loss_does_not_bring_to_zero(
     floor = floors.epoch_entropy(bce.start)
     first = mse.first_epoch_below(1e-5)
     judge.measure(
+        {
+            "median epoch below 1e-5": np.median(first),
+            "worst epoch": first.max(),
+            "least excess": (bce.epoch_loss - floor).min(),
+        },
         floor=floor.mean(),
-        median_epoch=np.median(first),
-        worst_epoch=first.max(),
-        least_excess=(bce.epoch_loss - floor).min(),
     )
     judge.all_within(
         bce.epoch_loss - floor,
@@ -79,7 +81,7 @@ def test_mse_brings_the_model_that_log_loss_does_not_bring_to_zero(
         first > 0,
         ALMOST_ALL,
         seeds=mse.seeds,
-        name="share_reached",
+        label="share below 1e-5",
         what="MSE below 1e-5 in 40 epochs",
         reason="the identity is an affine map: MSE has floor 0",
     )
@@ -106,7 +108,7 @@ def test_mse_brings_the_model_that_log_loss_does_not_bring_to_zero(
 def test_binary_rows_bring_log_loss_to_zero(train: Train, reference: Train, judge: Judge) -> None:
     run = train(LOGITS_BERNOULLI)
     first = run.first_epoch_below(1e-5)
-    judge.measure(floor=0.0, median_epoch=np.median(first), worst_epoch=first.max())
+    judge.measure({"median epoch below 1e-5": np.median(first), "worst epoch": first.max()}, floor=0.0)
     judge.all_within(
         run.epoch_loss,
         at_least=0.0,
@@ -119,7 +121,7 @@ def test_binary_rows_bring_log_loss_to_zero(train: Train, reference: Train, judg
         first > 0,
         ALMOST_ALL,
         seeds=run.seeds,
-        name="share_reached",
+        label="share below 1e-5",
         what="log-loss below 1e-5 in 40 epochs",
         reason="binary targets have entropy 0, and each is a function of its own input with a steep sigmoid",
     )

@@ -239,7 +239,7 @@ def report(
 
     from aeclaims.report.files import write_whole
     from aeclaims.report.html import NoRun, render
-    from aeclaims.report.table import counts, table
+    from aeclaims.report.table import counts, tables
 
     try:
         document = json.loads(source.read_text(encoding="utf-8"))
@@ -249,6 +249,7 @@ def report(
     except (OSError, ValueError, RecursionError) as error:
         stop(f"report: {source}: {error if isinstance(error, NoRun | OSError) else f'this is no JSON ({error})'}")
     if output is None:
-        console().print(table(document["claims"]))
+        for part in tables(document["claims"]):
+            console().print(part)
     for line in counts(document["claims"]):
         print(line)

@@ -130,9 +130,12 @@ def judge_part(stack: Stack, judge: Judge, experiment: Experiment) -> None:
     seen, exact = stack.train(experiment), stack.oracle_run(experiment)
     off = relative(seen.epoch_loss, exact.epoch_loss)
     judge.measure(
-        loss_of_allowed=max(
-            float((off / stack.allowed_losses(experiment)).max()), judge.measured.get("loss_of_allowed", 0.0)
-        )
+        {
+            "loss, share of the allowed deviation": max(
+                float((off / stack.allowed_losses(experiment)).max()),
+                judge.measured.get("loss, share of the allowed deviation", 0.0),
+            )
+        }
     )
     within(
         judge,
@@ -145,12 +148,16 @@ def judge_part(stack: Stack, judge: Judge, experiment: Experiment) -> None:
     if stack.is_reduced:  # a rounded gradient next to 0 may have the other sign, which Adam takes for a full step
         return
     clear = stack.away_from_relu_kinks(experiment)[-1]
-    judge.measure(seeds_compared_to_the_end=int(clear.sum()))
+    judge.measure({"seeds compared to the end": int(clear.sum())})
     for (name, off), allowed in zip(deviations(seen, exact), stack.allowed_parameters(experiment), strict=True):
         if not clear.any():
             continue
         judge.measure(
-            parameters_of_allowed=max(float((off / allowed).max()), judge.measured.get("parameters_of_allowed", 0.0))
+            {
+                "parameters, share of the allowed deviation": max(
+                    float((off / allowed).max()), judge.measured.get("parameters, share of the allowed deviation", 0.0)
+                )
+            }
         )
         judge.all_within(
             off,

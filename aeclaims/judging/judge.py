@@ -1,7 +1,7 @@
 """Judges: methods that compare numbers with a bound, and decide held, failed or not exercised, with the evidence."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -25,6 +25,7 @@ POWER = 0.9
 # Confidence of the interval reported with a share (Clopper and Pearson, exact). The test decides, not the interval.
 CONFIDENCE = 0.99
 AGREEMENT = "agreement with the reference, which trains Adam"
+DEVIATION = "worst deviation from the reference"
 
 
 class Verdict(StrEnum):
@@ -161,14 +162,14 @@ class Judge:
     statements: list[Statement] = field(default_factory=list)
     judged: int = 0
 
-    def measure(self, *, floor: float | None = None, **numbers: float) -> None:
+    def measure(self, numbers: Mapping[str, float] | None = None, *, floor: float | None = None) -> None:
         """Keep numbers for the report.
 
         Args:
+            numbers: Numbers by label, such as "median epoch below 0.1"; a second call replaces numbers of the same label.
             floor: Floor of the loss that the claim is about.
-            numbers: Numbers by name; a second call replaces numbers of the same name.
         """
-        self.measured |= {name: float(value) for name, value in numbers.items()}
+        self.measured |= {label: float(value) for label, value in (numbers or {}).items()}
         if floor is not None:
             self.floor = float(floor)
 
@@ -236,7 +237,7 @@ class Judge:
         what: str,
         reason: str,
         seeds: Sequence[int],
-        name: str = "share",
+        label: str = "share",
     ) -> None:
         """Judge an observation by the exact binomial test: the share of hits among the seeds is the claimed one.
 
@@ -249,7 +250,7 @@ class Judge:
             what: Name of the hit, for the report.
             reason: Theory behind the share, for the report.
             seeds: The S seeds of the hits.
-            name: Name of the measured share in the report.
+            label: Label of the measured share in the report.
 
         Raises:
             ClaimFailed: If a side fails; names one seed on the wrong side.
@@ -267,9 +268,9 @@ class Judge:
         ):
             return
         self.spent += share.sides * alpha
-        self.measure(**{name: count / size})
+        self.measure({label: count / size})
         interval = scipy.stats.binomtest(count, size).proportion_ci(CONFIDENCE)
-        self.intervals[name] = (float(interval.low), float(interval.high))
+        self.intervals[label] = (float(interval.low), float(interval.high))
         if size < (needed := share.fewest_seeds(self.alpha)):
             self.not_exercised.append(f"{what}: with {size} seeds it could not fail; {needed} are needed")
         too_few = scipy.special.bdtr(count, size, share.at_least)  # P(X <= count)
@@ -321,7 +322,7 @@ class Judge:
             self.not_exercised.append(f"agreement with the reference: its loss is nowhere above {above:g}")
             return
         deviation = np.where(is_compared, np.abs(seen - expected) / expected, 0.0)
-        self.measure(worst_deviation=max(float(deviation.max()), self.measured.get("worst_deviation", 0.0)))
+        self.measure({DEVIATION: max(float(deviation.max()), self.measured.get(DEVIATION, 0.0))})
         clock = clock_error(run.experiment.optimizer, run.start.dtype, expected)
         allowed = roundings * self.granted * run.start.format.eps + clock
         self.all_within(

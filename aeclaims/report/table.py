@@ -1,4 +1,4 @@
-"""Table at the end of a run: claim, statement, measured values, floor, verdict, seconds."""
+"""Table at the end of a run, a line for each claim or check: id, finding, key figure, floor, verdict, seconds."""
 
 import io
 from collections import Counter
@@ -18,16 +18,23 @@ COLOURS = {
     Verdict.EXPECTED_FAILURE: "yellow",
     Verdict.NOT_EXERCISED: "yellow",
 }
-# In a narrower table, each sentence takes many lines. Logs have no width.
-NARROWEST = 140
-# Limit of measured values in a row. Claims measure the most important first; the JSON holds all of them.
-MOST_NUMBERS = 4
+# Columns of a table in a log, which has no width.
+WIDTH = 100
+SHORT = {
+    "holds": "holds",
+    "holds for a share": "for a share",
+    "holds where": "where",
+    "does not hold": "does not",
+}
+# Limit of the ids that a line names; the JSON holds all of them.
+MOST_NAMES = 4
 
 
 def print_table(reporter: "pytest.TerminalReporter", results: list[dict[str, Any]]) -> None:
-    """Print the verdicts and their counts. With -v, also print the bound of each judge and the shift that it detects."""
+    """Print a line for each verdict, and their counts. With -v, also print statements, all numbers and the judges."""
     reporter.section("claims", sep="=")
-    reporter.write_line(_render(table(results), reporter).rstrip("\n"))
+    for part in tables(results):
+        reporter.write_line(_render(part, reporter).rstrip("\n"))
     if reporter.verbosity > 0:
         for line in judged_by(results):
             reporter.write_line(line)
@@ -35,58 +42,73 @@ def print_table(reporter: "pytest.TerminalReporter", results: list[dict[str, Any
         reporter.write_line(line)
 
 
-def table(results: list[dict[str, Any]]) -> Table:
-    """Return the verdicts as a table."""
-    table = Table(box=box.SIMPLE, header_style="bold", pad_edge=False)
-    table.add_column("claim", no_wrap=True)
-    table.add_column("statement", ratio=3)
-    table.add_column("measured", ratio=3, overflow="fold")
-    table.add_column("floor", justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("seconds", justify="right", no_wrap=True)
+def tables(results: list[dict[str, Any]]) -> list[Table]:
+    """Return a table of the claims, and one of the checks, with a line each; without those that have none."""
+    parts = [[result for result in results if is_check(result) == checks] for checks in (False, True)]
+    return [_table(part) for part in parts if part]
+
+
+def is_check(result: dict[str, Any]) -> bool:
+    """Return whether the result is that of a conformance check."""
+    return bool(result.get("origin") == "conformance")
+
+
+def _table(results: list[dict[str, Any]]) -> Table:
+    checks = is_check(results[0])
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, expand=True)
+    table.add_column("check" if checks else "claim", no_wrap=True, ratio=3 if checks else None)
+    if not checks:
+        table.add_column("finding", no_wrap=True)
+    table.add_column("key figure", no_wrap=True, ratio=2, min_width=12)
+    if not checks:
+        table.add_column("floor", justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True, min_width=max(len(result["verdict"]) for result in results))
+    table.add_column("s", justify="right", no_wrap=True, min_width=4)
     for result in results:
         verdict = Verdict(result["verdict"])
-        measured = [f"{name.replace('_', ' ')} {number(value)}" for name, value in result["measured"].items()]
-        del measured[MOST_NUMBERS:]
-        measured.append(f"{result['seeds']} seeds")
-        says = result["statement"] + (f": {result['finding']}" if result["finding"] != "holds" else "")
-        table.add_row(
-            result["id"],
-            says,
-            ", ".join(measured),
-            number(result["floor"]),
-            f"[{COLOURS[verdict]}]{verdict}[/]",
-            f"{result['seconds']:.1f}",
-        )
+        # The number comes first: a long label is cut.
+        figure = next((f"{number(value)} {label}" for label, value in result["measured"].items()), "")
+        middle = [figure] if checks else [SHORT[result["finding"]], figure, number(result["floor"], 3)]
+        table.add_row(result["id"], *middle, f"[{COLOURS[verdict]}]{verdict}[/]", f"{result['seconds']:.1f}")
     return table
 
 
 def judged_by(results: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield the judges of each claim: the bound, and the least shift that it detects."""
+    """Yield the statement of each claim, its numbers, and its judges: the bound, and the least shift that it detects."""
     for result in results:
-        yield f"{result['id']}:"
+        yield f"{result['id']}: {result['statement']}; {result['seeds']} seeds"
+        for label, value in result["measured"].items():
+            yield f"  {label}: {number(value)}"
         for statement in result["statements"]:
             yield f"  {statement['what']}: {statement['bound']}; detects {statement['notices']}"
 
 
 def counts(results: list[dict[str, Any]]) -> list[str]:
-    """Return the count of each verdict, and a line for each claim that was not exercised or judged in part."""
-    found = Counter(result["verdict"] for result in results)
-    lines = [", ".join(f"{found[v]} {v}" for v in Verdict if found[v]) + f" of {len(results)} claims"]
+    """Return the count of each verdict, and a line for each reason for which something was not exercised."""
+    lines = []
+    for name, checks in (("claims", False), ("checks", True)):
+        part = [result for result in results if is_check(result) == checks]
+        found = Counter(result["verdict"] for result in part)
+        if part:
+            lines.append(", ".join(f"{found[v]} {v}" for v in Verdict if found[v]) + f" of {len(part)} {name}")
     chance = sum(result["alpha"] for result in results)
     if chance:
         lines.append(f"a sound stack fails one of them by chance with a probability of at most {chance:.2g}")
     lines += dict.fromkeys(result["note"] for result in results if result.get("note"))
+    reasons: dict[str, list[str]] = {}
     for result in results:
         if result["verdict"] == Verdict.HELD and result.get("left_out"):
             lines.append(f"held without its parts for Adam: {result['id']}: {'; '.join(result['left_out'])}")
         if result["verdict"] == Verdict.NOT_EXERCISED:
-            lines.append(f"not exercised: {result['id']}: {result['reason']}")
+            reasons.setdefault(result["reason"], []).append(result["id"])
+    for reason, ids in reasons.items():
+        named = ", ".join(ids[:MOST_NAMES]) + f", and {len(ids) - MOST_NAMES} others" * (len(ids) > MOST_NAMES)
+        lines.append(f"not exercised: {named}: {reason}")
     return lines
 
 
 def _render(table: Table, reporter: "pytest.TerminalReporter") -> str:
-    width = max(NARROWEST, reporter._tw.fullwidth)
+    width = max(WIDTH, reporter._tw.fullwidth)
     console = Console(
         file=io.StringIO(),
         width=width,
@@ -99,6 +121,6 @@ def _render(table: Table, reporter: "pytest.TerminalReporter") -> str:
     return console.file.getvalue()
 
 
-def number(value: Any) -> str:
-    """Format a number for a table: four digits, or an empty string for None."""
-    return "" if value is None else value if isinstance(value, str) else f"{value:.4g}"
+def number(value: Any, digits: int = 4) -> str:
+    """Format a number for a table, or None as an empty string."""
+    return "" if value is None else value if isinstance(value, str) else f"{value:.{digits}g}"

@@ -1,4 +1,4 @@
-"""--claims-optimizer as its users meet it: pytest run from outside, with an optimizer of their own."""
+"""--claims-optimizer from outside, with a custom optimizer."""
 
 import json
 import re
@@ -155,7 +155,7 @@ def test_without_it_adam_trains_and_all_is_judged(claims, pytester):
     found = read(pytester)
     assert found["optimizer"] is None
     assert {tuple(claim["left_out"]) for claim in found["claims"]} == {()}
-    assert "worst_deviation" in found["claims"][0]["measured"]
+    assert "worst deviation from the reference" in found["claims"][0]["measured"]
 
 
 @pytest.mark.parametrize(("given", "rates"), [("", {"0.01"}), (",lr=0.25", {"0.25"})])

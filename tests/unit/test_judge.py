@@ -1,4 +1,4 @@
-"""Every judge rejects something, and what it could not reject it does not call held."""
+"""Every judge rejects something, and does not call a result held if it could not have rejected it."""
 
 import dataclasses
 import math
@@ -101,12 +101,12 @@ def test_a_share_is_noticed_nine_times_in_ten_where_the_judge_says_so(share, cla
     assert (noticed - claimed) * sign > 0
     assert sum(scipy.stats.binom.pmf(fails, size, noticed)) == pytest.approx(
         0.9, abs=0.01
-    )  # it is shown in three digits
+    )  # it is shown with three digits
     assert share.minimum_detectable(2) == share.minimum_detectable(0) == "nothing: too few seeds"
 
 
 def test_what_a_share_notices_is_told_of_each_stated_side_from_the_fewest_seeds_on():
-    # Of 26 seeds only none at all fails, or all: with probability 0.9 that is so at 1 - 0.9^(1/26), or at 0.9^(1/26).
+    # With 26 seeds, only a count of 0 or 26 fails. Its probability is 0.9 for a share of 1 - 0.9^(1/26), or of 0.9^(1/26).
     least, most = Proportion(at_least=0.5), Proportion(at_most=0.5)
     assert (least.fewest_seeds(), most.fewest_seeds()) == (26, 26)
     assert least.minimum_detectable(26) == "a true share of 0.00404 or less, 90% of times"
@@ -218,7 +218,7 @@ def test_agreement_is_asked_for_in_the_first_epochs_and_above_a_loss_only(run):
     late, judge = changed(run, 4, 2, 2), Judge()
     judge.agrees(late, run, reason="b", roundings=1, epochs=4)
     judge.agrees(late, run, reason="b", roundings=1, above=float(run.epoch_loss[4, 2]))
-    assert (judge.judged, judge.measured) == (2, {"worst_deviation": 0.0})
+    assert (judge.judged, judge.measured) == (2, {"worst deviation from the reference": 0.0})
     with pytest.raises(ClaimFailed) as raised:
         judge.agrees(late, run, reason="theory", roundings=8, epochs=5)
     assert raised.value.what == "relative deviation of epoch losses from the reference"
@@ -230,6 +230,6 @@ def test_agreement_is_asked_for_in_the_first_epochs_and_above_a_loss_only(run):
         f"seed 2, epoch 5: 1, bounds [-inf, {allowed:.9g}]; 1 of 3 seeds fail",
     )
     judge.agrees(changed(run, 0, 0, 1 + 2e-7), run, reason="b", roundings=8)
-    assert judge.measured == {"worst_deviation": 1.0}
+    assert judge.measured == {"worst deviation from the reference": 1.0}
     judge.agrees(run, changed(run, 0, 0, 1), reason="b", roundings=1, above=10)
     assert judge.not_exercised == ["agreement with the reference: its loss is nowhere above 10"]

@@ -1,4 +1,4 @@
-"""What a judge says where it rejects, and what it keeps for the report."""
+"""The messages of judges that reject, and the facts that they keep for the report."""
 
 import math
 
@@ -15,7 +15,7 @@ WORDS = {"what": "loss above the floor", "reason": "theory says so", "seeds": SE
 def text_of(judging):
     with pytest.raises(ClaimFailed) as raised:
         judging()
-    assert raised.traceback[-1].ishidden(raised)  # pytest shows where the judge was asked, not how it answers
+    assert raised.traceback[-1].ishidden(raised)  # pytest shows the line that calls the judge, not the judge's code
     return str(raised.value), raised.value.seed
 
 
@@ -44,7 +44,7 @@ def test_the_worst_seed_is_the_one_farthest_beyond_its_own_bound():
     values, high = np.array([5.0, 13, 20]), np.array([1.0, 8, 16])
     assert text_of(lambda: Judge().all_within(values, what="w", reason="b", seeds=(1, 2, 3), at_most=high))[1] == 2
     assert text_of(lambda: Judge().all_within(-values, what="w", reason="b", seeds=(1, 2, 3), at_least=-high))[1] == 2
-    # Infinity lies within bounds that are infinite.
+    # Infinity is within infinite bounds.
     assert (
         text_of(lambda: Judge().all_within([math.inf, -1, 1], what="w", reason="b", seeds=(1, 2, 3), at_least=0))[1]
         == 2
@@ -75,9 +75,9 @@ def test_an_observations_failure_stands_alone_and_its_seed_is_one_that_is_as_it_
 
 def test_a_share_is_kept_with_its_interval_and_what_it_spent():
     judge = Judge(alpha=6e-3)
-    judge.proportion(np.arange(40) < 15, Proportion(0.25, 0.5), name="late", **WORDS)
+    judge.proportion(np.arange(40) < 15, Proportion(0.25, 0.5), label="late", **WORDS)
     assert judge.measured == {"late": 0.375}
-    # Clopper and Pearson: the shares of which 15 or more, or 15 or fewer, hits would have a probability of 0.005.
+    # Clopper and Pearson: for these shares, the probability of 15 hits or more, or of 15 or fewer, is 0.005.
     low, high = judge.intervals["late"]
     assert scipy.stats.binom.sf(14, 40, low) == pytest.approx(0.005)
     assert scipy.stats.binom.cdf(15, 40, high) == pytest.approx(0.005)
@@ -110,8 +110,8 @@ def test_what_was_stated_is_kept_once_with_its_bounds():
 
 def test_what_is_measured_is_kept_as_numbers_and_the_floor_apart():
     judge = Judge()
-    judge.measure(floor=np.float32(0.5), least=np.float64(2), most=3)
-    judge.measure(least=1)
+    judge.measure({"least": np.float64(2), "most": 3}, floor=np.float32(0.5))
+    judge.measure({"least": 1})
     assert (judge.floor, judge.measured) == (0.5, {"least": 1.0, "most": 3.0})
     assert [type(value) for value in (judge.floor, *judge.measured.values())] == [float, float, float]
 
