@@ -4,11 +4,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aeclaims.anatomy.anatomy import Anatomy as Anatomy
     from aeclaims.anatomy.explain import explain as explain
     from aeclaims.backends import Backend as Backend
+    from aeclaims.backends import InvalidBackend as InvalidBackend
+    from aeclaims.backends import InvalidOptimizer as InvalidOptimizer
+    from aeclaims.backends import NotSupported as NotSupported
     from aeclaims.backends import Tolerance as Tolerance
     from aeclaims.backends import UnknownBackend as UnknownBackend
     from aeclaims.backends import train as train
+    from aeclaims.dtypes import FORMATS as FORMATS
     from aeclaims.experiment import IDENTITY as IDENTITY
     from aeclaims.experiment import RELU as RELU
     from aeclaims.experiment import SGD as SGD
@@ -25,29 +30,69 @@ if TYPE_CHECKING:
     from aeclaims.experiment import Redundant as Redundant
     from aeclaims.experiment import Uniform as Uniform
     from aeclaims.experiment import affine as affine
-    from aeclaims.experiment import layers as layers
     from aeclaims.experiment import leaky_relu as leaky_relu
+    from aeclaims.experiment import mlp as mlp
+    from aeclaims.judging.claim import Claim as Claim
+    from aeclaims.judging.claim import claim as claim
+    from aeclaims.judging.claim import conformance as conformance
+    from aeclaims.judging.judge import ClaimFailed as ClaimFailed
+    from aeclaims.judging.judge import Judge as Judge
+    from aeclaims.judging.judge import Proportion as Proportion
+    from aeclaims.judging.judge import Verdict as Verdict
     from aeclaims.run import InvalidRun as InvalidRun
     from aeclaims.run import Run as Run
     from aeclaims.start import LayerParameters as LayerParameters
     from aeclaims.start import Start as Start
+    from aeclaims.theory import floors as floors
 
-# Import names on first use. If this package is installed, every pytest run loads it for the plugin.
+# Import names on first use: an import of the package is free, and costs torch and numba only if you use them.
 _HOMES = {
-    "aeclaims.backends": ("Backend", "Tolerance", "UnknownBackend", "train"),
-    "aeclaims.experiment": (
-        "IDENTITY", "RELU", "SGD", "SIGMOID", "TANH", "Activation", "Adam", "Bernoulli", "Beta", "Experiment", "FixedRows",
-        "InvalidExperiment", "Model", "Redundant", "Uniform", "affine", "layers", "leaky_relu",
-    ),
+    "aeclaims.anatomy.anatomy": ("Anatomy",),
     "aeclaims.anatomy.explain": ("explain",),
+    "aeclaims.backends": (
+        "Backend",
+        "InvalidBackend",
+        "InvalidOptimizer",
+        "NotSupported",
+        "Tolerance",
+        "UnknownBackend",
+        "train",
+    ),
+    "aeclaims.dtypes": ("FORMATS",),
+    "aeclaims.experiment": (
+        "IDENTITY",
+        "RELU",
+        "SGD",
+        "SIGMOID",
+        "TANH",
+        "Activation",
+        "Adam",
+        "Bernoulli",
+        "Beta",
+        "Experiment",
+        "FixedRows",
+        "InvalidExperiment",
+        "Model",
+        "Redundant",
+        "Uniform",
+        "affine",
+        "leaky_relu",
+        "mlp",
+    ),
+    "aeclaims.judging.claim": ("Claim", "claim", "conformance"),
+    "aeclaims.judging.judge": ("ClaimFailed", "Judge", "Proportion", "Verdict"),
     "aeclaims.run": ("InvalidRun", "Run"),
     "aeclaims.start": ("LayerParameters", "Start"),
-}  # fmt: skip
+}
 
-__all__ = [name for names in _HOMES.values() for name in names]  # pyright: ignore
+__all__ = ["__version__", "floors", *(name for names in _HOMES.values() for name in names)]  # pyright: ignore
 
 
 def __getattr__(name: str) -> Any:
+    if name == "floors":
+        return importlib.import_module("aeclaims.theory.floors")
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("aeclaims")
     for home, names in _HOMES.items():
         if name in names:
             return getattr(importlib.import_module(home), name)

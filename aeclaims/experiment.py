@@ -241,10 +241,10 @@ def affine(*widths: int, output: Activation = IDENTITY) -> Model:
 
     `affine(2, 2, 2)` is the linear model of the answer.
     """
-    return layers(*widths, hidden=IDENTITY, output=output)
+    return mlp(*widths, hidden=IDENTITY, output=output)
 
 
-def layers(*widths: int, hidden: Activation, output: Activation = IDENTITY) -> Model:
+def mlp(*widths: int, hidden: Activation, output: Activation = IDENTITY) -> Model:
     """Return a model of affine layers, with the `hidden` activation between them and the `output` activation at the end."""
     return Model(widths, (hidden,) * (len(widths) - 2) + (output,))
 

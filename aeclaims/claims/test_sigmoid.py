@@ -18,8 +18,8 @@ from aeclaims.experiment import (
     Experiment,
     Loss,
     Uniform,
-    layers,
     leaky_relu,
+    mlp,
 )
 from aeclaims.judging.claim import Train, claim
 from aeclaims.judging.judge import Judge
@@ -104,7 +104,7 @@ def test_no_model_and_no_learning_rate_gets_below_the_entropy(
     run = train(
         Experiment(
             rows=Uniform(features=features),
-            model=layers(features, *hidden, features, hidden=activation, output=output),
+            model=mlp(features, *hidden, features, hidden=activation, output=output),
             loss=loss,
             optimizer=Adam(lr=lr),
             epochs=4,

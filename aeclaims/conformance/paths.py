@@ -19,8 +19,8 @@ from aeclaims.experiment import (
     Redundant,
     Uniform,
     affine,
-    layers,
     leaky_relu,
+    mlp,
 )
 
 STEPS = 200
@@ -50,16 +50,16 @@ _GIVEN = FixedRows(np.random.default_rng(0).random((70, 3), np.float32))
 
 SETUPS = {
     "affine layers, MSE, Adam": _BASE,
-    "ReLU": _few(model=layers(3, 4, 3, hidden=RELU)),
-    "leaky ReLU": _few(model=layers(3, 4, 3, hidden=leaky_relu(0.1))),
-    "tanh": _with(model=layers(3, 5, 3, hidden=TANH)),
-    "sigmoid": _with(model=layers(3, 5, 3, hidden=SIGMOID)),
+    "ReLU": _few(model=mlp(3, 4, 3, hidden=RELU)),
+    "leaky ReLU": _few(model=mlp(3, 4, 3, hidden=leaky_relu(0.1))),
+    "tanh": _with(model=mlp(3, 5, 3, hidden=TANH)),
+    "sigmoid": _with(model=mlp(3, 5, 3, hidden=SIGMOID)),
     "every activation, widths 3 to 7": _few(
         model=Model((3, 4, 7, 4, 6, 3), (RELU, TANH, leaky_relu(0.3), SIGMOID, IDENTITY))
     ),
     "tanh and sigmoid, widths 3 to 7": _with(model=Model((3, 7, 5, 4, 3), (TANH, SIGMOID, TANH, IDENTITY))),
-    "a wide layer": _with(model=layers(3, 40, 3, hidden=TANH)),
-    "one feature": _with(rows=Uniform(features=1), model=layers(1, 3, 1, hidden=TANH)),
+    "a wide layer": _with(model=mlp(3, 40, 3, hidden=TANH)),
+    "one feature": _with(rows=Uniform(features=1), model=mlp(1, 3, 1, hidden=TANH)),
     "BCE of probabilities": _with(model=affine(3, 2, 3, output=SIGMOID), loss="bce"),
     "BCE on logits": _with(loss="bce_logits"),
     "BCE of probabilities, bits": _with(
@@ -110,6 +110,6 @@ LONG = {
         epochs=223,
         optimizer=Adam(lr=1e-3),
         loss="bce",
-        model=layers(3, 5, 3, hidden=TANH, output=SIGMOID),
+        model=mlp(3, 5, 3, hidden=TANH, output=SIGMOID),
     ),
 }

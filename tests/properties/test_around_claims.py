@@ -21,8 +21,8 @@ from aeclaims import (
     Start,
     Uniform,
     affine,
-    layers,
     leaky_relu,
+    mlp,
     train,
 )
 from aeclaims.backends import get
@@ -65,7 +65,7 @@ def test_log_loss_is_never_below_the_entropy_of_its_rows(
     rows, optimizer, hidden, activation, loss, epochs, n_rows, batch_size
 ):
     features = rows.features
-    model = layers(features, *hidden, features, hidden=activation, output=SIGMOID if loss == "bce" else IDENTITY)
+    model = mlp(features, *hidden, features, hidden=activation, output=SIGMOID if loss == "bce" else IDENTITY)
     run = train(
         Experiment(
             rows=rows, model=model, loss=loss, optimizer=optimizer, epochs=epochs, n_rows=n_rows, batch_size=batch_size
@@ -187,7 +187,7 @@ def test_turning_the_features_turns_the_result(rows, hidden, loss, lr, data, n_r
     order = tuple(data.draw(st.permutations(range(features))))
     experiment = Experiment(
         rows=rows,
-        model=layers(features, *hidden, features, hidden=TANH),
+        model=mlp(features, *hidden, features, hidden=TANH),
         loss=loss,
         optimizer=Adam(lr=lr),
         epochs=3,

@@ -23,8 +23,8 @@ from aeclaims import (
     Uniform,
     UnknownBackend,
     affine,
-    layers,
     leaky_relu,
+    mlp,
     train,
 )
 
@@ -139,4 +139,4 @@ def test_the_defaults_are_the_answers_set_up():
 def test_a_model_knows_its_code_and_whether_it_is_affine():
     assert affine(4, 1, 4).bottleneck == 1
     assert affine(4, 4, output=SIGMOID).is_affine
-    assert not layers(4, 2, 4, hidden=RELU).is_affine
+    assert not mlp(4, 2, 4, hidden=RELU).is_affine

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy
 
-from aeclaims import TANH, Adam, Bernoulli, Beta, Experiment, FixedRows, Run, Start, Uniform, affine, layers
+from aeclaims import TANH, Adam, Bernoulli, Beta, Experiment, FixedRows, Run, Start, Uniform, affine, mlp
 from aeclaims.dtypes import FORMATS
 from aeclaims.theory import floors
 
@@ -194,7 +194,7 @@ def test_what_roundings_come_to_adds_up_over_operands_and_results_layer_by_layer
     start = Start(
         Experiment(
             rows=Uniform(features=2),
-            model=layers(2, 3, 2, hidden=TANH),
+            model=mlp(2, 3, 2, hidden=TANH),
             loss="mse",
             optimizer=Adam(),
             epochs=1,

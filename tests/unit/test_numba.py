@@ -24,8 +24,8 @@ from aeclaims import (
     Start,
     Uniform,
     affine,
-    layers,
     leaky_relu,
+    mlp,
     train,
 )
 from aeclaims.backends.numba import kernel
@@ -252,7 +252,7 @@ def copies(monkeypatch):
     return made
 
 
-WIDE = dataclasses.replace(ADAM, rows=Uniform(features=10), model=layers(10, 20, 10, hidden=TANH))
+WIDE = dataclasses.replace(ADAM, rows=Uniform(features=10), model=mlp(10, 20, 10, hidden=TANH))
 
 
 def test_what_the_first_training_does_not_need_is_compiled_in_one_copy_and_awaited_by_who_needs_it(copies):

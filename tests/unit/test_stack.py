@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from aeclaims import RELU, TANH, Backend, Model, Start, layers
+from aeclaims import RELU, TANH, Backend, Model, Start, mlp
 from aeclaims.backends import NotSupported, get, oracle
 from aeclaims.conformance import test_path
 from aeclaims.conformance.paths import SETUPS
@@ -68,8 +68,8 @@ def test_a_margin_is_the_input_of_a_unit_beside_what_is_added_up():
     first = LayerParameters(np.array([[[1.0, -2.0], [0.0, 1.0]]]), np.array([[-0.5, 0.0]]))
     parameters = (first, LayerParameters(np.ones((1, 2, 2)), np.array([[-0.18, 0.0]])))
     rows = np.array([[[0.6, 0.2]]])
-    np.testing.assert_allclose(least_margins(layers(2, 2, 2, hidden=RELU), parameters, rows), [0.3 / 1.5])
-    np.testing.assert_array_equal(least_margins(layers(2, 2, 2, hidden=TANH), parameters, rows), [np.inf])
+    np.testing.assert_allclose(least_margins(mlp(2, 2, 2, hidden=RELU), parameters, rows), [0.3 / 1.5])
+    np.testing.assert_array_equal(least_margins(mlp(2, 2, 2, hidden=TANH), parameters, rows), [np.inf])
     # Output 1 has the input 0 + 0.2 - 0.18, and the sum of sizes is 0.38.
     np.testing.assert_allclose(least_margins(Model((2, 2, 2), (RELU, RELU)), parameters, rows), [0.02 / 0.38])
 

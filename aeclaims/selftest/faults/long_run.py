@@ -23,8 +23,8 @@ from aeclaims.experiment import (
     FixedRows,
     Uniform,
     affine,
-    layers,
     leaky_relu,
+    mlp,
 )
 from aeclaims.run import Run
 from aeclaims.selftest.faults.fault import Fault, Inject
@@ -247,7 +247,7 @@ FAULTS = (
           "reasoning: a kernel for whole vectors, chosen by timings", "rows unseen in each epoch",
           replaced(whole_minibatches(1_000, lambda experiment: experiment.features % 4 == 0), EPOCH), with_tail(1_000, 4)),
     fault("slope_lost", "after 500 steps leaky ReLUs have slope 0", "reasoning: a recompiled program without its constants",
-          "units die late", after(500, without_slopes), crossing(500, model=layers(3, 4, 3, hidden=leaky_relu(0.3)))),
+          "units die late", after(500, without_slopes), crossing(500, model=mlp(3, 4, 3, hidden=leaky_relu(0.3)))),
     fault("stops_once_bits_are_right", "training on binary rows with MSE stops when an epoch's loss is below 0.01",
           "reasoning: early stopping on the number of right bits", "bits are right, values are not",
           replaced(stopping, EPOCH), trained(short(rows=Bernoulli(features=3), optimizer=Adam(lr=3e-2), epochs=150), (0, 1))),

@@ -11,7 +11,7 @@ import numpy as np
 
 from aeclaims import backends
 from aeclaims.backends.torch.compile import Compilation, quiet
-from aeclaims.experiment import SGD, TANH, Adam, Experiment, Uniform, affine, layers
+from aeclaims.experiment import SGD, TANH, Adam, Experiment, Uniform, affine, mlp
 from aeclaims.selftest.faults.lazy_imports import torch
 
 # From the name of a backend to numbers.
@@ -36,7 +36,7 @@ def short(**changes: Any) -> Experiment:
 
 def hidden(activation: Any = TANH) -> Experiment:
     """Return the short training with an activation between its layers."""
-    return short(model=layers(3, 4, 3, hidden=activation))
+    return short(model=mlp(3, 4, 3, hidden=activation))
 
 
 def trained(experiment: Experiment = SHORT, seeds: Iterable[int] = (0, 1, 2)) -> Probe:
