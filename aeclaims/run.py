@@ -1,5 +1,6 @@
 """Results of a training: `Run` holds the epoch losses and the final parameters of every replica."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -29,7 +30,7 @@ class Run:
         parameters: Final parameters, one (weight (S, outputs, inputs), bias (S, outputs)) for each affine layer.
 
     Raises:
-        InvalidRun: If a shape does not fit the start.
+        InvalidRun: If an array does not hold real numbers, or if its shape does not fit the start.
     """
 
     start: Start
@@ -38,11 +39,14 @@ class Run:
 
     def __post_init__(self) -> None:
         expected = (self.experiment.epochs, len(self.seeds))
-        epoch_loss = np.asarray(self.epoch_loss, np.float64)
+        epoch_loss = np.asarray(_real("epoch_loss", self.epoch_loss), np.float64)
         if epoch_loss.shape != expected:
             raise InvalidRun(f"epoch_loss has shape {epoch_loss.shape}; (epochs, seeds) is {expected}")
         widths = self.experiment.model.widths
-        parameters = tuple(LayerParameters(np.asarray(w), np.asarray(b)) for w, b in self.parameters)
+        parameters = tuple(
+            LayerParameters(_real(f"the weight of layer {number}", weight), _real(f"the bias of layer {number}", bias))
+            for number, (weight, bias) in enumerate(_pairs(self.parameters), 1)
+        )
         shapes = [(layer.weight.shape, layer.bias.shape) for layer in parameters]
         wanted = [((len(self.seeds), o, i), (len(self.seeds), o)) for i, o in pairwise(widths)]
         if shapes != wanted:
@@ -113,6 +117,27 @@ class Run:
             self.epoch_loss[:, at],
             tuple(LayerParameters(w[at], b[at]) for w, b in self.parameters),
         )
+
+
+def _real(name: str, values: object) -> Array:
+    """The values as an array of real numbers: a cast would drop imaginary parts, and read numbers from strings."""
+    try:
+        array = np.asarray(values)
+    except Exception as error:  # an object of a backend converts itself as it likes
+        raise InvalidRun(f"{name} is no array of numbers: {type(error).__name__}: {error}") from None
+    if array.dtype.kind not in "fiu":
+        raise InvalidRun(f"{name} has dtype {array.dtype}; real numbers are expected")
+    return array
+
+
+def _pairs(parameters: object) -> Iterator[tuple[object, object]]:
+    """The weight and the bias of each layer."""
+    if not isinstance(parameters, list | tuple):
+        raise InvalidRun(f"parameters is a {type(parameters).__name__}; a tuple of (weight, bias) is expected")
+    for number, layer in enumerate(parameters, 1):
+        if not isinstance(layer, list | tuple) or len(layer) != 2:
+            raise InvalidRun(f"layer {number} of parameters is no pair (weight, bias)")
+        yield layer[0], layer[1]
 
 
 def forward(model: Model, parameters: Parameters, rows: Double) -> Double:

@@ -1,4 +1,4 @@
-"""A run answers when a bound was reached, and evaluates its final parameters apart from the backend."""
+"""A run names the epoch that reaches a bound, and evaluates its final parameters independently of the backend."""
 
 import numpy as np
 import pytest
@@ -18,8 +18,8 @@ from aeclaims import (
     Start,
     Uniform,
     affine,
-    layers,
     leaky_relu,
+    mlp,
     train,
 )
 
@@ -61,7 +61,7 @@ def test_the_final_loss_of_bce_is_the_same_from_probabilities_and_from_logits():
 
 def test_reconstruct_takes_rows_for_all_seeds_or_for_each():
     rows = np.random.default_rng(0).random((5, 3))
-    run = run_of(np.ones((4, 2)), experiment=on(FixedRows(rows), layers(3, 4, 3, hidden=RELU)))
+    run = run_of(np.ones((4, 2)), experiment=on(FixedRows(rows), mlp(3, 4, 3, hidden=RELU)))
     (w1, b1), (w2, b2) = (tuple(array[1].astype(float) for array in layer) for layer in run.parameters)
     expected = np.maximum(rows @ w1.T + b1, 0) @ w2.T + b2
     np.testing.assert_allclose(run.reconstruct(rows)[1], expected, rtol=1e-12)
@@ -133,7 +133,36 @@ def test_the_final_loss_on_shared_rows_is_that_of_each_seed():
 
 @pytest.mark.parametrize(("loss", "size"), [("mse", 1e200), ("mse", 1e308), ("bce_logits", np.inf)])
 def test_the_final_loss_of_what_has_blown_up_is_not_finite_and_warns_of_nothing(loss, size):
-    # Squares overflow; products do; logits are infinite where the target is 0.
+    # Squares overflow, and products too; a logit is infinite for a target of 0.
     experiment = on(FixedRows(np.array([[0, 0.25], [0.5, 1]])), affine(2, 2), loss)
     blown = (LayerParameters(np.full((1, 2, 2), size), np.full((1, 2), size)),)
     assert not np.isfinite(run_of(np.ones((4, 1)), experiment=experiment, parameters=blown).final_loss).any()
+
+
+@pytest.mark.parametrize(("losses", "message"), [
+    (np.ones((4, 2), complex), "epoch_loss has dtype complex128; real numbers are expected"),
+    (np.ones((4, 2), object), "epoch_loss has dtype object"),
+    (np.full((4, 2), "1"), "epoch_loss has dtype <U1"),
+    ([[1.0, 2.0], [3.0]], "epoch_loss is no array of numbers: ValueError"),
+])  # fmt: skip
+def test_losses_that_are_no_real_numbers_are_refused(losses, message):
+    start = Start(EXPERIMENT, (0, 1))
+    with pytest.raises(InvalidRun, match=message):
+        Run(start, losses, start.parameters())
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda w, b: (w.astype(complex), b), "the weight of layer 1 has dtype complex128"),
+    (lambda w, b: (w, b.astype(object)), "the bias of layer 1 has dtype object"),
+    (lambda w, b: (w, b, b), r"layer 1 of parameters is no pair \(weight, bias\)"),
+    (lambda w, b: w, "layer 1 of parameters is no pair"),
+])  # fmt: skip
+def test_parameters_that_are_no_pairs_of_real_numbers_are_refused(change, message):
+    start = Start(EXPERIMENT, (0, 1))
+    with pytest.raises(InvalidRun, match=message):
+        Run(start, np.ones((4, 2)), tuple(change(*layer) for layer in start.parameters()))
+
+
+def test_parameters_that_are_no_layers_are_refused():
+    with pytest.raises(InvalidRun, match="parameters is a float; a tuple of .weight, bias. is expected"):
+        Run(Start(EXPERIMENT, (0, 1)), np.ones((4, 2)), 1.0)
