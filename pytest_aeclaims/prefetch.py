@@ -3,7 +3,8 @@
 On the reference a thread does: compiled code holds no Python lock. A training on torch keeps one processor busy with Python, so
 that as many processes train as there are processors, less this one where it has checks of its own to do meanwhile. They are
 copies of this process as it is when the first claim begins: what a plugin or a conftest.py has changed in torch by then is
-changed in them too.
+changed in them too. If torch.compile was called in this process, there are no copies: inductor's workers answer this process
+alone, and a copy that asks them for a program waits for ever.
 """
 
 import gc
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import NamedTuple
 
 from aeclaims.experiment import Experiment
@@ -26,6 +28,10 @@ from aeclaims.run import Run
 from aeclaims.runtime import parallel
 from aeclaims.runtime.progress import progress, stopping
 
+# The import of this module starts inductor's workers.
+INDUCTOR = "torch._inductor.async_compile"
+# A copy that takes no processor time for so many seconds waits for an event that never comes; it is looked at every so many.
+STUCK_AFTER, LOOKED_AT_EVERY = 300.0, 5.0
 Train = Callable[[Experiment, range], Run]
 
 
@@ -50,7 +56,15 @@ class Prefetcher:
     """Trainings that were asked for before they are needed, in that order."""
 
     def __init__(self, train: Train, plan: Iterable[tuple[Experiment, range]], *, copies: int) -> None:
-        """`train` in so many copies of this process, or, where that is 0, in a thread of it."""
+        """`train` in so many copies of this process, or, if that is 0, in a thread of it."""
+        if copies and INDUCTOR in sys.modules:
+            warnings.warn(
+                "torch.compile was called in this process before the claims began, and inductor's workers answer no copy of it: "
+                "the claims are trained in this process alone, which takes longer",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            plan, copies = (), 0
         self.stop = threading.Event()
         self.workers: list[_ThreadWorker | _ForkedWorker] = [_ThreadWorker(train, self.stop)]
         if copies:
@@ -136,24 +150,43 @@ class _ForkedWorker:
     def train(self, experiment: Experiment, seeds: range) -> Answer:
         if not self.process.is_alive():
             return Answer(None, None)  # what it did not end with is trained where it is needed
+        how = ""
         try:
             self.connection.send((experiment, seeds))
+            how = self._end_if_stuck()
             answer: Answer = self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
             return Answer(
                 None,
                 ProcessEnded(
-                    f"the process that trained {experiment} ended with exit code {self.process.exitcode}; "
+                    f"the process that trained {experiment} {how or f'ended with exit code {self.process.exitcode}'}; "
                     "--claims-processes 1 trains in pytest's own process"
                 ),
             )
         return answer
 
+    def _end_if_stuck(self) -> str:
+        """Wait for an answer. If the copy takes no processor time, end it, and return the reason."""
+        idle, before = 0.0, -1.0
+        while not self.connection.poll(LOOKED_AT_EVERY):
+            now = _cpu_seconds(self.process.pid)
+            idle, before = (idle + LOOKED_AT_EVERY if now == before else 0.0), now
+            if idle >= STUCK_AFTER:
+                self.process.kill()
+                return f"took no processor time for {idle:.0f} s, and was ended"
+        return ""
+
     def close(self) -> None:
         self.process.kill()
         self.process.join()
         self.connection.close()
+
+
+def _cpu_seconds(pid: int | None) -> float:
+    """The processor time of a process, of all its threads and of its children that have ended."""
+    after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    return sum(map(float, after_name[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def _worker_main(train: Train, connection: Connection) -> None:
@@ -177,15 +210,14 @@ def _run_one(train: Train, experiment: Experiment, seeds: range) -> Answer:
         warnings.simplefilter("always")
         try:
             run, error = train(experiment, seeds), None
-        except Exception as raised:
+        except (Exception, SystemExit) as raised:
             run, error = None, _portable(raised)
     return Answer(run, error, tuple(entry.message for entry in caught if isinstance(entry.message, Warning)))
 
 
-def _portable(error: Exception) -> Exception:
+def _portable(error: BaseException) -> Exception:
     error.add_note("".join(traceback.format_exception(error)))
-    try:
-        copied = pickle.loads(pickle.dumps(error))
-    except Exception:
-        copied = RuntimeError(f"{type(error).__name__}: {error}")
-    return copied if isinstance(copied, Exception) else RuntimeError(str(error))
+    with suppress(Exception):
+        if isinstance(copied := pickle.loads(pickle.dumps(error)), Exception):
+            return copied
+    return RuntimeError(f"{type(error).__name__}: {error}")

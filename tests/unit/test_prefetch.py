@@ -1,8 +1,9 @@
-"""Trainings that are begun before they are asked for: by whom, what comes back, and how they end."""
+"""Prefetched trainings: the process that trains, the results, and the end of the processes."""
 
 import os
 import subprocess
 import sys
+import threading
 import time
 import warnings
 
@@ -12,6 +13,7 @@ import pytest
 from aeclaims import Adam, Experiment, Run, Uniform, affine, train
 from aeclaims.runtime import parallel
 from aeclaims.runtime.progress import Stopped, progress
+from pytest_aeclaims import prefetch
 from pytest_aeclaims.prefetch import Prefetcher, ProcessEnded
 
 SEEDS = range(2)
@@ -23,7 +25,7 @@ FIRST, SECOND, *OTHERS = EXPERIMENTS
 
 
 class WhereItTrained(UserWarning):
-    """Tells the process."""
+    """A warning that names the process."""
 
 
 def quick(experiment, seeds):
@@ -33,7 +35,7 @@ def quick(experiment, seeds):
 
 @pytest.fixture
 def ahead():
-    """Ahead, closed at the end of the test."""
+    """A prefetcher, closed at the end of the test."""
     begun = []
 
     def begin(function, experiments=EXPERIMENTS, *, copies):
@@ -46,7 +48,7 @@ def ahead():
 
 
 def process_of(ahead, experiment):
-    """The process that trained, from the warning that it sent."""
+    """The process that trained, from its warning."""
     with pytest.warns(WhereItTrained) as caught:
         run = ahead.result(experiment, SEEDS)
     expected = train(experiment, seeds=SEEDS, backend="numba")
@@ -86,7 +88,7 @@ def test_only_what_was_planned_is_handed_out(ahead):
 
 
 class Unsendable(Exception):
-    """Cannot be made again from its arguments."""
+    """An exception that cannot be made again from its arguments."""
 
     def __init__(self, one, two):
         super().__init__(f"{one} and {two}")
@@ -121,11 +123,69 @@ def test_a_process_that_ends_is_named_and_the_others_go_on(ahead):
     for experiment in (
         SECOND,
         *OTHERS,
-    ):  # each is trained by the process that is left, or to be trained where it is needed
+    ):  # the remaining process trains each, or the caller has to
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             run = begun.result(experiment, SEEDS)
         assert run is None or run.experiment == experiment
+
+
+def test_a_training_that_exits_is_an_error_and_its_process_goes_on(ahead):
+    def exiting(experiment, seeds):
+        if experiment == FIRST:
+            raise SystemExit(0)
+        return quick(experiment, seeds)
+
+    begun = ahead(exiting, copies=1)
+    with pytest.raises(RuntimeError, match="SystemExit: 0"):
+        begun.result(FIRST, SEEDS)
+    assert process_of(begun, SECOND) == begun.workers[0].process.pid
+
+
+def test_a_copy_that_takes_no_processor_time_is_ended_and_named(ahead, monkeypatch):
+    monkeypatch.setattr(prefetch, "STUCK_AFTER", 0.4)
+    monkeypatch.setattr(prefetch, "LOOKED_AT_EVERY", 0.2)
+
+    def waiting(experiment, seeds):
+        threading.Event().wait()
+
+    with pytest.raises(ProcessEnded, match="took no processor time for 0 s, and was ended; --claims-processes 1"):
+        ahead(waiting, [FIRST], copies=1).result(FIRST, SEEDS)
+
+
+def test_a_copy_that_works_is_not_ended(ahead, monkeypatch):
+    monkeypatch.setattr(prefetch, "STUCK_AFTER", 0.4)
+    monkeypatch.setattr(prefetch, "LOOKED_AT_EVERY", 0.2)
+
+    def working(experiment, seeds):
+        end = time.process_time() + 1
+        while time.process_time() < end:
+            pass
+        return quick(experiment, seeds)
+
+    assert process_of(ahead(working, [FIRST], copies=1), FIRST)
+
+
+def test_a_process_in_which_torch_compiles_is_not_copied(ahead, monkeypatch):
+    monkeypatch.setitem(sys.modules, prefetch.INDUCTOR, sys)
+    with pytest.warns(RuntimeWarning, match="the claims are trained in this process alone"):
+        begun = ahead(quick, copies=2)
+    assert begun.result(FIRST, SEEDS) is None
+    assert not any(hasattr(worker, "process") for worker in begun.workers)
+
+
+def test_the_module_that_starts_inductors_workers_is_known_by_its_name():
+    """Runs in a new process, because this one may have compiled."""
+    program = f"""
+import sys, torch
+from aeclaims.backends import get
+get("torch")
+print({prefetch.INDUCTOR!r} in sys.modules)
+torch.compile(torch.sin)(torch.ones(1))
+print({prefetch.INDUCTOR!r} in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
 
 
 def endless(experiment, seeds):
@@ -163,7 +223,7 @@ def test_a_thread_of_this_process_trains_where_there_is_one_only(ahead):
 
 
 def test_the_reference_compiles_for_rows_and_for_seeds_in_lanes_side_by_side(tmp_path):
-    """In a process of its own: this one has long compiled both."""
+    """Runs in a new process, because this one has already compiled both."""
     program = """
 from aeclaims import Adam, Experiment, Uniform, affine, train
 from aeclaims.runtime import parallel
