@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -19,6 +20,7 @@ from aeclaims.backends.backend import (
     Tolerance,
     Train,
     UnknownBackend,
+    no_skipping,
     one_line,
 )
 from aeclaims.dtypes import REDUCED
@@ -43,6 +45,7 @@ __all__ = [
     "UnknownBackend",
     "check_name",
     "get",
+    "no_skipping",
     "one_line",
     "train",
     "train_from",
@@ -52,6 +55,7 @@ __all__ = [
 GROUP = "aeclaims.backends"
 TORCH = ("torch", "torch-eager", "torch-compile", "torch-cudagraph", "torch-loop")
 COMPILED = ("torch", "torch-compile")
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 def _numba(
@@ -59,7 +63,12 @@ def _numba(
 ) -> Backend:
     if device != "cpu":
         raise UnknownBackend(f"device {device!r}: numba runs on the CPU only; give 'cpu', or a torch backend")
-    from aeclaims.backends.numba import population
+    try:
+        from aeclaims.backends.numba import population
+    except Exception as error:  # numba reads its settings while it is imported, such as NUMBA_NUM_THREADS
+        raise UnknownBackend(
+            f"backend 'numba': it cannot be imported ({one_line(error)}); repair that, or give a torch backend"
+        ) from None
 
     return Backend("numba", population.train)
 
@@ -82,12 +91,19 @@ def _torch(
 ) -> Backend:
     try:
         import torch
-    except ImportError as error:
+    except Exception as error:  # torch reads its settings while it is imported, such as TORCH_LOGS
         raise UnknownBackend(
-            f"backend {name!r}: torch cannot be imported ({error}); install torch, or give 'numba'"
+            f"backend {name!r}: torch cannot be imported ({one_line(error)}); install or repair torch, or give 'numba'"
         ) from None
+    if folder := os.environ.get(CACHE):
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:  # torch 2.13 makes it with the first optimizer, and cannot make one if that fails
+            raise UnknownBackend(
+                f"{CACHE}={folder}: torch cannot make this folder ({one_line(error)}); give one that it can write to"
+            ) from None
     try:
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).item()  # meta makes tensors, and holds no numbers
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise UnknownBackend(
@@ -266,7 +282,7 @@ def _found(name: str) -> Any:
         return getattr(importlib.import_module(module), attribute) if colon else offered()[name].load()
     except UnknownBackend as error:
         raise UnknownBackend(f"backend {name!r}: {error}") from None
-    except Exception as error:  # whatever the module of somebody else does while it is imported
+    except (Exception, SystemExit) as error:  # whatever the module of somebody else does while it is imported
         raise UnknownBackend(
             f"backend {name!r}: {type(error).__name__}: {error}; give one of "
             f"{', '.join([*BACKENDS, *offered()])}, or a package.module:name that can be imported"
@@ -310,7 +326,8 @@ def train_from(start: Start, backend: Backend) -> Run:
         )
     backend.check(start.experiment, start.dtype)
     try:
-        run = backend.train(start)
+        with no_skipping(f"backend {backend.name}"):
+            run = backend.train(start)
     except InvalidRun as error:
         raise InvalidRun(f"backend {backend.name}: {error}") from None
     if not isinstance(run, Run):

@@ -1,6 +1,7 @@
 """What a backend says of itself: its name, what trains, what it lacks, and where it rounds more than its dtype does."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +31,9 @@ SUPPORTABLE = (
     "given rows",
     "gradients that add up",
 )
+
+# The exceptions of pytest.skip, pytest.xfail and unittest, none of which is imported here.
+SKIPPING = ("Skipped", "XFailed", "SkipTest")
 
 
 class UnknownBackend(ValueError):
@@ -167,6 +171,17 @@ def needs(experiment: Experiment, dtype: npt.DTypeLike) -> list[str]:
 def _require(is_valid: bool, where: str, value: object, way_out: str) -> None:
     if not is_valid:
         raise InvalidBackend(f"{where} = {value!r}: {way_out}")
+
+
+@contextmanager
+def no_skipping(who: str) -> Iterator[None]:
+    """Raise an error if code of the user's skips the test: a report would say that the stack lacks something."""
+    try:
+        yield
+    except BaseException as error:  # pytest derives its own from that
+        if type(error).__name__ in SKIPPING:
+            raise RuntimeError(f"{who} skipped the test: {one_line(error)}") from error
+        raise
 
 
 def one_line(error: BaseException) -> str:

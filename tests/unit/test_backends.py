@@ -1,4 +1,4 @@
-"""Backends hand back a run of the start they were given, or are refused with a reason."""
+"""Backends return a run of the given start, or are refused with a reason."""
 
 import dataclasses
 import os
@@ -22,6 +22,7 @@ from aeclaims import (
     Run,
     Start,
     Uniform,
+    UnknownBackend,
     affine,
     train,
 )
@@ -68,9 +69,46 @@ def test_a_backend_that_returns_something_else_is_named_and_refused(fault, messa
         train(SMALL, seeds=[1], backend=Backend("faulty", fault))
 
 
-def test_a_dtype_that_a_backend_lacks_is_refused():
-    from aeclaims import UnknownBackend
+def test_a_backend_that_skips_the_test_fails_it():
+    with pytest.raises(RuntimeError, match="backend lazy skipped the test: Skipped: not today"):
+        train(SMALL, seeds=[1], backend=Backend("lazy", lambda start: pytest.skip("not today")))
 
+
+def test_a_module_that_exits_is_named(monkeypatch, tmp_path):
+    (tmp_path / "exits_at_import.py").write_text("raise SystemExit(0)")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UnknownBackend, match="backend 'exits_at_import:train': SystemExit: 0; give one of"):
+        get("exits_at_import:train")
+
+
+def test_a_device_that_holds_no_numbers_is_refused():
+    with pytest.raises(UnknownBackend, match="device 'meta': torch cannot use it"):
+        get("torch", "meta")
+
+
+def test_a_folder_that_torch_cannot_make_is_refused(monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", os.devnull)
+    with pytest.raises(UnknownBackend, match=f"TORCHINDUCTOR_CACHE_DIR={os.devnull}: torch cannot make this folder"):
+        get("torch-loop")
+
+
+@pytest.mark.parametrize(("setting", "name"), [("TORCH_LOGS=bogus", "torch"), ("NUMBA_NUM_THREADS=0", "numba")])
+def test_a_library_that_a_setting_keeps_from_being_imported_is_named(setting, name):
+    variable, _, value = setting.partition("=")
+    script = textwrap.dedent(f"""
+        from aeclaims.backends import UnknownBackend, get
+        try:
+            get({name!r})
+        except UnknownBackend as error:
+            print(error)
+    """)
+    environment = {**os.environ, variable: value}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.startswith(f"backend {name!r}: ")
+    assert "cannot be imported (ValueError: " in done.stdout
+
+
+def test_a_dtype_that_a_backend_lacks_is_refused():
     with pytest.raises(UnknownBackend, match="mine on cpu has float32 only"):
         train(
             SMALL,
@@ -81,7 +119,7 @@ def test_a_dtype_that_a_backend_lacks_is_refused():
 
 
 def test_probabilities_that_round_to_one_stop_learning_as_torchs_do():
-    # Logits of 40 round the sigmoid to 1 in float32: the gradient of BCE on probabilities is exactly 0 there.
+    # With logits of 40, the sigmoid rounds to 1 in float32, and the gradient of BCE on probabilities is exactly 0.
     rows = np.ones((64, 1))
     experiment = Experiment(
         rows=FixedRows(rows), model=affine(1, 1, output=SIGMOID), loss="bce", optimizer=Adam(lr=5.0), epochs=30
@@ -123,7 +161,7 @@ def test_a_population_takes_at_most_3_times_its_rows(backend):
 
 
 def test_ctrl_c_ends_a_training_with_one_traceback():
-    # Shells start background jobs with Ctrl-C ignored; the script must not inherit that.
+    # Shells start background jobs that ignore Ctrl-C; the script must not inherit that.
     script = textwrap.dedent("""
         import signal
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -171,7 +209,7 @@ def test_compiled_code_is_kept_on_disk(tmp_path):
 def test_the_compiled_kernel_is_that_of_the_sources_as_they_are():
     from aeclaims.backends.numba import kernel
 
-    # Numba by itself keeps code until the file changes that holds the entry, which imports the others.
+    # Numba's cache would keep code until the entry's file changes, but that file imports the others.
     widths, parameters = np.array([1, 1]), np.zeros(16)
     gradient = np.zeros(16 + kernel.loss_buffer(parameters))
     workspace = kernel.workspace((1, 1), 1, 1, gradient)
