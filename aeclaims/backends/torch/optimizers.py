@@ -9,6 +9,7 @@ import ast
 import math
 import pkgutil
 import re
+import reprlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class CustomOptimizer:
         """An optimizer of these parameters, with that learning rate if the user gave none."""
         try:
             return pkgutil.resolve_name(self.text.partition(",")[0])(parameters, **{"lr": lr, **dict(self.arguments)})
-        except Exception as error:  # the user's module and class may raise anything
+        except (Exception, SystemExit) as error:  # the user's module and class may raise anything
             raise InvalidOptimizer(
                 f"{self}: it could not be imported, or made of a network's weights and biases "
                 f"({one_line(error)}); {FORM}"
@@ -87,7 +88,7 @@ def parse(text: str) -> CustomOptimizer:
         key, _, value = argument.partition("=")
         if not key.isidentifier() or key == "params" or key in arguments:
             raise InvalidOptimizer(f"{argument!r} in {text!r}: give each argument once, as name=value")
-        with suppress(ValueError, SyntaxError):
+        with suppress(ValueError, SyntaxError, OverflowError):  # an integer may be larger than any float
             found = ast.literal_eval({"true": "True", "false": "False"}.get(value, value))
             if all(
                 isinstance(number, int | float) and math.isfinite(number)
@@ -96,7 +97,7 @@ def parse(text: str) -> CustomOptimizer:
                 arguments[key] = found
         if key not in arguments:
             raise InvalidOptimizer(
-                f"{argument!r}: {value!r} is not a finite number; give one, true, false, or (0.9,0.99)"
+                f"{reprlib.repr(argument)}: {reprlib.repr(value)} is not a finite number; give one, true, false, or (0.9,0.99)"
             )
     rate = arguments.get("lr", 1.0)
     if isinstance(rate, bool | tuple) or rate <= 0:
@@ -111,7 +112,10 @@ def try_out(custom: CustomOptimizer, device: str) -> Trial:
     with torch.random.fork_rng(devices), parts.threads(1), parts.default_dtype(torch.float64), torch.device(where):
         optimizer = custom([nn.Parameter(values) for values in _draw(0, 0)], 1e-3)
         needs_closure = _needs_closure(custom)
-        alone = [_trained(custom, _alone, [replica], needs_closure) for replica in REPLICAS]
+        try:
+            alone = [_trained(custom, _alone, [replica], needs_closure) for replica in REPLICAS]
+        except (Exception, SystemExit) as error:
+            raise InvalidOptimizer(f"{custom}: one of its first {STEPS} steps raised {one_line(error)}") from None
         if unchanged := [
             name
             for place, name in enumerate(SHAPES)
@@ -129,10 +133,10 @@ def try_out(custom: CustomOptimizer, device: str) -> Trial:
 def _needs_closure(custom: CustomOptimizer) -> bool:
     try:
         _trained(custom, _alone, [1], steps=1)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         try:
             _trained(custom, _alone, [1], needs_closure=True, steps=1)
-        except Exception:
+        except (Exception, SystemExit):
             raise InvalidOptimizer(f"{custom}: its step raised {one_line(error)}, without and with a closure") from None
         return True
     return False
@@ -159,7 +163,7 @@ def _loop_reason(custom: CustomOptimizer, optimizer: Any, alone: list[Tensors]) 
                     for ours, theirs in zip(together, _trained(custom, layout, REPLICAS, changed=changed), strict=True)
                 ):
                     return "it does not work elementwise: one replica's gradients move the others"
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return f"it does not take stacked parameters ({one_line(error)})"
     return ""
 
