@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aeclaims.backends import oracle
+from aeclaims.backends import no_skipping, oracle
 from aeclaims.conformance.stack import ROUNDINGS, SINGLE, Stack, relative
 from aeclaims.experiment import Adam, Experiment
 from aeclaims.judging.judge import Judge
@@ -59,7 +59,7 @@ def loop_states(
     start = stack.start(experiment)
     losses: list[list[float]] = []
     by_seed: list[States] = []
-    with parts.conditions(start, stack.backend.device):
+    with parts.conditions(start, stack.backend.device), no_skipping(f"backend {stack.backend.name}"):
         loop = Loop(start, device=stack.backend.device, compilation=compilation)
         for seed in range(len(start.seeds)):
             loop.begin(seed)

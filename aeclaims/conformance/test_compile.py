@@ -1,14 +1,14 @@
 """torch.compile by itself: the functions of a training in one program, and programs that differ in little from each other."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 
-from aeclaims.backends import NotSupported
+from aeclaims.backends import NotSupported, no_skipping
 from aeclaims.conformance import functions
 from aeclaims.conformance.direct import Torch, close, host, under_test
 from aeclaims.conformance.loops import counts_in_python, judge_loop
@@ -28,15 +28,18 @@ PAIRS = {
 
 
 @contextmanager
-def compiling(stack: Stack) -> Iterator[Any]:
-    """torch.compile with the settings of the stack, as in a process of its own; raises NotSupported if torch cannot compile."""
+def compiling(stack: Stack) -> Iterator[Callable[..., Any]]:
+    """torch.compile with the settings of the stack, as in a process of its own; raises NotSupported if torch compiles nothing."""
     from aeclaims.backends.torch import parts
     from aeclaims.backends.torch.compile import Compilation, begin_anew, quiet, unsupported_reason
+    from aeclaims.backends.torch.watch import Watch
 
     begin_anew()
+    watch, compilation = Watch(), dataclasses.replace(stack.compilation or Compilation(), scope="model")
     try:
-        with quiet(), parts.threads(1):
-            yield dataclasses.replace(stack.compilation or Compilation(), scope="model")
+        with quiet(), parts.threads(1), no_skipping("the compiler"):
+            yield lambda function: compilation(watch.over(function))
+        watch.require_compiled()
     except Exception as error:
         if reason := unsupported_reason(error):
             raise NotSupported(reason) from error
@@ -53,7 +56,7 @@ def compiling(stack: Stack) -> Iterator[Any]:
 def test_compiled_functions_are_those_of_mathematics(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     cases = [
-        *functions.activations(torch),
+        *functions.activations(torch, is_compiled=True),
         functions.log_loss_on_logits(torch),
         functions.log_loss_of_probabilities(torch, is_compiled=True),
         *functions.losses_of_minibatches(torch),

@@ -1,6 +1,8 @@
-"""Settings of torch.compile are read and checked, and what is compiled trains as what is not."""
+"""Settings of torch.compile are read and checked, and compiled code trains like code that is not compiled."""
 
 import dataclasses
+import errno
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -95,8 +97,12 @@ def test_settings_that_cannot_be_read_list_the_right_ones(text, message):
     ("backend=no_such_module:f", "it cannot be imported (ModuleNotFoundError"),
     ("backend=math:pi", "backend=math:pi is a float; give a function"),
     ("backend=aot_eager,mode=max-autotune", "modes are inductor's, and the backend is aot_eager"),
+    ("backend=math:sqrt,mode=max-autotune", "modes are inductor's, and the backend is math:sqrt"),
+    ("backend=exits_at_import:f", "it cannot be imported (SystemExit: 3)"),
 ])  # fmt: skip
-def test_a_compiler_that_is_not_there_is_refused(text, message):
+def test_a_compiler_that_is_not_there_is_refused(text, message, monkeypatch, tmp_path):
+    (tmp_path / "exits_at_import.py").write_text("raise SystemExit(3)")
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UnknownBackend) as raised:
         get("torch", compilation=parse(text))
     assert message in str(raised.value)
@@ -113,7 +119,7 @@ def test_a_backend_that_compiles_nothing_takes_no_settings():
 
 @pytest.fixture
 def compiled(monkeypatch):
-    """Trains on `torch`, compiled however short a training is."""
+    """Trains on `torch`, compiled even if the training is short."""
     from aeclaims.backends.torch import population
 
     monkeypatch.setattr(population, "COMPILING_PAYS_FROM_STEPS", 0)
@@ -148,11 +154,11 @@ def test_a_call_of_a_long_training_takes_two_steps(monkeypatch):
     monkeypatch.setattr(population, "LONG", 0)
     CALLS.clear()
     assert_same(train(SMALL, seeds=range(3), backend=by_step, dtype="float64"), alone)
-    assert len(CALLS) == SMALL.epochs  # of two steps each, and a short minibatch without the compiler
+    assert len(CALLS) == SMALL.epochs  # one call for two steps; the short minibatch runs without the compiler
 
 
-# Of three epochs of three steps, the last of 44 rows. A population compiles loss and gradient as one graph. A loop's network
-# is one, whose short minibatch is its second size; each seed trains on its own.
+# Three epochs have three steps each, the last of 44 rows. A population compiles loss and gradient as one graph. A loop's
+# network is one graph, with the short minibatch as its second size; each seed trains separately.
 @pytest.mark.parametrize(("backend", "settings", "calls"), [
     ("torch", COUNTING, 6), ("torch", f"{COUNTING},dynamic=true", 9), ("torch-compile", COUNTING, 3 * 9),
 ])  # fmt: skip
@@ -190,7 +196,7 @@ def test_more_seeds_than_torch_keeps_programs_stay_compiled():
 def test_without_a_compiler_torch_says_so_and_trains_all_the_same(compiled, monkeypatch, tmp_path):
     import torch._inductor.config as inductor_config
 
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # nothing that was compiled before may be found
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # an empty cache
     with (
         inductor_config.patch({"cpp.cxx": ("no-such-compiler",)}),
         pytest.warns(RuntimeWarning, match="could not compile"),
@@ -201,7 +207,7 @@ def test_without_a_compiler_torch_says_so_and_trains_all_the_same(compiled, monk
 
 @pytest.mark.parametrize("backend", ["torch", "torch-compile"])
 def test_a_compilation_that_was_asked_for_is_lacking_without_a_compiler(backend, monkeypatch, tmp_path):
-    """The settings are those that `torch` takes by itself, as the bisection does."""
+    """Uses the default settings of `torch`, as the bisection does."""
     import torch._inductor.config as inductor_config
 
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
@@ -219,7 +225,7 @@ def test_a_stage_that_this_torch_does_not_have_is_lacking(monkeypatch):
     monkeypatch.setattr(torch.compiler, "list_backends", lambda exclude_tags=(): ["eager", "inductor"])
     assert STAGES["loop, compiled by eager"].on("cpu", None).name == "torch-compile"
     with pytest.raises(
-        NotSupported, match="this torch has no such stage .backend=aot_eager: give one of eager, inductor"
+        NotSupported, match="this torch has no such stage .backend=aot_eager: eager. give one of eager, inductor"
     ):
         STAGES["loop, compiled by aot_eager"].on("cpu", None)
 
@@ -236,7 +242,7 @@ def test_the_step_of_a_population_is_one_graph():
 
 @pytest.mark.parametrize(("backend", "optimizer"), [("torch", "torch.optim:NAdam"), ("torch-compile", None)])
 def test_what_dynamo_cannot_trace_is_lacking(backend, optimizer):
-    """An optimizer's step breaks the graph, which fullgraph forbids; torch's own, in a population, is the function it calls."""
+    """An optimizer's step breaks the graph, which fullgraph forbids; in a population, torch's step is the called function."""
     chosen = get(backend, optimizer=optimizer and custom(optimizer), compilation=FULL_GRAPH)
     with pytest.raises(NotSupported, match="torch could not compile the training: dynamo cannot trace it"):
         train(SMALL, seeds=range(2), backend=chosen)
@@ -250,3 +256,116 @@ def test_a_compiler_that_fails_fails_the_training(compiled):
 
 def failing(graph, inputs):
     return 1 / 0
+
+
+def skipping_graphs(graph, inputs):
+    import torch
+
+    raise torch._dynamo.exc.SkipFrame("not this one")
+
+
+def lacking_operators(graph, inputs):
+    import torch
+    from torch._subclasses.fake_tensor import UnsupportedOperatorException
+
+    raise UnsupportedOperatorException(torch.ops.aten.mm.default)
+
+
+def told_by_the_stance():
+    import torch
+
+    return torch.compiler.set_stance("force_eager")
+
+
+def told_by_the_limit():
+    import torch._dynamo
+
+    return torch._dynamo.config.patch(recompile_limit=0)
+
+
+def told_by_the_environment():
+    import torch._dynamo
+
+    return torch._dynamo.config.patch(disable=True)
+
+
+def told_to_suppress_errors():
+    import torch._dynamo
+
+    return torch._dynamo.config.patch(suppress_errors=True)
+
+
+@pytest.mark.parametrize("scope", ["model", "step"])
+@pytest.mark.parametrize("backend", ["torch", "torch-compile"])
+@pytest.mark.parametrize(("compiler", "told"), [
+    ("eager", told_by_the_stance),
+    ("eager", told_by_the_limit),
+    ("eager", told_by_the_environment),
+    (f"{__name__}:failing", told_to_suppress_errors),
+    (f"{__name__}:skipping_graphs", nullcontext),
+    (f"{__name__}:lacking_operators", nullcontext),
+])  # fmt: skip
+def test_a_training_that_nothing_compiled_is_not_one_that_was_compiled(backend, scope, compiler, told):
+    chosen = get(backend, compilation=parse(f"backend={compiler},scope={scope}"))
+    with told(), pytest.raises(NotSupported, match="torch.compile compiled nothing: torch is told not to compile"):
+        train(SMALL, seeds=range(2), backend=chosen)
+
+
+def test_if_nothing_is_compiled_torch_says_so_once_and_trains_all_the_same(compiled):
+    with told_by_the_stance(), pytest.warns(RuntimeWarning, match="torch.compile compiled nothing") as caught:
+        run = compiled(SMALL)
+    assert len(caught) == 1
+    assert_same(run, train(SMALL, seeds=range(3), backend="torch-eager", dtype="float64"))
+
+
+@pytest.mark.parametrize("check", [
+    "test_compiled_functions_are_those_of_mathematics", "test_a_program_serves_what_it_was_compiled_for",
+])  # fmt: skip
+def test_a_check_of_compiled_code_is_not_made_if_nothing_is_compiled(check):
+    from aeclaims.conformance import test_compile
+    from aeclaims.conformance.stack import Stack
+    from aeclaims.judging.judge import Judge
+
+    stack = Stack(get("torch"), "float32", (0,), compilation=parse("backend=eager"))
+    getattr(test_compile, check)(stack, Judge())
+    with told_by_the_stance(), pytest.raises(NotSupported, match="compiled nothing"):
+        getattr(test_compile, check)(stack, Judge())
+
+
+def full(graph, inputs):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def naming_a_compiler(graph, inputs):
+    raise RuntimeError("InvalidCxxCompiler: so says the backend")
+
+
+def without_a_compiler(graph, inputs):
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    raise InvalidCxxCompiler
+
+
+def skipping_the_test(graph, inputs):
+    pytest.skip("not here")
+
+
+@pytest.mark.parametrize(("compiler", "error", "message"), [
+    (full, NotSupported, r"could not compile the training: it cannot write its cache \(OSError: .*No space left"),
+    (without_a_compiler, NotSupported, "could not compile the training: there is no C"),
+    (naming_a_compiler, Exception, "so says the backend"),
+    (skipping_the_test, RuntimeError, "backend torch skipped the test: Skipped: not here"),
+])  # fmt: skip
+def test_the_class_of_an_error_says_whether_torch_can_compile(compiler, error, message):
+    chosen = get("torch", compilation=parse(f"backend={__name__}:{compiler.__name__}"))
+    with pytest.raises(error, match=message) as raised:
+        train(SMALL, seeds=range(2), backend=chosen)
+    assert isinstance(raised.value, NotSupported) == (error is NotSupported)
+
+
+def test_a_loop_whose_compiler_skips_the_test_fails():
+    from aeclaims.conformance.loops import loop_states
+    from aeclaims.conformance.stack import Stack
+
+    with pytest.raises(RuntimeError, match="backend torch skipped the test"):
+        loop_states(Stack(get("torch"), "float32", (0,)), SMALL, (1,), parse(f"backend={__name__}:skipping_the_test"))

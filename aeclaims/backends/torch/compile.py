@@ -1,6 +1,7 @@
 """The calls of torch.compile: the settings that --claims-compile gives, checked, and passed on as torch documents them."""
 
 import difflib
+import errno
 import pkgutil
 import warnings
 from collections.abc import Callable, Iterator
@@ -8,11 +9,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-from aeclaims.backends.backend import UnknownBackend, one_line
+from aeclaims.backends.backend import NotSupported, UnknownBackend, one_line
 
 Scope = Literal["model", "step"]
 Mode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 CANNOT_COMPILE: Final = "torch could not compile the training"
+NOTHING_COMPILED: Final = (
+    "torch.compile compiled nothing: torch is told not to compile (TORCHDYNAMO_DISABLE, TORCH_COMPILE_DISABLE, "
+    "torch.compiler.set_stance, a recompile limit), TORCHDYNAMO_SUPPRESS_ERRORS hides an error, or a compiler skips every graph"
+)
+# The folder of the cache cannot be written, or is full.
+UNWRITABLE: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 FLAGS: Final = {"true": True, "false": False}
 
 
@@ -70,7 +77,7 @@ class Compilation:
         if ":" in self.backend:
             try:
                 found = pkgutil.resolve_name(self.backend)
-            except Exception as error:  # any import of the user's module may fail
+            except (Exception, SystemExit) as error:  # any import of the user's module may fail
                 raise UnknownBackend(
                     f"backend={self.backend}: it cannot be imported ({one_line(error)}); give "
                     f"module:function, or one of {', '.join(registered)}"
@@ -80,7 +87,7 @@ class Compilation:
                     f"backend={self.backend} is a {type(found).__name__}; give a function "
                     "(graph_module, example_inputs) -> callable"
                 )
-        elif self.mode and self.backend != "inductor":
+        if self.mode and self.backend != "inductor":
             raise UnknownBackend(
                 f"mode={self.mode}: modes are inductor's, and the backend is {self.backend}; leave mode out"
             )
@@ -141,10 +148,27 @@ def begin_anew() -> None:
 
 
 def unsupported_reason(error: BaseException) -> str:
-    """Why this torch cannot compile the training, if it cannot trace it or lacks a C++ compiler; "" for any other error."""
-    names = {name for kind in type(error).__mro__ for name in [kind.__name__]}
-    if "InvalidCxxCompiler" in f"{names} {error}":
-        return f"{CANNOT_COMPILE}: there is no C++ compiler ({one_line(error)})"
-    if names & {"TorchRuntimeError", "Unsupported"}:
+    """Why this torch cannot compile the training, if the machine, or dynamo, is the reason; "" for any other error."""
+    if isinstance(error, NotSupported):
+        return str(error)
+    for cause in _causes(error):
+        if "InvalidCxxCompiler" in _class_names(cause):
+            return f"{CANNOT_COMPILE}: there is no C++ compiler ({one_line(error)})"
+        if isinstance(cause, OSError) and cause.errno in UNWRITABLE:
+            return f"{CANNOT_COMPILE}: it cannot write its cache ({one_line(cause)})"
+    if _class_names(error) & {"TorchRuntimeError", "Unsupported"}:
         return f"{CANNOT_COMPILE}: dynamo cannot trace it ({one_line(error)})"
     return ""
+
+
+def _class_names(error: BaseException) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that torch wrapped in it: some releases keep them as a cause, others as inner_exception."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        yield error
+        error = getattr(error, "inner_exception", None) or error.__cause__

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from aeclaims.backends.backend import NotSupported
 from aeclaims.backends.torch import parts
 from aeclaims.backends.torch.compile import Compilation, begin_anew, quiet, unsupported_reason
+from aeclaims.backends.torch.watch import Watch
 from aeclaims.experiment import Adam
 from aeclaims.run import Run
 from aeclaims.runtime.progress import progress
@@ -85,7 +86,9 @@ class Loop:
             self.step_with_closure if takes_closure else self.plain_step
         )
         self.model: Callable[[torch.Tensor], torch.Tensor] = self.network
+        self.watch = Watch()
         if compilation is not None:
+            self.network.append(self.watch)
             begin_anew()
             if compilation.scope == "model":
                 self.model = compilation(self.network)
@@ -116,7 +119,9 @@ class Loop:
             return self.take_step(batch).item()
         try:
             with quiet():  # torch compiles at the first step, at the second, which finds moments, and at each new size
-                return self.compiled_step(batch).item()
+                loss = self.compiled_step(batch).item()
+            self.watch.require_compiled()
+            return loss
         except Exception as error:
             if reason := unsupported_reason(error):
                 raise NotSupported(reason) from error

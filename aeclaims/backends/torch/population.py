@@ -21,6 +21,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from aeclaims.backends.backend import NotSupported
 from aeclaims.backends.torch import parts
 from aeclaims.backends.torch.compile import Compilation, begin_anew, quiet, unsupported_reason
+from aeclaims.backends.torch.watch import Watch
 from aeclaims.experiment import Adam, Experiment
 from aeclaims.run import Double, Run
 from aeclaims.runtime.progress import progress
@@ -222,13 +223,14 @@ class CompiledPopulation(Population):
         self.steps_per_call = 1 if has_class else steps_per_call(experiment)
         super().__init__(start, device=device, own=own)
         layer = ProductSum if self.is_narrow else nn.Linear
-        network = parts.network(model, "meta", parts.torch_dtype(start.dtype), layer)
+        self.watch = Watch()
+        network = parts.network(model, "meta", parts.torch_dtype(start.dtype), layer).append(self.watch)
         gradients = vmap(grad_and_value(self.loss_of_replica(network)))
         self.descend: Callable[..., None] = self.descend_by_class
         self.state: list[torch.Tensor] = []
         if not has_class:
             self.descend, self.state = parts.update(experiment, self.parameters["all"].detach())
-        self.compilation, self.calls, self.is_first = compilation, Counter[int](), True
+        self.compilation, self.calls, self.is_first, self.fell_back = compilation, Counter[int](), True, False
         self.plain_steps = torch.no_grad()(self.steps_with(gradients))
         self.compiled_steps = (
             compilation(self.plain_steps)
@@ -285,18 +287,23 @@ class CompiledPopulation(Population):
             self.is_first = False
             begin_anew()
         self.calls[size] += 1
+        self.watch.ran_plainly = False  # a short minibatch does
+        losses: torch.Tensor | None = None
         try:
             with quiet():
-                return self.compiled_steps(*arguments)
+                losses = self.compiled_steps(*arguments)
+            if not self.fell_back:
+                self.watch.require_compiled()
+            return losses
         except Exception as error:
             reason = unsupported_reason(error)
             if not reason:
                 raise
             if not self.falls_back:
                 raise NotSupported(reason) from error
-            self.compiled_steps = self.plain_steps
+            self.compiled_steps, self.fell_back = self.plain_steps, True
             warnings.warn(f"{reason}; it trains without a compiler, which takes longer", RuntimeWarning, stacklevel=2)
-            return self.plain_steps(*arguments)
+            return self.plain_steps(*arguments) if losses is None else losses
 
     def stack(self, initial: Parameters) -> dict[str, nn.Parameter]:
         """One parameter, (S, P): of each replica the weight and bias of each layer in turn, flattened."""
