@@ -36,10 +36,20 @@ def compiling(stack: Stack) -> Iterator[Callable[..., Any]]:
 
     begin_anew()
     watch, compilation = Watch(), dataclasses.replace(stack.compilation or Compilation(), scope="model")
+
+    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+        program = compilation(watch.over(function))
+
+        def run(*inputs: Any) -> Any:
+            values = program(*inputs)
+            watch.require_compiled()  # before anybody judges the values
+            return values
+
+        return run
+
     try:
         with quiet(), parts.threads(1), no_skipping("the compiler"):
-            yield lambda function: compilation(watch.over(function))
-        watch.require_compiled()
+            yield compiled
     except Exception as error:
         if reason := unsupported_reason(error):
             raise NotSupported(reason) from error

@@ -111,6 +111,19 @@ def test_a_stage_without_a_compiler_is_not_exercised(bisect, monkeypatch, tmp_pa
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
 
 
+def test_stages_that_torch_leaves_uncompiled_are_not_exercised(bisect, monkeypatch):
+    monkeypatch.setenv("TORCH_COMPILE_DISABLE", "1")
+    result, found = bisect("-k", "not eager and not CUDA")
+    assert {id: claim["verdict"] for id, claim in found.items()} == {
+        "loop": "held",
+        "loop, compiled": "not exercised",
+        "population": "held",
+        "population, compiled": "not exercised",
+    }
+    assert found["population, compiled"]["reason"].startswith("torch.compile compiled nothing: torch is told not to")
+    assert result.ret == pytest.ExitCode.OK
+
+
 @pytest.mark.parametrize(("options", "message"), [
     (("--claims-backend", "torch"), "--claims-bisect chooses the backends itself: leave --claims-backend out"),
     (("--claims-quick",), "--claims-bisect and --claims-quick exclude each other"),

@@ -328,8 +328,10 @@ def test_a_check_of_compiled_code_is_not_made_if_nothing_is_compiled(check):
 
     stack = Stack(get("torch"), "float32", (0,), compilation=parse("backend=eager"))
     getattr(test_compile, check)(stack, Judge())
+    judge = Judge()
     with told_by_the_stance(), pytest.raises(NotSupported, match="compiled nothing"):
-        getattr(test_compile, check)(stack, Judge())
+        getattr(test_compile, check)(stack, judge)
+    assert vars(judge) == vars(Judge())
 
 
 def full(graph, inputs):
