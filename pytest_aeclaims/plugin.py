@@ -322,7 +322,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         if mode := plugins.get_plugin(name):
             document |= mode.document()
     if path:
-        write_whole(path, json.dumps(document, indent=2) + "\n")
+        write_whole(path, json.dumps(document) + "\n")
     if page:
         from aeclaims.report.html import render
 

@@ -5,6 +5,8 @@ from typing import Any
 
 # Limit of pictures in the grid of a claim. The first trainings are shown.
 MOST_PICTURES = 9
+# Colours of a PNG: those of lines and their edges.
+COLOURS = 48
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
@@ -49,6 +51,17 @@ def draw(result: dict[str, Any], path: Path) -> None:
         axis.legend(fontsize=7, loc="best")
     figure.savefig(path, dpi=100, metadata={"Software": None} if path.suffix == ".png" else None)
     pyplot.close(figure)
+    if path.suffix == ".png":
+        _reduce_colours(path)
+
+
+def _reduce_colours(path: Path) -> None:
+    """Keep the most frequent colours of a PNG: the file then takes a third of the space."""
+    from PIL import Image  # matplotlib needs it, too
+
+    with Image.open(path) as image:
+        reduced = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    reduced.save(path, optimize=True)
 
 
 def _wrapped(text: str, width: int = 74) -> str:
