@@ -7,13 +7,21 @@ if TYPE_CHECKING:
     from aeclaims.anatomy.anatomy import Anatomy as Anatomy
     from aeclaims.anatomy.explain import explain as explain
     from aeclaims.backends import Backend as Backend
-    from aeclaims.backends import InvalidBackend as InvalidBackend
-    from aeclaims.backends import InvalidOptimizer as InvalidOptimizer
-    from aeclaims.backends import NotSupported as NotSupported
     from aeclaims.backends import Tolerance as Tolerance
-    from aeclaims.backends import UnknownBackend as UnknownBackend
     from aeclaims.backends import train as train
     from aeclaims.dtypes import FORMATS as FORMATS
+    from aeclaims.errors import AeclaimsError as AeclaimsError
+    from aeclaims.errors import ClaimFailed as ClaimFailed
+    from aeclaims.errors import InvalidBackend as InvalidBackend
+    from aeclaims.errors import InvalidData as InvalidData
+    from aeclaims.errors import InvalidExperiment as InvalidExperiment
+    from aeclaims.errors import InvalidList as InvalidList
+    from aeclaims.errors import InvalidOptimizer as InvalidOptimizer
+    from aeclaims.errors import InvalidRows as InvalidRows
+    from aeclaims.errors import InvalidRun as InvalidRun
+    from aeclaims.errors import NotSupported as NotSupported
+    from aeclaims.errors import OutOfRange as OutOfRange
+    from aeclaims.errors import UnknownBackend as UnknownBackend
     from aeclaims.experiment import IDENTITY as IDENTITY
     from aeclaims.experiment import RELU as RELU
     from aeclaims.experiment import SGD as SGD
@@ -25,7 +33,6 @@ if TYPE_CHECKING:
     from aeclaims.experiment import Beta as Beta
     from aeclaims.experiment import Experiment as Experiment
     from aeclaims.experiment import FixedRows as FixedRows
-    from aeclaims.experiment import InvalidExperiment as InvalidExperiment
     from aeclaims.experiment import Model as Model
     from aeclaims.experiment import Redundant as Redundant
     from aeclaims.experiment import Uniform as Uniform
@@ -35,11 +42,9 @@ if TYPE_CHECKING:
     from aeclaims.judging.claim import Claim as Claim
     from aeclaims.judging.claim import claim as claim
     from aeclaims.judging.claim import conformance as conformance
-    from aeclaims.judging.judge import ClaimFailed as ClaimFailed
     from aeclaims.judging.judge import Judge as Judge
     from aeclaims.judging.judge import Proportion as Proportion
     from aeclaims.judging.judge import Verdict as Verdict
-    from aeclaims.run import InvalidRun as InvalidRun
     from aeclaims.run import Run as Run
     from aeclaims.start import LayerParameters as LayerParameters
     from aeclaims.start import Start as Start
@@ -49,16 +54,22 @@ if TYPE_CHECKING:
 _HOMES = {
     "aeclaims.anatomy.anatomy": ("Anatomy",),
     "aeclaims.anatomy.explain": ("explain",),
-    "aeclaims.backends": (
-        "Backend",
-        "InvalidBackend",
-        "InvalidOptimizer",
-        "NotSupported",
-        "Tolerance",
-        "UnknownBackend",
-        "train",
-    ),
+    "aeclaims.backends": ("Backend", "Tolerance", "train"),
     "aeclaims.dtypes": ("FORMATS",),
+    "aeclaims.errors": (
+        "AeclaimsError",
+        "ClaimFailed",
+        "InvalidBackend",
+        "InvalidData",
+        "InvalidExperiment",
+        "InvalidList",
+        "InvalidOptimizer",
+        "InvalidRows",
+        "InvalidRun",
+        "NotSupported",
+        "OutOfRange",
+        "UnknownBackend",
+    ),
     "aeclaims.experiment": (
         "IDENTITY",
         "RELU",
@@ -71,7 +82,6 @@ _HOMES = {
         "Beta",
         "Experiment",
         "FixedRows",
-        "InvalidExperiment",
         "Model",
         "Redundant",
         "Uniform",
@@ -80,8 +90,8 @@ _HOMES = {
         "mlp",
     ),
     "aeclaims.judging.claim": ("Claim", "claim", "conformance"),
-    "aeclaims.judging.judge": ("ClaimFailed", "Judge", "Proportion", "Verdict"),
-    "aeclaims.run": ("InvalidRun", "Run"),
+    "aeclaims.judging.judge": ("Judge", "Proportion", "Verdict"),
+    "aeclaims.run": ("Run",),
     "aeclaims.start": ("LayerParameters", "Start"),
 }
 

@@ -9,13 +9,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from aeclaims.errors import InvalidExperiment
+
 Loss = Literal["mse", "bce", "bce_logits"]
 Initialisation = Literal["pytorch", "glorot"]
 ActivationKind = Literal["identity", "relu", "leaky_relu", "tanh", "sigmoid"]
-
-
-class InvalidExperiment(ValueError):
-    """An invalid field of a training set-up. The message names the field, the value and the fix."""
 
 
 def require(is_valid: bool, where: str, value: object, way_out: str) -> None:

@@ -9,15 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from aeclaims.errors import InvalidRun
 from aeclaims.experiment import Activation, Experiment, Loss, Model
 from aeclaims.runtime import parallel
 from aeclaims.start import Array, LayerParameters, Parameters, Start
 
 Double = npt.NDArray[np.float64]
-
-
-class InvalidRun(ValueError):
-    """A result of a backend that does not fit the training it was given."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,11 +11,9 @@ from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
+from aeclaims.errors import InvalidList
+
 EXPIRES = re.compile(r"(?:^|\s)expires=(\S*)$")
-
-
-class InvalidList(ValueError):
-    """A list that cannot be read; the message names the file, the line and the way out."""
 
 
 class KnownFailure(NamedTuple):

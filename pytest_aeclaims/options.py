@@ -35,7 +35,8 @@ def _search_working_directory(text: str) -> None:
 
 
 def _backend(text: str) -> str:
-    from aeclaims.backends import UnknownBackend, check_name
+    from aeclaims.backends import check_name
+    from aeclaims.errors import UnknownBackend
 
     _search_working_directory(text)
     try:
@@ -77,8 +78,8 @@ def _alpha(text: str) -> float:
 
 
 def _optimizer(text: str) -> "CustomOptimizer":
-    from aeclaims.backends import InvalidOptimizer
     from aeclaims.backends.torch.optimizers import parse
+    from aeclaims.errors import InvalidOptimizer
 
     _search_working_directory(text)
     try:
@@ -88,8 +89,8 @@ def _optimizer(text: str) -> "CustomOptimizer":
 
 
 def _compile(text: str) -> "Compilation":
-    from aeclaims.backends import UnknownBackend
     from aeclaims.backends.torch.compile import parse
+    from aeclaims.errors import UnknownBackend
 
     _search_working_directory(text)
     try:
@@ -99,7 +100,8 @@ def _compile(text: str) -> "Compilation":
 
 
 def _xfails(text: str) -> dict[str, "KnownFailure"]:
-    from pytest_aeclaims.known_failures import InvalidList, read
+    from aeclaims.errors import InvalidList
+    from pytest_aeclaims.known_failures import read
 
     try:
         return read(Path(text))

@@ -178,7 +178,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @contextmanager
 def _usage_errors() -> Generator[None]:
-    from aeclaims.backends import InvalidOptimizer, UnknownBackend
+    from aeclaims.errors import InvalidOptimizer, UnknownBackend
 
     try:
         yield
@@ -220,7 +220,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     claim = claim_of(pyfuncitem)
     if claim is None:
         return (yield)
-    from aeclaims.backends import NotSupported
+    from aeclaims.errors import NotSupported
 
     if reason := run_state(pyfuncitem.config).skip_reason(claim):
         pytest.skip(reason)

@@ -23,6 +23,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
+from aeclaims.errors import ProcessEnded
 from aeclaims.experiment import Experiment
 from aeclaims.run import Run
 from aeclaims.runtime import parallel
@@ -33,10 +34,6 @@ INDUCTOR = "torch._inductor.async_compile"
 # A copy that takes no processor time for so many seconds waits for an event that never comes; it is looked at every so many.
 STUCK_AFTER, LOOKED_AT_EVERY = 300.0, 5.0
 Train = Callable[[Experiment, range], Run]
-
-
-class ProcessEnded(RuntimeError):
-    """A process that trained ended before it had an answer."""
 
 
 class Answer(NamedTuple):

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from aeclaims.errors import ClaimFailed
 from aeclaims.judging.claim import Claim
-from aeclaims.judging.judge import ClaimFailed, Judge, Verdict
+from aeclaims.judging.judge import Judge, Verdict
 from pytest_aeclaims.run_state import RunState
 
 # A test of which no more is known than that a process died in it.

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aeclaims import backends
+from aeclaims.errors import ClaimFailed
 from aeclaims.experiment import Experiment
 from aeclaims.judging.claim import Claim
-from aeclaims.judging.judge import ALPHA, ClaimFailed
+from aeclaims.judging.judge import ALPHA
 from aeclaims.judging.registry import CHECKS, CLAIMS
 from aeclaims.run import Run
 from aeclaims.runtime import parallel

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from aeclaims.errors import InvalidRows
 from aeclaims.theory import floors
 
 Double = npt.NDArray[np.float64]
@@ -22,10 +23,6 @@ LARGEST = 1e140
 CHUNK = 2_000_000
 # Limit of multiplications for the covariance, 2 s on two cores. If it needs more, a sample of rows is drawn.
 MOST_PRODUCTS = 5e10
-
-
-class InvalidRows(ValueError):
-    """Rows on which no loss can be computed. The message names the place and the fix."""
 
 
 def as_rows(given: Any) -> Numbers:

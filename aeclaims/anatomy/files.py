@@ -16,16 +16,14 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from aeclaims.errors import InvalidData
+
 Array = npt.NDArray[Any]
 
 # Limit of files that are read into memory. .npy is mapped and can have any size.
 MOST_BYTES = 4 * 2**30
 # Number of CSV lines that are converted at once.
 LINES = 20_000
-
-
-class InvalidData(ValueError):
-    """A file without usable rows. The message names the error and the fix."""
 
 
 def read(source: str, key: str | None = None, stdin: IO[bytes] | None = None) -> Array:

@@ -11,21 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from aeclaims.backends.backend import (
-    DTYPES,
-    Backend,
-    InvalidBackend,
-    InvalidOptimizer,
-    NotSupported,
-    Tolerance,
-    Train,
-    UnknownBackend,
-    no_skipping,
-    one_line,
-)
+from aeclaims.backends.backend import DTYPES, Backend, Tolerance, Train, no_skipping, one_line
 from aeclaims.dtypes import REDUCED
+from aeclaims.errors import InvalidBackend, InvalidOptimizer, InvalidRun, NotSupported, UnknownBackend
 from aeclaims.experiment import Adam, Experiment
-from aeclaims.run import InvalidRun, Run
+from aeclaims.run import Run
 from aeclaims.start import Start, checked
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aeclaims.dtypes import FORMATS, REDUCED
+from aeclaims.errors import InvalidBackend, NotSupported
 from aeclaims.experiment import SGD, Experiment, FixedRows
 from aeclaims.run import Run
 from aeclaims.start import Start
@@ -34,22 +35,6 @@ SUPPORTABLE = (
 
 # The exceptions of pytest.skip, pytest.xfail and unittest, none of which is imported here.
 SKIPPING = ("Skipped", "XFailed", "SkipTest")
-
-
-class UnknownBackend(ValueError):
-    """No such backend, device or dtype; the message lists the right ones."""
-
-
-class InvalidBackend(UnknownBackend):
-    """A record that cannot be; the message names the field, the value and the way out."""
-
-
-class InvalidOptimizer(ValueError):
-    """A custom optimizer that cannot train; the message names it, the reason, and the way out."""
-
-
-class NotSupported(ValueError):
-    """A training that needs what the backend lacks; the message says what, and why it is lacking."""
 
 
 @dataclass(frozen=True)

@@ -63,9 +63,8 @@ def explain(
 
     from aeclaims.anatomy import explain as explaining
     from aeclaims.anatomy.anatomy import Question
-    from aeclaims.anatomy.column_statistics import InvalidRows
-    from aeclaims.anatomy.files import InvalidData, read
-    from aeclaims.experiment import InvalidExperiment
+    from aeclaims.anatomy.files import read
+    from aeclaims.errors import InvalidData, InvalidExperiment, InvalidRows
     from aeclaims.report.anatomy import show, show_path
 
     try:
@@ -88,7 +87,7 @@ def explain(
 
 
 def _widths(text: str) -> tuple[int, ...]:
-    from aeclaims.experiment import InvalidExperiment
+    from aeclaims.errors import InvalidExperiment
 
     try:
         return tuple(int(width) for width in text.split(",") if width)
@@ -237,8 +236,9 @@ def report(
     """Show a run: as a table, or as one HTML file that needs no network."""
     import json
 
+    from aeclaims.errors import NoRun
     from aeclaims.report.files import write_whole
-    from aeclaims.report.html import NoRun, render
+    from aeclaims.report.html import render
     from aeclaims.report.table import counts, tables
 
     try:

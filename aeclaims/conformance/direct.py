@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aeclaims.backends import NotSupported
 from aeclaims.conformance.stack import Stack
 from aeclaims.dtypes import FORMATS
+from aeclaims.errors import NotSupported
 from aeclaims.judging.judge import P_VALUES, Judge
 
 WHY_P = f"sound random numbers are rejected with one part in {P_VALUES:,} of the suite's error rate"

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from aeclaims import backends
-from aeclaims.backends import Backend, NotSupported, UnknownBackend
+from aeclaims.backends import Backend
 from aeclaims.backends.torch.compile import Compilation
+from aeclaims.errors import NotSupported, UnknownBackend
 
 
 @dataclass(frozen=True)

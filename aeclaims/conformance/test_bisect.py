@@ -9,8 +9,9 @@ from aeclaims.conformance.paths import SETUPS
 from aeclaims.conformance.stack import Stack
 from aeclaims.conformance.stages import STAGES
 from aeclaims.conformance.test_path import judge_gradients, judge_path
+from aeclaims.errors import ClaimFailed
 from aeclaims.judging.claim import conformance
-from aeclaims.judging.judge import ClaimFailed, Judge
+from aeclaims.judging.judge import Judge
 
 # A program takes seconds to compile: one set-up for each activation, loss and optimizer.
 NAMES = (

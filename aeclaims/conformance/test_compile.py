@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aeclaims.backends import NotSupported, no_skipping
+from aeclaims.backends import no_skipping
 from aeclaims.conformance import functions
 from aeclaims.conformance.direct import Torch, close, host, under_test
 from aeclaims.conformance.loops import counts_in_python, judge_loop
 from aeclaims.conformance.stack import Stack
+from aeclaims.errors import NotSupported
 from aeclaims.experiment import SGD, Adam, Experiment, Uniform, affine
 from aeclaims.judging.claim import conformance
 from aeclaims.judging.judge import Judge

@@ -8,11 +8,11 @@ import dataclasses
 
 import pytest
 
-from aeclaims.backends import NotSupported
 from aeclaims.conformance.direct import under_test
 from aeclaims.conformance.loops import counts_in_python, judge_loop
 from aeclaims.conformance.paths import SETUPS
 from aeclaims.conformance.stack import Stack
+from aeclaims.errors import NotSupported
 from aeclaims.experiment import IDENTITY, RELU, SIGMOID, TANH, Adam, Experiment, Model, Uniform, leaky_relu
 from aeclaims.judging.claim import conformance
 from aeclaims.judging.judge import Judge

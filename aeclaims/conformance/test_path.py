@@ -6,12 +6,12 @@ from collections.abc import Container, Sequence
 import numpy as np
 import pytest
 
-from aeclaims.backends import NotSupported
 from aeclaims.conformance.paths import LONG, POPULATION, QUICK, SETUPS
 from aeclaims.conformance.stack import Stack, deviations, relative
+from aeclaims.errors import ClaimFailed, NotSupported
 from aeclaims.experiment import SGD, Adam, Experiment
 from aeclaims.judging.claim import ALL, conformance
-from aeclaims.judging.judge import ClaimFailed, Judge
+from aeclaims.judging.judge import Judge
 from aeclaims.run import Double
 
 # Epochs after which parameters are judged, beside the last one.

@@ -6,9 +6,10 @@ from collections.abc import Callable
 import numpy as np
 
 from aeclaims.conformance.direct import number
+from aeclaims.errors import ClaimFailed
 from aeclaims.experiment import Adam, Experiment, Uniform, affine
 from aeclaims.judging.claim import conformance
-from aeclaims.judging.judge import SIDES, ClaimFailed, Judge, Proportion
+from aeclaims.judging.judge import SIDES, Judge, Proportion
 from aeclaims.run import Run
 from aeclaims.start import Start
 from aeclaims.theory import floors

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import scipy
 
 from aeclaims.dtypes import clock_error
+from aeclaims.errors import ClaimFailed
 from aeclaims.experiment import Adam
 from aeclaims.run import Double, Run
 
@@ -35,24 +36,6 @@ class Verdict(StrEnum):
     FAILED = "failed"
     EXPECTED_FAILURE = "expected failure"
     NOT_EXERCISED = "not exercised"
-
-
-class ClaimFailed(AssertionError):
-    """A judge's rejection, with its evidence.
-
-    Judges raise it and never use `assert`, so that `python -O` cannot disable them.
-
-    Attributes:
-        what: Quantity that was judged.
-        reason: Theory behind the bound.
-        evidence: Observed numbers: the worst seed and its bounds, or the count and its probability.
-        spread: Least, median and largest value over all seeds.
-        seed: Seed to replay.
-    """
-
-    def __init__(self, *, what: str, reason: str, evidence: str, spread: str, seed: int) -> None:
-        self.what, self.reason, self.evidence, self.spread, self.seed = what, reason, evidence, spread, seed
-        super().__init__(f"{what}\n  theory: {reason}\n  seen:   {evidence}\n  all:    {spread}")
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,12 @@ import jinja2
 import numpy as np
 import numpy.typing as npt
 
+from aeclaims.errors import NoRun
 from aeclaims.judging.judge import Verdict
 from aeclaims.report.table import number
 
 MARKS = {Verdict.HELD: "✓", Verdict.FAILED: "✗", Verdict.EXPECTED_FAILURE: "≈", Verdict.NOT_EXERCISED: "○"}
 FACTS = ("seeds", "seed_base", "alpha", "seconds", "aeclaims", "torch", "numpy", "python")
-
-
-class NoRun(ValueError):
-    """A document that --claims-json did not write."""
 
 
 def render(document: dict[str, Any]) -> str:

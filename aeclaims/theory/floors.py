@@ -9,6 +9,7 @@ import numpy.typing as npt
 import scipy
 
 from aeclaims.dtypes import Format
+from aeclaims.errors import OutOfRange
 from aeclaims.experiment import Bernoulli, Beta, Loss, Uniform
 from aeclaims.run import Run, activate
 from aeclaims.runtime import parallel
@@ -16,10 +17,6 @@ from aeclaims.start import Array, Start
 from aeclaims.theory import logistic
 
 Double = npt.NDArray[np.float64]
-
-
-class OutOfRange(ValueError):
-    """A target outside [0, 1], which has no entropy."""
 
 
 def _of_each_seed(function: Callable[[Double], Any], rows: Array) -> list[Any]:

@@ -15,7 +15,8 @@ from aeclaims.backends import get
 from aeclaims.conformance import test_path, test_population
 from aeclaims.conformance.paths import POPULATION, SETUPS
 from aeclaims.conformance.stack import Stack
-from aeclaims.judging.judge import ClaimFailed, Judge
+from aeclaims.errors import ClaimFailed
+from aeclaims.judging.judge import Judge
 
 PAGE = Path(__file__).parents[2] / "docs" / "write-a-backend.md"
 (SOURCE,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)

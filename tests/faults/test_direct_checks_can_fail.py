@@ -3,10 +3,11 @@
 import pytest
 
 from aeclaims import Backend
-from aeclaims.backends import NotSupported, get
+from aeclaims.backends import get
 from aeclaims.conformance import test_optimizers, test_random, test_suite, test_torch
 from aeclaims.conformance.stack import Stack
-from aeclaims.judging.judge import ALPHA, P_VALUES, ClaimFailed, Judge
+from aeclaims.errors import ClaimFailed, NotSupported
+from aeclaims.judging.judge import ALPHA, P_VALUES, Judge
 from aeclaims.selftest.faults import FAULTS
 
 ON_TORCH = [value for module in (test_random, test_torch, test_optimizers) for name, value in vars(module).items()

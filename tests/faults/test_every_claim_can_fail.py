@@ -24,8 +24,9 @@ from aeclaims.claims import (
     test_sigmoid,
     test_summary,
 )
+from aeclaims.errors import ClaimFailed
 from aeclaims.judging.claim import Claim
-from aeclaims.judging.judge import ClaimFailed, Judge
+from aeclaims.judging.judge import Judge
 
 # The fewest seeds with which the most demanding claim can fail.
 SEEDS = range(45)

@@ -471,7 +471,7 @@ def test_a_failure_shows_no_log_of_level_debug_unless_it_is_asked_for(pytester):
 def test_a_run_that_exercised_nothing_of_the_stack_says_so_and_does_not_pass(pytester):
     pytester.makepyfile(
         mine="""
-        from aeclaims.backends import NotSupported
+        from aeclaims.errors import NotSupported
 
         def train(start):
             raise NotSupported("it has no device yet")

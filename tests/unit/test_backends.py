@@ -96,7 +96,8 @@ def test_a_folder_that_torch_cannot_make_is_refused(monkeypatch):
 def test_a_library_that_a_setting_keeps_from_being_imported_is_named(setting, name):
     variable, _, value = setting.partition("=")
     script = textwrap.dedent(f"""
-        from aeclaims.backends import UnknownBackend, get
+        from aeclaims.backends import get
+        from aeclaims.errors import UnknownBackend
         try:
             get({name!r})
         except UnknownBackend as error:

@@ -22,11 +22,12 @@ from aeclaims import (
     leaky_relu,
     train,
 )
-from aeclaims.backends import NotSupported, UnknownBackend, get
+from aeclaims.backends import get
 from aeclaims.backends.torch.compile import Compilation, parse
 from aeclaims.backends.torch.optimizers import parse as custom
 from aeclaims.conformance.paths import LONG
 from aeclaims.conformance.stages import STAGES
+from aeclaims.errors import NotSupported, UnknownBackend
 
 SMALL = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), epochs=3, n_rows=300)
 EXPERIMENTS = {

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from aeclaims import SGD, SIGMOID, TANH, Adam, Experiment, FixedRows, Model, Start, Uniform, affine, train
-from aeclaims.backends import UnknownBackend, get
+from aeclaims.backends import get
+from aeclaims.errors import UnknownBackend
 
 SMALL = Experiment(
     rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(lr=0.01), epochs=5, n_rows=300

@@ -8,9 +8,9 @@ import pytest
 
 from aeclaims import SGD, Adam, Experiment, Uniform, affine, train
 from aeclaims.backends import Backend, get
-from aeclaims.backends.backend import InvalidOptimizer
 from aeclaims.backends.torch.compile import Compilation
 from aeclaims.backends.torch.optimizers import parse, try_out
+from aeclaims.errors import InvalidOptimizer
 
 SMALL = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), epochs=3, n_rows=300)
 

@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from aeclaims.anatomy.files import READERS, InvalidData, read
+from aeclaims.anatomy.files import READERS, read
 from aeclaims.cli import app
+from aeclaims.errors import InvalidData
 
 ROWS = np.random.default_rng(0).random((40, 3))
 

@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aeclaims import Backend, Experiment, InvalidExperiment, Start, Uniform, UnknownBackend, affine, train
-from aeclaims.backends import InvalidBackend, get
+from aeclaims.backends import get
 from aeclaims.claims.test_formats import test_mse_ends_where_the_unit_round_off_says as judge_rounding_floor
 from aeclaims.conformance.stack import Stack, relative
 from aeclaims.dtypes import FORMATS, REDUCED
+from aeclaims.errors import ClaimFailed, InvalidBackend
 from aeclaims.experiment import SGD, Adam
-from aeclaims.judging.judge import ClaimFailed, Judge
+from aeclaims.judging.judge import Judge
 from aeclaims.run import Run
 from aeclaims.start import checked
 from aeclaims.theory import floors

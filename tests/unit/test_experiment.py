@@ -140,3 +140,30 @@ def test_a_model_knows_its_code_and_whether_it_is_affine():
     assert affine(4, 1, 4).bottleneck == 1
     assert affine(4, 4, output=SIGMOID).is_affine
     assert not mlp(4, 2, 4, hidden=RELU).is_affine
+
+
+def test_every_error_of_the_package_has_one_root():
+    import importlib
+    import pkgutil
+
+    import aeclaims
+    import pytest_aeclaims
+
+    names = [
+        module.name
+        for package in (aeclaims, pytest_aeclaims)
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+        if not module.name.endswith("__main__")
+    ]
+    # `Stopped` ends a training behind other work, and `ChildFailed` a child of the self-test: no caller sees them.
+    internal = {"Stopped", "ChildFailed", "WrongUsage"}
+    errors = {
+        value
+        for name in names
+        for value in vars(importlib.import_module(name)).values()
+        if isinstance(value, type)
+        and issubclass(value, Exception)
+        and value.__module__.startswith(("aeclaims", "pytest_ae"))
+    }
+    assert {error.__name__ for error in errors if not issubclass(error, aeclaims.AeclaimsError)} <= internal
+    assert len(errors) > 10

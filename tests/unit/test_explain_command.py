@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from aeclaims import InvalidExperiment, explain
-from aeclaims.anatomy.column_statistics import InvalidRows
 from aeclaims.cli import app
+from aeclaims.errors import InvalidRows
 from aeclaims.report.anatomy import bar
 from aeclaims.report.braille import curve
 

@@ -10,7 +10,8 @@ import scipy
 
 from aeclaims import SGD, Adam, Experiment, Uniform, affine, train
 from aeclaims.dtypes import clock_error
-from aeclaims.judging.judge import ALPHA, SIDES, ClaimFailed, Judge, Proportion
+from aeclaims.errors import ClaimFailed
+from aeclaims.judging.judge import ALPHA, SIDES, Judge, Proportion
 from aeclaims.run import Run
 
 SEEDS = tuple(range(100, 140))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy
 
-from aeclaims.judging.judge import ClaimFailed, Judge, Proportion
+from aeclaims.errors import ClaimFailed
+from aeclaims.judging.judge import Judge, Proportion
 
 SEEDS = tuple(range(100, 140))
 WORDS = {"what": "loss above the floor", "reason": "theory says so", "seeds": SEEDS}

@@ -12,8 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from aeclaims.cli import app
+from aeclaims.errors import NoRun
 from aeclaims.judging.judge import Verdict
-from aeclaims.report.html import NoRun, _packed, render
+from aeclaims.report.html import _packed, render
 
 RUN = Path(__file__).parents[2] / "docs" / "claims" / "run.json"
 HOSTILE = (

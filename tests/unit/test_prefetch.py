@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from aeclaims import Adam, Experiment, Run, Uniform, affine, train
+from aeclaims.errors import ProcessEnded
 from aeclaims.runtime import parallel
 from aeclaims.runtime.progress import Stopped, progress
 from pytest_aeclaims import prefetch
-from pytest_aeclaims.prefetch import Prefetcher, ProcessEnded
+from pytest_aeclaims.prefetch import Prefetcher
 
 SEEDS = range(2)
 EXPERIMENTS = [

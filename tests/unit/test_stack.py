@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from aeclaims import RELU, TANH, Backend, Model, Start, mlp
-from aeclaims.backends import NotSupported, get, oracle
+from aeclaims.backends import get, oracle
 from aeclaims.conformance import test_path
 from aeclaims.conformance.paths import SETUPS
 from aeclaims.conformance.stack import OraclePath, Stack, least_margins
+from aeclaims.errors import NotSupported
 from aeclaims.judging.judge import Judge
 from aeclaims.start import LayerParameters
 

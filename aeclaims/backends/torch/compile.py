@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-from aeclaims.backends.backend import NotSupported, UnknownBackend, one_line
+from aeclaims.backends.backend import one_line
+from aeclaims.errors import NotSupported, UnknownBackend
 
 Scope = Literal["model", "step"]
 Mode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from aeclaims.backends.backend import NotSupported
 from aeclaims.backends.torch import parts
 from aeclaims.backends.torch.compile import Compilation, begin_anew, quiet, unsupported_reason
 from aeclaims.backends.torch.watch import Watch
+from aeclaims.errors import NotSupported
 from aeclaims.experiment import Adam
 from aeclaims.run import Run
 from aeclaims.runtime.progress import progress

@@ -19,8 +19,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from aeclaims.backends.backend import InvalidOptimizer, one_line
+from aeclaims.backends.backend import one_line
 from aeclaims.backends.torch import parts
+from aeclaims.errors import InvalidOptimizer
 
 Tensors = list[Tensor]
 Layout = Callable[

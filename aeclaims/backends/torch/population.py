@@ -18,10 +18,10 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from aeclaims.backends.backend import NotSupported
 from aeclaims.backends.torch import parts
 from aeclaims.backends.torch.compile import Compilation, begin_anew, quiet, unsupported_reason
 from aeclaims.backends.torch.watch import Watch
+from aeclaims.errors import NotSupported
 from aeclaims.experiment import Adam, Experiment
 from aeclaims.run import Double, Run
 from aeclaims.runtime.progress import progress

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from aeclaims.backends.backend import NotSupported
 from aeclaims.backends.torch.compile import NOTHING_COMPILED
+from aeclaims.errors import NotSupported
 
 T = TypeVar("T")
 

@@ -13,8 +13,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from aeclaims.errors import ClaimFailed
 from aeclaims.experiment import Adam
-from aeclaims.judging.judge import ClaimFailed, Judge, Proportion
+from aeclaims.judging.judge import Judge, Proportion
 from aeclaims.run import Run
 from aeclaims.selftest.faults.fault import Fault, Inject
 from aeclaims.selftest.faults.lazy_imports import torch
