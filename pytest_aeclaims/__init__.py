@@ -1,1 +1,4 @@
-"""The pytest plugin: options, fixtures, hooks, known failures. Outside `aeclaims`: pytest need not import it."""
+"""The pytest plugin: options, fixtures, hooks, known failures.
+
+It lies outside of `aeclaims`, so that pytest can load it and not import `aeclaims`.
+"""

@@ -1,4 +1,4 @@
-"""pytest's fixtures: what trains, what judges, and the stack under test; and what a run and its tests hold of ours."""
+"""The fixtures that train, judge and hold the stack under test, and the stash keys of the plugin."""
 
 import atexit
 import gc
@@ -10,7 +10,7 @@ import pytest
 
 from pytest_aeclaims.options import OPTIONS
 
-# Loading this module must cost nothing where no claim runs: everything heavier than pytest is imported where needed.
+# Loading this module must cost nothing if no claim runs: functions import all modules that are heavier than pytest.
 if TYPE_CHECKING:
     from aeclaims.conformance.stack import Stack
     from aeclaims.experiment import Experiment
@@ -25,7 +25,7 @@ RUNS = pytest.StashKey[dict["Experiment", "Run"]]()
 
 
 def run_state(config: pytest.Config) -> "RunState":
-    """The state of this run, made from its options when it is first asked for."""
+    """Return the state of this run. The first call makes it from the options."""
     if RUN_STATE not in config.stash:
         from pytest_aeclaims.run_state import RunState, Settings
 
@@ -35,20 +35,20 @@ def run_state(config: pytest.Config) -> "RunState":
             given = config.getoption(f"claims_{name}")
             values[name] = option.default if given is None else given
         config.stash[RUN_STATE] = RunState(Settings(**values))
-        # What torch and SciPy leave is a large heap: to look through it once more as Python ends takes a second.
+        # torch and SciPy leave a large heap. If Python searches it for cycles once more when it exits, that takes a second.
         atexit.register(gc.freeze)
     return config.stash[RUN_STATE]
 
 
 def claim_of(item: pytest.Item) -> "Claim | None":
-    """What a test says of itself that judges a claim or checks a stack."""
+    """Return the claim that a test judges, or the check that it makes; None if the test has neither."""
     marker = item.get_closest_marker("claims") or item.get_closest_marker("conformance")
     return marker.args[0] if marker else None
 
 
 @pytest.fixture
 def judge(request: pytest.FixtureRequest) -> "Judge":
-    """Judges the claim; keeps what it measured for the report."""
+    """Judge of the claim; its measurements go into the report."""
     from aeclaims.judging.judge import Judge
 
     session, granted = run_state(request.config), 1.0
@@ -61,19 +61,19 @@ def judge(request: pytest.FixtureRequest) -> "Judge":
 
 @pytest.fixture
 def train(request: pytest.FixtureRequest) -> "Callable[[Experiment], Run]":
-    """train(experiment): the backend under test trains it, on the claim's seeds; once for all claims that look at it."""
+    """train(experiment): its run by the backend under test, on the claim's seeds. Claims with one experiment share the run."""
     return _trainer(request, "train")
 
 
 @pytest.fixture
 def reference(request: pytest.FixtureRequest) -> "Callable[[Experiment], Run]":
-    """reference(experiment): the reference's run from the same start."""
+    """reference(experiment): its run by the reference, from the same start."""
     return _trainer(request, "reference")
 
 
 @pytest.fixture
 def stack(request: pytest.FixtureRequest) -> "Stack":
-    """The backend under test, for checks that train it from starts of their own."""
+    """The backend under test, for checks that make the starts of their trainings."""
     from aeclaims.conformance.stack import Stack
 
     session = run_state(request.config)
@@ -99,7 +99,7 @@ def _trainer(request: pytest.FixtureRequest, which: str) -> "Callable[[Experimen
         raise _not_a_claim(request, which)
 
     def trained(experiment: "Experiment") -> "Run":
-        # On a terminal a long training shows its progress, which pytest would otherwise swallow.
+        # On a terminal a long training shows its progress, which pytest would capture.
         capture = request.config.pluginmanager.getplugin("capturemanager")
         reporter = request.config.pluginmanager.getplugin("terminalreporter")
         is_shown = capture is not None and reporter is not None and reporter.isatty

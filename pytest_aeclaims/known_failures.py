@@ -1,8 +1,8 @@
-"""Known failures: the file of --claims-xfails, a line for each claim that is expected to fail, with its reason.
+"""Known failures: the file of --claims-xfails, with a line and a reason for each claim that you expect to fail.
 
     linear-mse  # our optimizer takes smaller steps  expires=2027-01-01
 
-Strict: a listed claim that holds fails the run, and so do an id that no claim has, and a line that has expired.
+The list is strict: the run fails if a listed claim holds, if no claim has a listed id, or if a line has expired.
 """
 
 import re
@@ -17,7 +17,14 @@ EXPIRES = re.compile(r"(?:^|\s)expires=(\S*)$")
 
 
 class KnownFailure(NamedTuple):
-    """One line: the claim, why it fails, the last day on which that excuses it, and where this is written."""
+    """One line of the file.
+
+    Attributes:
+        id: Id of the claim.
+        reason: Why it fails.
+        expires: Last day on which the run may pass; None if there is none.
+        place: File and number of the line.
+    """
 
     id: str
     reason: str
@@ -25,12 +32,16 @@ class KnownFailure(NamedTuple):
     place: str
 
     def has_expired(self, today: date) -> bool:
-        """Whether the day has passed."""
+        """Return whether the last day has passed."""
         return self.expires is not None and self.expires < today
 
 
 def read(path: Path) -> dict[str, KnownFailure]:
-    """The lines of a file by id; empty ones and those that begin with # are comments. Raises InvalidList."""
+    """Read the lines of a file, by id. Empty lines, and lines that begin with #, are ignored.
+
+    Raises:
+        InvalidList: If the file cannot be read, a line is malformed, or an id is listed twice.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -40,7 +51,7 @@ def read(path: Path) -> dict[str, KnownFailure]:
         if text.strip() and not text.lstrip().startswith("#"):
             known = _parsed(text.strip(), f"{path.name}:{number}")
             if known.id in found:
-                raise InvalidList(f"{known.place}: {known.id} is listed already, at {found[known.id].place}")
+                raise InvalidList(f"{known.place}: {known.id} is already listed, at {found[known.id].place}")
             found[known.id] = known
     return found
 
@@ -53,26 +64,26 @@ def _parsed(text: str, place: str) -> KnownFailure:
         raise InvalidList(f"{place}: {text!r}: put expires=... at the end of the line")
     if not id or not reason:
         raise InvalidList(
-            f"{place}: {text!r}: give an id, and behind # the reason: linear-mse  # reason  expires=2027-01-01"
+            f"{place}: {text!r}: give an id, and a reason after #: linear-mse  # reason  expires=2027-01-01"
         )
     expires = None
     if day is not None:
         try:
             expires = date.fromisoformat(day[1])
         except ValueError:
-            raise InvalidList(f"{place}: expires={day[1]}: give a day, such as expires=2027-01-01") from None
+            raise InvalidList(f"{place}: expires={day[1]}: give a date, such as expires=2027-01-01") from None
     return KnownFailure(id, reason, expires, place)
 
 
 def problems(listed: Iterable[KnownFailure], ids: Iterable[str], today: date) -> list[str]:
-    """What is wrong with the list itself: lines of no claim, and expired ones."""
+    """Return the errors of the list: ids that no claim has, and expired lines."""
     there = set(ids)
     return [
-        f"{known.place}: no claim has the id {known.id!r}: take the line out, or mend it"
+        f"{known.place}: no claim has the id {known.id!r}: remove the line, or correct the id"
         for known in listed
         if known.id not in there
     ] + [
-        f"{known.place}: {known.id} expired on {known.expires}: mend the claim, or give it a new day"
+        f"{known.place}: {known.id} expired on {known.expires}: fix the claim, or give a later date"
         for known in listed
         if known.id in there and known.has_expired(today)
     ]

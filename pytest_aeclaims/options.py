@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-# Declaring options must cost nothing where no claim runs: their types import what they need when they are given.
+# Declaring options must cost nothing if no claim runs: the types of options import modules when they are called.
 if TYPE_CHECKING:
     from aeclaims.backends.torch.compile import Compilation
     from aeclaims.backends.torch.optimizers import CustomOptimizer
@@ -29,7 +29,7 @@ def _whole(text: str, least: int, most: int | None = None) -> int:
 
 
 def _search_working_directory(text: str) -> None:
-    """Let Python find the user's module:name in the working directory, as `python -m pytest` does, after all else."""
+    """Append the working directory to `sys.path`, so that Python finds your module:name, as with `python -m pytest`."""
     if ":" in text and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
 
@@ -71,7 +71,7 @@ def _alpha(text: str) -> float:
         number = float(text)
     except ValueError:
         number = 0.0
-    # The parts of a smaller one, one for each judge, would round to 0.
+    # A smaller probability, split over the judges, would round to 0.
     if not 1e-300 <= number <= 0.1:
         raise argparse.ArgumentTypeError(f"{text!r}: give a probability from 1e-300 to 0.1, such as 1e-6")
     return number
@@ -123,66 +123,77 @@ OPTIONS = (
         "backend",
         "torch",
         _backend,
-        "what trains: torch, torch-eager, torch-compile, torch-cudagraph, torch-loop, numba, oracle, or package.module:name",
+        "backend that trains: torch, torch-eager, torch-compile, torch-cudagraph, torch-loop, numba, oracle, or your own as "
+        "package.module:name",
     ),
-    Option("device", "cpu", str, "where torch trains: cpu, cuda, cuda:1, ..."),
+    Option("device", "cpu", str, "device that torch trains on: cpu, cuda, cuda:1, ..."),
     Option(
         "optimizer",
         None,
         _optimizer,
-        "package.module:name[,lr=...]: an optimizer of your own in Adam's place, on the torch backends",
+        "package.module:name[,lr=...]: your optimizer in Adam's place, on the torch backends",
     ),
     Option(
         "compile",
         None,
         _compile,
-        "backend=...,mode=...,dynamic=...,fullgraph=...,scope=...: how torch and torch-compile call torch.compile",
+        "backend=...,mode=...,dynamic=...,fullgraph=...,scope=...: arguments of torch.compile, for the backends "
+        "torch and torch-compile",
     ),
     Option(
-        "dtype", "float32", _dtype, "float32 or float64; bfloat16 or float16: parameters in float32, products in that"
+        "dtype",
+        "float32",
+        _dtype,
+        "float32 or float64; bfloat16 or float16: parameters in float32, products in that format (torch.autocast)",
     ),
     Option(
         "seeds",
         None,
         lambda text: _whole(text, 1, 1_000_000),
-        "replicas of each claim (default: 256 on the reference; else the fewest with which every judge can fail)",
+        "replicas of each claim (default: the fewest with which every judge can fail; 256 on numba without --claims-quick)",
     ),
-    Option("scale", 1, lambda text: _whole(text, 1, 1_000), "times as many seeds as by default, for every claim"),
+    Option("scale", 1, lambda text: _whole(text, 1, 1_000), "factor on the default number of seeds"),
     Option("seed-base", 0, lambda text: _whole(text, 0), "the first seed"),
     Option(
         "processes",
         None,
         lambda text: _whole(text, 1, 1_000),
-        "processes that train on a CPU while claims are judged (default: as many as there are processors; 1: pytest's own)",
+        "processes that train with torch on a CPU while pytest judges claims (default: one for each processor, and one fewer "
+        "with --claims-quick; 1: only pytest's process trains)",
     ),
     Option(
         "alpha",
         1e-6,
         _alpha,
-        "with which probability a sound stack may fail the suite by chance, all claims together: it is split over them",
+        "probability with which chance may fail a sound stack, split over all claims; a smaller one takes more seeds",
     ),
     Option(
         "bisect",
         False,
         bool,
-        "with -m conformance: find the first stage, from the plain loop to compiled populations, that deviates",
+        "with -m conformance: name the first stage, from the plain loop to compiled populations and CUDA graphs, that deviates",
     ),
     Option(
         "quick",
         False,
         bool,
-        "with -m claims: the claims and conformance checks that find most faults, in half a minute",
+        "with -m claims: the checks that find most faults, in half a minute, conformance checks among them",
     ),
-    Option("selftest", False, bool, "judge the suite: which faults it kills, by which checks, how soon; -k selects"),
-    Option("xfails", None, _xfails, "known failures: a file with lines `id  # reason  expires=2027-01-01`; strict"),
+    Option(
+        "selftest",
+        False,
+        bool,
+        "judge the suite: the faults that it kills, by which check, how soon; -k selects faults",
+    ),
+    Option("xfails", None, _xfails, "file of known failures, one line `id  # reason  expires=2027-01-01` each"),
     Option(
         "false-alarms",
         None,
         lambda text: _whole(text, 1, 1_000_000),
-        "judge all that is selected on so many disjoint seed bases, and count what fails: on a sound stack nothing should",
+        "judge the selection on that many disjoint seed bases, and count the bases with a failure; a sound stack has none",
     ),
-    Option("json", None, _output, "write what was judged to this file"),
-    Option("report", None, _output, "write what was judged as a page to look at: one HTML file that needs no network"),
+    Option("json", None, _output, "file for the results, written whole, also if claims fail or you interrupt the run"),
+    Option("report", None, _output, "one HTML file with the results and the curves of the seeds; it needs no network"),
 )
 METAVARS = {"json": "PATH", "false-alarms": "BASES", "xfails": "FILE", "report": "FILE", "compile": "SETTINGS"}
 
@@ -194,7 +205,7 @@ def declare(group: pytest.OptionGroup) -> None:
         if option.type is bool:
             group.addoption(f"--claims-{option.name}", action="store_true", default=False, help=option.help)
             continue
-        # argparse would parse a default given here, and parsing imports what only a claim needs.
+        # If a default were given here, argparse would parse it, and import modules that only claims need.
         group.addoption(
             f"--claims-{option.name}",
             default=None,

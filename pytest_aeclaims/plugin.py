@@ -1,4 +1,4 @@
-"""pytest's hooks: the markers, what is selected, the verdicts and their table."""
+"""pytest's hooks: markers, selection, verdicts and their table."""
 
 import json
 from collections.abc import Generator, Iterable, Iterator
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 __all__ = ["judge", "reference", "stack", "train"]  # pytest finds fixtures where it finds hooks
 
-# Of one claim, the longest, kept for the report: property tests train hundreds.
+# The report keeps that many trainings of a claim, the longest ones: property tests train hundreds.
 MOST_TRAININGS = 20
-# Backends that train one seed at a time, and the steps that the quick profile takes on them, all seeds together: some 5 s.
+# Backends that train one seed at a time, and the most steps of a quick claim on them, over all seeds: about 5 s.
 LOOPS = ("torch-loop", "torch-compile")
 QUICK_STEPS_OF_LOOPS = 10_000
-# To find the package does not import it.
+# `find_spec` does not import the package.
 SELFTEST = Path(str(getattr(find_spec("aeclaims"), "origin", ""))).parent / "selftest"
 RESULTS = pytest.StashKey[list[dict[str, Any]]]()
-# What is wrong with the list of known failures; the ids that were collected, here and by pytest-xdist's workers.
+# Errors in the list of known failures; ids of the collected claims, in this process and in pytest-xdist's workers.
 PROBLEMS = pytest.StashKey[list[str]]()
 IDS: pytest.StashKey[set[str]] = pytest.StashKey()
 WORKERS_IDS: pytest.StashKey[set[str]] = pytest.StashKey()
-# Reports of pytest-xdist on tests in which a worker died; the tests of claims, which workers hand over that live.
+# Reports of pytest-xdist on tests in which a worker died; the tests of claims, from a worker that did not die.
 CRASHES = pytest.StashKey[list[pytest.TestReport]]()
 WORKERS_TESTS = pytest.StashKey[dict[str, dict[str, Any]] | None]()
-NO_STAGE = "--claims-bisect: no stage is selected; give -m conformance, and no -k that leaves them out"
-# The options of --claims-selftest; the others are settings of a run, and each of its stacks has its own.
+NO_STAGE = "--claims-bisect: no stage is selected; give -m conformance, and no -k that excludes all stages"
+# Options that --claims-selftest takes. The others are settings of a run, and each of its stacks has fixed settings.
 OF_SELFTEST = ("selftest", "processes", "json", "report", "xfails")
 
 
@@ -45,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """The self-test collects a folder of this package: its conftest.py, in a clone, is loaded as if that had been asked for."""
+    """Name the self-test's folder as the path to collect, so that in a clone pytest loads the conftest.py above it."""
     if early_config.known_args_namespace.claims_selftest:
         early_config.known_args_namespace.file_or_dir = [str(SELFTEST)]
 
@@ -55,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "conformance(claim): checks a training stack; see aeclaims.judging.claim.conformance"
     )
-    config.addinivalue_line("markers", "slow: takes hours on a CPU; runs only where -m names it")
+    config.addinivalue_line("markers", "slow: takes hours on a CPU; runs only if -m names it")
     config.stash[RESULTS], config.stash[CRASHES] = [], []
     config.stash[WORKERS_IDS], config.stash[WORKERS_TESTS] = set(), None
     config.addinivalue_line("markers", "selftest: judges the suite itself, with --claims-selftest")
@@ -72,7 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _check_options(config: pytest.Config) -> None:
-    """Options that contradict each other, or of which one would be ignored, are usage errors."""
+    """Raise a usage error if options contradict each other, or if one would be ignored."""
     values = {option.name: config.getoption(f"claims_{option.name.replace('-', '_')}") for option in OPTIONS}
     given = {name for name, value in values.items() if value is not None and value is not False}
     for mode in given & {"bisect", "selftest"}:
@@ -80,18 +80,16 @@ def _check_options(config: pytest.Config) -> None:
             raise pytest.UsageError(f"--claims-{mode} chooses the backends itself: leave --claims-backend out")
         if "optimizer" in given:
             raise pytest.UsageError(
-                f"--claims-{mode} walks the oracle's path, which is Adam's: leave --claims-optimizer out"
+                f"--claims-{mode} compares with the oracle, which trains with Adam: leave --claims-optimizer out"
             )
     if {"bisect", "quick"} <= given:
         raise pytest.UsageError(
-            "--claims-bisect and --claims-quick exclude each other, for no stage is a quick check: leave one of them out"
+            "--claims-bisect and --claims-quick exclude each other, because no stage is a quick check: leave one of them out"
         )
     for name in sorted(given - set(OF_SELFTEST)) if "selftest" in given else ():
-        raise pytest.UsageError(
-            f"--claims-selftest judges stacks with settings of their own: leave --claims-{name} out"
-        )
+        raise pytest.UsageError(f"--claims-selftest judges stacks with fixed settings: leave --claims-{name} out")
     one_process = {
-        "selftest": "judges several faults at a time itself: give --claims-processes, not -n",
+        "selftest": "judges several faults at once by itself: give --claims-processes, not -n",
         "false-alarms": "counts in one process: leave pytest-xdist's -n and --tx out",
     }
     for name in one_process if is_distributed(config) else ():
@@ -103,12 +101,12 @@ def _check_options(config: pytest.Config) -> None:
 
 
 def is_distributed(config: pytest.Config) -> bool:
-    """Whether this process hands its tests to pytest-xdist's workers, by -n or by --tx; in a worker it is false."""
+    """Return whether this process sends its tests to pytest-xdist's workers, by -n or --tx; False in a worker."""
     return config.getoption("dist", "no") != "no" and bool(config.getoption("tx", None))
 
 
 class _Results:
-    """Collects results where reports arrive, which under pytest-xdist is not where claims run."""
+    """Collects results from reports. Under pytest-xdist they arrive in the controller, and claims run in workers."""
 
     def __init__(self, results: list[dict[str, Any]], crashes: list[pytest.TestReport]) -> None:
         self.results, self.crashes = results, crashes
@@ -116,18 +114,22 @@ class _Results:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if hasattr(report, "aeclaims"):
             self.results.append(report.aeclaims)
-        elif report.failed and report.when not in ("setup", "call", "teardown"):  # a worker died of it
+        elif report.failed and report.when not in ("setup", "call", "teardown"):  # a worker died in this test
             self.crashes.append(report)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """The self-test's own tests cost torch's import, and are of use in its mode only."""
+    """Ignore the self-test's tests without `--claims-selftest`: collecting them imports torch."""
     return True if collection_path == SELFTEST and not config.getoption("claims_selftest") else None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Known failures are marked, quick checks as claims; left out is what is slow, a stage or not quick, unless asked for."""
+    """Mark known failures as xfail, and quick checks as claims. Deselect claims that the options do not ask for.
+
+    Slow claims run if -m names `slow`. Stages run with `--claims-bisect`, and then no others do. With
+    `--claims-quick`, only quick claims and checks run.
+    """
     claims = [(item, claim) for item in items if (claim := claim_of(item))]
     config.stash[IDS] = {claim.id for _, claim in claims}
     for item, claim in claims:
@@ -147,15 +149,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if out:
         config.hook.pytest_deselected(items=list(out))
         items[:] = [item for item in items if item not in out]
-    if config.getoption("claims_quick"):  # what takes long trains meanwhile
+    if config.getoption("claims_quick"):  # background workers train for the last ones meanwhile
         last = {item for item, claim in claims if claim.trains}
         items.sort(key=lambda item: item in last)
 
 
 def _is_quick(claim: "Claim", config: pytest.Config) -> bool:
-    """Whether the quick profile has the claim.
+    """Return whether the quick profile has the claim.
 
-    Long trainings are not quick on a backend that trains one seed at a time; a hundred set-ups are not if each is compiled.
+    It leaves out long trainings if the backend trains one seed at a time, and sweeps of set-ups if each is compiled.
     """
     is_loop = config.getoption("claims_backend") in LOOPS
     if not claim.is_quick or (not is_loop and config.getoption("claims_compile") is None):
@@ -168,7 +170,7 @@ def _is_quick(claim: "Claim", config: pytest.Config) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Under pytest-xdist a usage error in a worker ends in tracebacks: what was asked for is looked at before there are any."""
+    """Check the backend before pytest-xdist starts workers: a usage error in a worker ends in tracebacks."""
     names = ("backend", "device", "dtype", "optimizer", "compile")
     given = any(session.config.getoption(f"claims_{name}") is not None for name in names)
     if given and is_distributed(session.config):
@@ -183,7 +185,7 @@ def _usage_errors() -> Generator[None]:
     try:
         yield
     except UnknownBackend as error:
-        # The message begins with the name of the value that is wrong.
+        # The message begins with the name of the wrong value.
         option = next((name for name in ("backend", "device", "dtype") if str(error).startswith(f"{name} ")), "compile")
         raise pytest.UsageError(f"--claims-{option}: {error}") from None
     except InvalidOptimizer as error:
@@ -192,12 +194,12 @@ def _usage_errors() -> Generator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """A backend, device, optimizer or dtype that is not there is a usage error before anything is trained.
+    """Raise a usage error before the first training if the backend, device, optimizer or dtype does not exist.
 
-    First, so that the header, which pytest prints when collection has finished, can say how the backend trains.
+    This hook runs first, so that the header, which pytest prints after collection, can say how the backend trains.
     """
     has_claims = any(claim_of(item) for item in session.items)
-    # A worker cannot say so: pytest-xdist takes its usage errors for internal ones. The controller does, further down.
+    # A worker does not raise it: pytest-xdist reports usage errors of workers as internal ones. The controller does, below.
     if session.config.getoption("claims_bisect") and not has_claims and not hasattr(session.config, "workerinput"):
         raise pytest.UsageError(NO_STAGE)
     if not has_claims or session.config.option.collectonly:
@@ -216,7 +218,7 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """A claim about what the backend lacks, another optimizer than trains, or another format, is not exercised."""
+    """Skip a claim if the backend lacks a feature, or if the claim is about another optimizer or format."""
     claim = claim_of(pyfuncitem)
     if claim is None:
         return (yield)
@@ -240,7 +242,7 @@ def pytest_runtest_makereport(
     if claim is not None and (report.when == "call" or (report.when == "setup" and not report.passed)):
         from pytest_aeclaims.result import build_result, node, properties
 
-        # A plain dictionary on the report travels from pytest-xdist's workers as well.
+        # A plain dictionary on the report also gets from pytest-xdist's workers to the controller.
         report.aeclaims = build_result(  # type: ignore[attr-defined]
             claim,
             run_state(item.config),
@@ -250,7 +252,7 @@ def pytest_runtest_makereport(
             node(item),
             _trainings(item),
         )
-        # JUnit's XML takes them from the report of the teardown, which is made of the item's; an item may be judged again.
+        # JUnit's XML takes properties from the report of the teardown, which copies the item's. An item may be judged again.
         kept = [pair for pair in item.user_properties if not pair[0].startswith("claim.")]
         item.user_properties[:] = [*kept, *properties(report.aeclaims)]
     if claim is not None and not item.config.getoption("log_level", None):
@@ -259,7 +261,7 @@ def pytest_runtest_makereport(
 
 
 def _without_debug_logs(sections: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """What a failure shows beside its message: torch logs thousands of empty lines at level DEBUG while it compiles."""
+    """Yield the captured sections without logs at level DEBUG: torch logs thousands of empty lines while it compiles."""
     for title, text in sections:
         if " log " in title:
             text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("DEBUG"))
@@ -268,7 +270,7 @@ def _without_debug_logs(sections: Iterable[tuple[str, str]]) -> Iterator[tuple[s
 
 
 def _trainings(item: pytest.Item) -> list[dict[str, Any]]:
-    """What the JSON and the page keep of a claim's trainings, where one of them is asked for."""
+    """Return the claim's trainings for the JSON and the page; none if neither is asked for."""
     is_asked = any(item.config.getoption(f"claims_{where}") is not None for where in ("json", "report"))
     if not is_asked or item.config.getoption("claims_false_alarms") or RUNS not in item.stash:
         return []
@@ -286,22 +288,22 @@ def _trainings(item: pytest.Item) -> list[dict[str, Any]]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
-    """Under pytest-xdist it is the workers that collect."""
+    """Raise a usage error if a worker of pytest-xdist selected no stage: the controller does not collect."""
     if node.config.getoption("claims_bisect") and not ids:
         raise pytest.UsageError(NO_STAGE)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """What a worker hands over as it ends."""
+    """Take the ids and tests of claims from a worker that ends."""
     output = getattr(node, "workeroutput", {})
-    if "aeclaims_tests" in output:  # a worker that died hands over nothing
+    if "aeclaims_tests" in output:  # a worker that died has none
         node.config.stash[WORKERS_IDS].update(output["aeclaims_ids"])
         node.config.stash[WORKERS_TESTS] = output["aeclaims_tests"]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """The JSON is written also when claims fail or the run is interrupted; a run that exercised nothing did not pass."""
+    """Set the exit code, and write the JSON and the page, also if claims failed or the run was interrupted."""
     if RUN_STATE in session.config.stash:
         session.config.stash[RUN_STATE].close()
     if hasattr(session.config, "workerinput"):
@@ -330,7 +332,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def _hand_over(session: pytest.Session) -> None:
-    """What the controller needs of a worker: the ids that it collected, and its tests, of which another may die."""
+    """Send the controller the ids that this worker collected, and its tests of claims.
+
+    If another worker dies in one of these tests, the controller makes the result.
+    """
     ids: set[str] = session.config.stash.get(IDS, set())
     output: dict[str, Any] = session.config.workeroutput  # type: ignore[attr-defined]
     output["aeclaims_ids"], output["aeclaims_tests"] = sorted(ids), {}
@@ -342,9 +347,9 @@ def _hand_over(session: pytest.Session) -> None:
 
 
 def _crashed(config: pytest.Config) -> Iterator[dict[str, Any]]:
-    """A result for each test of a claim in which one of pytest-xdist's workers died."""
+    """Yield a result for each test of a claim in which one of pytest-xdist's workers died."""
     tests = config.stash[WORKERS_TESTS]
-    if tests is None:  # no worker lived to say which tests are those of claims
+    if tests is None:  # all workers died, so nobody knows the tests of claims
         is_asked = any(kind in config.option.markexpr for kind in ("claims", "conformance"))
         tests = {report.nodeid: {"id": report.nodeid} for report in config.stash[CRASHES] if is_asked}
     for report in config.stash[CRASHES]:
@@ -355,7 +360,7 @@ def _crashed(config: pytest.Config) -> Iterator[dict[str, Any]]:
 
 
 def _check_known_failures(session: pytest.Session, results: list[dict[str, Any]]) -> None:
-    """A list of known failures with lines of no claim, or expired ones, fails the run."""
+    """Fail the run if the list of known failures has expired lines, or ids that no claim has."""
     listed = session.config.getoption("claims_xfails")
     if not listed:
         return

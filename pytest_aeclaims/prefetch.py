@@ -1,10 +1,12 @@
-"""Trains what later claims will ask for while earlier ones are judged, so that no processor waits.
+"""Prefetching: while pytest judges a claim, the trainings of later claims run, so that no processor waits.
 
-On the reference a thread does: compiled code holds no Python lock. A training on torch keeps one processor busy with Python, so
-that as many processes train as there are processors, less this one where it has checks of its own to do meanwhile. They are
-copies of this process as it is when the first claim begins: what a plugin or a conftest.py has changed in torch by then is
-changed in them too. If torch.compile was called in this process, there are no copies: inductor's workers answer this process
-alone, and a copy that asks them for a program waits for ever.
+The reference trains in a thread, because its compiled code does not hold Python's lock. A training on torch keeps one
+processor busy with Python, so there are as many training processes as processors. If this process runs checks
+meanwhile, there is one fewer.
+
+The training processes are copies of this process, made when the first claim begins. If a plugin or a conftest.py has
+changed torch by then, the copies have the change too. If torch.compile was called in this process, there are no copies:
+inductor's workers answer this process alone, and a copy that asks them for a program waits for ever.
 """
 
 import gc
@@ -29,15 +31,21 @@ from aeclaims.run import Run
 from aeclaims.runtime import parallel
 from aeclaims.runtime.progress import progress, stopping
 
-# The import of this module starts inductor's workers.
+# Importing this module starts inductor's workers.
 INDUCTOR = "torch._inductor.async_compile"
-# A copy that takes no processor time for so many seconds waits for an event that never comes; it is looked at every so many.
+# Seconds. If a copy uses no processor time for that long, it waits for an event that never comes; and how often to look.
 STUCK_AFTER, LOOKED_AT_EVERY = 300.0, 5.0
 Train = Callable[[Experiment, range], Run]
 
 
 class Answer(NamedTuple):
-    """What came of a training: a run, an error, or neither where nobody was left to train; and the warnings on the way."""
+    """Outcome of a training.
+
+    Attributes:
+        run: The run; None if there is none.
+        error: The error; None if there is none. If both are None, no process was left to train.
+        warnings: The warnings that the training raised.
+    """
 
     run: Run | None
     error: BaseException | None
@@ -45,19 +53,25 @@ class Answer(NamedTuple):
 
 
 def can_copy_processes() -> bool:
-    """Whether a running process can be copied safely: on Linux it can, as long as it has not trained by several threads."""
+    """Return whether a running process can be copied safely: on Linux, if it has not trained with several threads."""
     return sys.platform == "linux"
 
 
 class Prefetcher:
-    """Trainings that were asked for before they are needed, in that order."""
+    """Trains planned experiments in the background, in their order."""
 
     def __init__(self, train: Train, plan: Iterable[tuple[Experiment, range]], *, copies: int) -> None:
-        """`train` in so many copies of this process, or, if that is 0, in a thread of it."""
+        """Begin to train.
+
+        Args:
+            train: Trains an experiment on some seeds.
+            plan: The experiments and their seeds.
+            copies: Number of copies of this process that train. If it is 0, a thread of this process does.
+        """
         if copies and INDUCTOR in sys.modules:
             warnings.warn(
                 "torch.compile was called in this process before the claims began, and inductor's workers answer no copy of it: "
-                "the claims are trained in this process alone, which takes longer",
+                "this process trains alone, which takes longer",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -66,7 +80,7 @@ class Prefetcher:
         self.workers: list[_ThreadWorker | _ForkedWorker] = [_ThreadWorker(train, self.stop)]
         if copies:
             self.workers = [_ForkedWorker(train) for _ in range(copies)]
-            parallel.set_cpu_limit(1)  # they have them now
+            parallel.set_cpu_limit(1)  # the copies have the others now
         self.idle = list(self.workers)
         self.pool = ThreadPoolExecutor(len(self.workers))
         self.planned: dict[Experiment, tuple[range, Future[Answer]]] = {
@@ -81,7 +95,18 @@ class Prefetcher:
             self.idle.append(worker)
 
     def result(self, experiment: Experiment, seeds: range) -> Run | None:
-        """The run of these seeds, or more, once it is there; None where none is to come. Raises what the training raised."""
+        """Wait for a run, and return it.
+
+        Args:
+            experiment: The experiment.
+            seeds: The seeds that the run must have; it may have more.
+
+        Returns:
+            The run; None if it was not planned, or if no process was left to train it.
+
+        Raises:
+            BaseException: The error that the training raised.
+        """
         planned, future = self.planned.get(experiment, (range(0), None))
         if future is None or not set(seeds) <= set(planned):
             return None
@@ -98,7 +123,7 @@ class Prefetcher:
             return
         futures = [future for _, future in self.planned.values()]
         done = 0
-        with progress("ahead", len(futures), "trainings") as advance:
+        with progress("background workers", len(futures), "trainings") as advance:
             while not future.done():
                 now = sum(other.done() for other in futures)
                 advance(now - done)
@@ -106,7 +131,7 @@ class Prefetcher:
                 wait([future], timeout=0.1)
 
     def close(self) -> None:
-        """Stop at once; what is not trained yet is not trained."""
+        """Stop at once; trainings that have not ended are lost."""
         self.stop.set()
         self.pool.shutdown(wait=False, cancel_futures=True)
         for worker in self.workers:
@@ -128,7 +153,7 @@ class _ThreadWorker:
             return Answer(None, error)
 
     def close(self) -> None:
-        """The event has told it."""
+        """Do nothing: the event has stopped the training."""
 
 
 class _ForkedWorker:
@@ -139,14 +164,14 @@ class _ForkedWorker:
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_worker_main, args=(train, theirs), daemon=True)
         with warnings.catch_warnings():
-            # Python warns of copies of processes with threads; those of this one wait for work and hold no lock.
+            # Python warns of copies of processes with threads. The threads of this process wait for work and hold no lock.
             warnings.simplefilter("ignore", DeprecationWarning)
             self.process.start()
         theirs.close()
 
     def train(self, experiment: Experiment, seeds: range) -> Answer:
         if not self.process.is_alive():
-            return Answer(None, None)  # what it did not end with is trained where it is needed
+            return Answer(None, None)  # this process trains it when a claim needs it
         how = ""
         try:
             self.connection.send((experiment, seeds))
@@ -158,20 +183,20 @@ class _ForkedWorker:
                 None,
                 ProcessEnded(
                     f"the process that trained {experiment} {how or f'ended with exit code {self.process.exitcode}'}; "
-                    "--claims-processes 1 trains in pytest's own process"
+                    "--claims-processes 1 trains in pytest's process"
                 ),
             )
         return answer
 
     def _end_if_stuck(self) -> str:
-        """Wait for an answer. If the copy takes no processor time, end it, and return the reason."""
+        """Wait for an answer. If the copy uses no processor time, kill it and return the reason; else return an empty string."""
         idle, before = 0.0, -1.0
         while not self.connection.poll(LOOKED_AT_EVERY):
             now = _cpu_seconds(self.process.pid)
             idle, before = (idle + LOOKED_AT_EVERY if now == before else 0.0), now
             if idle >= STUCK_AFTER:
                 self.process.kill()
-                return f"took no processor time for {idle:.0f} s, and was ended"
+                return f"used no processor time for {idle:.0f} s and was killed"
         return ""
 
     def close(self) -> None:
@@ -181,17 +206,17 @@ class _ForkedWorker:
 
 
 def _cpu_seconds(pid: int | None) -> float:
-    """The processor time of a process, of all its threads and of its children that have ended."""
+    """Return the processor time of a process: of all its threads, and of its children that have ended."""
     after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     return sum(map(float, after_name[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def _worker_main(train: Train, connection: Connection) -> None:
-    """What a copy does: answer until nobody asks any more."""
-    # Ctrl-C reaches all processes of a terminal; this one ends with the one that it serves.
+    """Train in a copy, until nobody asks any more."""
+    # Ctrl-C reaches all processes of a terminal; this one ends when pytest's process does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parallel.set_cpu_limit(1)
-    # A step makes and drops objects by the dozen: looking for cycles every 700 took 7 % of a training.
+    # A step makes and drops dozens of objects: looking for cycles every 700 objects took 7 % of a training.
     gc.set_threshold(100_000, 50, 50)
     silent = threading.Event()
     stopping.set(silent)
@@ -202,7 +227,7 @@ def _worker_main(train: Train, connection: Connection) -> None:
 
 
 def _run_one(train: Train, experiment: Experiment, seeds: range) -> Answer:
-    """What training comes to, in a form that can be sent."""
+    """Train, and return the outcome in a form that can be sent."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

@@ -1,4 +1,4 @@
-"""One claim's result: the verdict, the evidence and the command that repeats it, as a plain dictionary."""
+"""The result of one claim, as a plain dictionary: verdict, evidence and replay command."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from aeclaims.judging.claim import Claim
 from aeclaims.judging.judge import Judge, Verdict
 from pytest_aeclaims.run_state import RunState
 
-# A test of which no more is known than that a process died in it.
+# The result of a test in which a process died, if nothing else is known about it.
 UNKNOWN: dict[str, Any] = {
     "id": "", "source": "", "kind": "", "statement": "", "finding": "", "caveat": "", "verdict": "", "backend": "",
     "seeds": 0, "alpha": 0.0, "floor": None, "measured": {}, "intervals": {}, "statements": [], "trainings": [],
@@ -18,7 +18,7 @@ UNKNOWN: dict[str, Any] = {
 
 
 def unjudged(claim: Claim, session: RunState, node: str) -> dict[str, Any]:
-    """What is known of a claim before it is judged, and the command that judges it."""
+    """Return the result of a claim before it is judged: its description, and the command that judges it."""
     seeds = session.seeds(claim)
     return UNKNOWN | {
         "id": claim.id, "source": claim.source, "kind": claim.kind, "statement": claim.statement,
@@ -36,14 +36,24 @@ def build_result(
     node: str,
     trainings: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """The result of a claim's test; also turns pytest's report into the verdict: outcome, and a text that stands alone."""
+    """Return the result of a claim's test, and give pytest's report the verdict's outcome and a text that stands alone.
+
+    Args:
+        claim: The claim.
+        session: The state of the run.
+        judge: The judge that the test used; None if it used none.
+        report: pytest's report of the test. It is changed.
+        error: The error that the test raised; None if it raised none.
+        node: The test, as `--pyargs` takes it.
+        trainings: The trainings, for the JSON and the page.
+    """
     judge = judge or Judge()
     known, reason = unjudged(claim, session, node), list(judge.reason)
     replay = known["replay"]
     has_held_unexpectedly = report.failed and error is None
     if has_held_unexpectedly and judge.judged and not judge.not_exercised:
         verdict = Verdict.FAILED
-        reason.append(f"it held, though it is listed as a known failure: take it off the list. {report.longrepr}")
+        reason.append(f"it held, but it is listed as a known failure: remove it from the list. {report.longrepr}")
         report.longrepr = f"claim {claim.id}: {reason[-1]}"
     elif hasattr(report, "wasxfail"):
         verdict = Verdict.EXPECTED_FAILURE if report.outcome == "skipped" else Verdict.FAILED
@@ -61,7 +71,7 @@ def build_result(
             )
         else:
             reason.append(f"{type(error).__name__}: {error}")
-    elif report.skipped or judge.not_exercised or not judge.judged:  # also where it was expected to fail
+    elif report.skipped or judge.not_exercised or not judge.judged:  # also if it was expected to fail
         verdict = Verdict.NOT_EXERCISED
         reason += judge.not_exercised or judge.left_out or [str(error) if error else "the claim judged nothing"]
         report.outcome = "skipped"
@@ -79,14 +89,14 @@ def build_result(
 
 
 def node(item: pytest.Item) -> str:
-    """The item as --pyargs takes it, which works in a clone and from a wheel."""
+    """Return the item's name as --pyargs takes it: it works in a clone and from a wheel."""
     module = item.getparent(pytest.Module)
     assert module is not None
     return f"{module.obj.__name__}::{item.nodeid.partition('::')[2]}"
 
 
 def properties(result: dict[str, Any]) -> list[tuple[str, object]]:
-    """What JUnit's XML has of a result: its id, verdict, floor, seeds, error rate, the command, and all that was measured."""
+    """Return the properties for JUnit's XML: id, kind, verdict, floor, seeds, error rate, replay command, measurements."""
     kept = {
         key: result[key]
         for key in ("id", "kind", "verdict", "floor", "seeds", "alpha", "replay")
@@ -96,5 +106,5 @@ def properties(result: dict[str, Any]) -> list[tuple[str, object]]:
 
 
 def _finite(value: float | None) -> float | str | None:
-    """JSON has no NaN and no infinity: a reader must see them, so they become words."""
+    """Return NaN and infinity as words, because JSON has neither and a reader must see them."""
     return value if value is None or abs(value) < float("inf") else str(value)

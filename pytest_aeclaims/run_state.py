@@ -1,4 +1,4 @@
-"""The state of one pytest run: what was asked for, what was trained, and what became of each claim."""
+"""The state of one pytest run: its settings, its backend and its trainings."""
 
 import os
 import shlex
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """The --claims-* options."""
+    """The values of the --claims-* options."""
 
     backend: str
     device: str
@@ -52,7 +52,7 @@ class Settings:
     selftest: bool = False
 
     def command(self, claim: Claim, node: str, seeds: int, seed_base: int) -> str:
-        """The command that judges one claim, or check, again, on these seeds."""
+        """Return the command that judges one claim or check again. `node` is its test, as `--pyargs` takes it."""
         if node.startswith((f"{CLAIMS}.", f"{CHECKS}.")) and not claim.is_stage:
             return self._short_command(claim, seeds, seed_base)
         kind = "conformance" if claim.origin == "conformance" else "claims"
@@ -72,7 +72,7 @@ class Settings:
         return " ".join(parts + [f"--claims-device {self.device}"] * (self.device != "cpu"))
 
     def _short_command(self, claim: Claim, seeds: int, seed_base: int) -> str:
-        """The same for one that the package ships; `aeclaims run` has another backend by default than pytest."""
+        """Return the command for a claim of the package. It names the backend: the default of `aeclaims run` is not pytest's."""
         said = {"seeds": seeds, "seed-base": seed_base, "backend": self.backend}
         if self.dtype != "float32":
             said["dtype"] = self.dtype
@@ -90,7 +90,16 @@ class Settings:
 
 @dataclass
 class RunState:
-    """Trains each experiment once, however many claims look at it."""
+    """State of a run. It trains each experiment once, for all claims that use it.
+
+    Attributes:
+        settings: The values of the options.
+        runs: The runs so far, by backend and experiment.
+        parts: Selections from those runs, by backend, experiment and seeds.
+        trained: Runs of the conformance checks, by start.
+        begun: When the run began, in seconds of the monotonic clock.
+        planned: The experiments of the selected claims, with the most seeds that a claim takes.
+    """
 
     settings: Settings
     runs: dict[tuple[str, Experiment], Run] = field(default_factory=dict)
@@ -103,9 +112,11 @@ class RunState:
 
     @property
     def backend(self) -> backends.Backend:
-        """The backend under test; raises UnknownBackend where it, its device or its dtype is not to be had.
+        """The backend under test.
 
-        Raises InvalidOptimizer where the optimizer of the user's own is not.
+        Raises:
+            UnknownBackend: If the backend, its device or its dtype is not available.
+            InvalidOptimizer: If your optimizer is not available.
         """
         if self._backend is None:
             backend = backends.get(
@@ -120,30 +131,35 @@ class RunState:
         return self._backend
 
     def check_backend(self) -> None:
-        """Raise UnknownBackend or InvalidOptimizer now where the backend under test is not to be had."""
+        """Raise UnknownBackend or InvalidOptimizer now if the backend under test is not available."""
         _ = self.backend
 
     def with_seed_base(self, seed_base: int) -> "RunState":
-        """A run of its own on other seeds, by the same backend, in this process: one that has trained is not to be copied."""
+        """Return the state of a separate run on other seeds, with the same backend.
+
+        It trains in this process alone, because a process that has trained must not be copied.
+        """
         return RunState(replace(self.settings, seed_base=seed_base, processes=1), _backend=self._backend)
 
     @property
     def note(self) -> str:
-        """How the backend trains, where that is not as its name says."""
+        """How the backend trains, if that differs from its name; else empty."""
         return self._backend.note if self._backend else ""
 
     def skip_reason(self, claim: Claim) -> str:
-        """Why the claim is not exercised: its bounds are those of another optimizer, or another format; else empty."""
+        """Return the reason why the claim is not exercised: its bounds are for another optimizer or format. Else empty."""
         if self.settings.optimizer and claim.needs_adam:
             return f"{self.settings.optimizer} trains in Adam's place: {claim.needs_adam}"
         if self.settings.dtype not in claim.formats:
-            return f"its bounds are those of {' and '.join(claim.formats)}, not of products in {self.settings.dtype}"
+            return f"its bounds are for {' and '.join(claim.formats)}, not for products in {self.settings.dtype}"
         return ""
 
     def seeds(self, claim: Claim) -> range:
-        """The seeds of a claim: as many as asked for, else the fewest that can fail, or on the reference its own number.
+        """Return the seeds of a claim.
 
-        The quick profile takes the fewest on the reference, too.
+        If you give `--claims-seeds`, there are that many. By default there are the fewest with which the claim can fail.
+        On the reference, without the quick profile, there are at least the claim's `reference_seeds`. `--claims-scale`
+        multiplies the default.
         """
         count = self.settings.seeds
         if count is None:
@@ -158,7 +174,7 @@ class RunState:
         return self.settings.backend == "numba" and not self.settings.quick
 
     def plan(self, claims: Iterable[Claim]) -> None:
-        """Have what these claims will train trained ahead, in their order, from the first run or stack that is asked for on."""
+        """Plan the trainings of these claims, in their order. They begin when a claim first asks for a run or the stack."""
         for claim in claims:
             if self.skip_reason(claim):
                 continue
@@ -171,12 +187,12 @@ class RunState:
             numba_population.compile_ahead(self.planned.items(), self.settings.dtype)
 
     def close(self) -> None:
-        """End what is still being trained."""
+        """Stop the trainings that still run."""
         if self._prefetcher is not None:
             self._prefetcher.close()
 
     def _processes(self) -> int:
-        """How many processes train: this one alone where they would not be its like, or would be in each other's way."""
+        """Number of training processes: 1 if copies would differ from this process or compete with pytest-xdist's workers."""
         settings, is_alone = self.settings, "PYTEST_XDIST_WORKER" not in os.environ
         asked = parallel.cpu_count() if settings.processes is None else settings.processes
         if settings.backend == "numba":
@@ -185,13 +201,13 @@ class RunState:
         return asked if is_alone and is_copied else 1
 
     def begin(self) -> None:
-        """Begin to train ahead what is planned, where more than this process may train."""
+        """Begin the planned trainings, if more than this process may train."""
         if self._prefetcher is None and self.planned and self._processes() > 1:
 
             def train(experiment: Experiment, seeds: range) -> Run:
                 return backends.train(experiment, seeds=seeds, backend=self.backend, dtype=self.settings.dtype)
 
-            # The reference uses all processors by itself; the quick profile's other checks train meanwhile, in this process.
+            # The reference uses all processors by itself. With the quick profile, this process trains for other checks meanwhile.
             copies = 0 if self.settings.backend == "numba" else self._processes() - self.settings.quick
             self._prefetcher = Prefetcher(train, self.planned.items(), copies=copies)
 
@@ -201,14 +217,14 @@ class RunState:
         return self._prefetcher.result(experiment, seeds) if self._prefetcher else None
 
     def train(self, experiment: Experiment, seeds: range) -> Run:
-        """The run of the backend under test."""
+        """Return the experiment's run by the backend under test."""
         run = self._once(self.backend, experiment, seeds)
         with_own = f" with {self.settings.optimizer}" if self.settings.optimizer else ""
         _check_trained(self.backend.name + with_own, run)
         return run
 
     def reference(self, experiment: Experiment, seeds: range) -> Run:
-        """The reference's run from the same start; the very same run where the reference is under test."""
+        """Return the reference's run from the same start. If the reference is under test, it is the same object."""
         return self._once(backends.get("numba"), experiment, seeds)
 
     def _once(self, backend: backends.Backend, experiment: Experiment, seeds: range) -> Run:
@@ -219,11 +235,11 @@ class RunState:
             self.runs[backend.name, experiment] = known
         if known.seeds == tuple(seeds):
             return known
-        # The same part is the same object: the reference is then seen to be compared with itself.
+        # The same part is the same object, so that a comparison of the reference with itself is noticed.
         return self.parts.setdefault((backend.name, experiment, seeds), known.select(tuple(seeds)))
 
     def document(self, claims: list[dict[str, Any]]) -> dict[str, Any]:
-        """What --claims-json writes."""
+        """Return the content of the JSON of `--claims-json`."""
         return {
             "aeclaims": _version("aeclaims"), "torch": _version("torch"), "numpy": _version("numpy"),
             "python": python_version(), "backend": self.settings.backend, "device": self.settings.device,
@@ -235,7 +251,7 @@ class RunState:
         }  # fmt: skip
 
     def header(self) -> str:
-        """Versions, backend, device, dtype and seeds, in one line."""
+        """Return versions, backend, device, dtype and seeds, in one line."""
         found = self.document([])
         seeds = self.settings.seeds or (
             ("256, fewer for costly claims" if self._takes_many else "the fewest that can fail a claim")
@@ -251,7 +267,7 @@ class RunState:
 
 
 def _tf32(device: str) -> str:
-    """On CUDA, whether products of float32 are rounded to TF32, which torch leaves off unless it is asked."""
+    """Return the header's text on TF32 if the device is CUDA. By default, torch does not round float32 products to TF32."""
     if device.partition(":")[0] != "cuda":
         return ""
     import torch
@@ -270,7 +286,7 @@ def _check_trained(name: str, run: Run) -> None:
         raise ClaimFailed(
             what=f"backend {name} trained nothing",
             reason="training changes parameters",
-            evidence="the parameters it handed back are the start's, bit for bit",
+            evidence="the returned parameters equal those of the start, bit for bit",
             spread=f"all {len(run.seeds)} seeds",
             seed=run.seeds[0],
         )

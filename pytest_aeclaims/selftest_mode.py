@@ -1,4 +1,4 @@
-"""--claims-selftest as pytest sees it: what is collected, what is kept of each fault, the matrix at the end."""
+"""The mode `--claims-selftest`: it collects the faults, keeps their outcomes and prints the kill matrix."""
 
 import time
 from dataclasses import asdict
@@ -16,10 +16,10 @@ FOLDER = Path(children.__file__).parent
 
 
 class SelfTest:
-    """The plugin of this mode."""
+    """pytest plugin of this mode."""
 
     def __init__(self, config: pytest.Config) -> None:
-        """Have pytest collect the faults, and nothing else."""
+        """Make pytest collect the faults, and nothing else."""
         config.args[:] = [str(FOLDER)]
         config.option.markexpr = "selftest"
         self.processes: int = config.getoption("claims_processes") or parallel.cpu_count()
@@ -28,34 +28,34 @@ class SelfTest:
         self.begun = time.monotonic()
 
     def pytest_report_collectionfinish(self, items: list[pytest.Item]) -> str:
-        """What is about to be done."""
+        """Return a line with the number of stacks."""
         return f"self-test of the suite: {len(items)} stacks, {self.processes} at a time"
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
-        """Begin with all of them: each test waits for its own."""
+        """Start the judging of all faults. Each test then waits for its fault."""
         if session.testsfailed == 0 and not session.config.option.collectonly:
             ids = [item.callspec.params["fault"].id for item in session.items]  # type: ignore[attr-defined]
             self.children = Children(ids, processes=self.processes, seconds=children.SECONDS)
 
     def outcome(self, fault: Fault) -> Outcome:
-        """What became of a fault; kept for the matrix."""
+        """Wait for the outcome of a fault, keep it for the matrix, and return it."""
         assert self.children is not None
         found = self.children.outcomes[fault.id].result()
         self.faults.append(row(fault, found))
         return found
 
     def document(self) -> dict[str, Any]:
-        """What --claims-json says of this mode."""
+        """Return the entries of this mode in the JSON of `--claims-json`."""
         return {"seconds": round(time.monotonic() - self.begun, 3), "faults": self.faults}
 
     def pytest_sessionfinish(self) -> None:
-        """End what still runs."""
+        """End the processes that still run."""
         if self.children is not None:
             self.children.close()
 
     def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
-        """The matrix."""
+        """Print the matrix."""
         from aeclaims.selftest.kill_matrix import print_matrix
 
         if self.faults:
@@ -63,7 +63,7 @@ class SelfTest:
 
 
 def row(fault: Fault, outcome: Outcome) -> dict[str, Any]:
-    """A row of the matrix, as the JSON has it."""
+    """Return a row of the matrix, as in the JSON."""
     is_killed = outcome.killer is not None
     if fault.id in CONTROLS:
         verdict = "false alarm" if is_killed else "green"

@@ -106,7 +106,7 @@ def test_bases_on_which_nothing_of_the_stack_was_exercised_do_not_count(pytester
     last = (
         f"0 of {bases} seed bases with a failure, *"
         if bases
-        else "nothing of the stack was judged, most often (1 of 1) because: the claim judged nothing"
+        else "nothing of the stack was judged; most frequent reason (1 of 1): the claim judged nothing"
     )
     result.stdout.fnmatch_lines([last])
 

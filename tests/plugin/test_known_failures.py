@@ -36,7 +36,7 @@ def test_a_known_failure_that_holds_fails_the_run(listed, options):
     result, verdicts = listed("falls # we thought so\nnegative # it is a square", *options)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert verdicts == {"falls": "failed", "negative": "expected failure"}
-    assert "claim falls: it held, though it is listed as a known failure: take it off the list." in result.stdout.str()
+    assert "claim falls: it held, but it is listed as a known failure: remove it from the list." in result.stdout.str()
     assert "we thought so (known.txt:1)" in result.stdout.str()
 
 
@@ -74,7 +74,7 @@ def test_what_is_not_exercised_stays_so(listed):
 def test_a_list_that_cannot_be_read_is_a_usage_error(listed, claims):
     result, _ = listed("falls")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "known.txt:1: 'falls': give an id, and behind # the reason" in result.stderr.str()
+    assert "known.txt:1: 'falls': give an id, and a reason after #" in result.stderr.str()
     missing = claims("--claims-xfails", "missing.txt")
     assert missing.ret == pytest.ExitCode.USAGE_ERROR
     assert "missing.txt" in missing.stderr.str()

@@ -56,7 +56,7 @@ def test_faults_die_and_sound_stacks_do_not_and_the_matrix_says_so(selftest, pyt
     (("--tx", "2*popen", "--dist", "load"), "give --claims-processes, not -n"),
     (("--claims-bisect",), "leave --claims-bisect out"), (("--claims-false-alarms", "2"), "leave --claims-false-alarms out"),
     (("--claims-compile", "backend=eager"), "leave --claims-compile out"), (("--claims-dtype", "float64"), "leave --claims-dtype"),
-    (("--claims-seeds", "2"), "--claims-selftest judges stacks with settings of their own: leave --claims-seeds out"),
+    (("--claims-seeds", "2"), "--claims-selftest judges stacks with fixed settings: leave --claims-seeds out"),
 ])  # fmt: skip
 def test_a_contradiction_is_a_usage_error(selftest, options, said):
     result = selftest(*options)

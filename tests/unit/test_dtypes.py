@@ -168,7 +168,7 @@ def test_the_claims_of_a_reduced_format_are_those_with_bounds_of_their_own(pytes
         [
             "*backend torch-eager, device cpu, bfloat16*",
             "1 held, 30 not exercised of 31 claims",
-            "not exercised: linear-mse: its bounds are those of float32 and float64, not of products in *",
+            "not exercised: *: its bounds are for float32 and float64, not for products in bfloat16",
         ]
     )
     assert result.ret == 0

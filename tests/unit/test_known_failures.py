@@ -29,14 +29,14 @@ def test_lines_are_ids_reasons_and_days(tmp_path):
 
 
 BAD = {
-    "linear-mse": "'linear-mse': give an id, and behind # the reason",
-    "linear-mse #": "give an id, and behind # the reason",
-    "linear-mse # expires=2027-01-01": "give an id, and behind # the reason",
-    "a # why expires=soon": "expires=soon: give a day, such as expires=2027-01-01",
-    "a # why expires=2027-13-01": "expires=2027-13-01: give a day",
+    "linear-mse": "'linear-mse': give an id, and a reason after #",
+    "linear-mse #": "give an id, and a reason after #",
+    "linear-mse # expires=2027-01-01": "give an id, and a reason after #",
+    "a # why expires=soon": "expires=soon: give a date, such as expires=2027-01-01",
+    "a # why expires=2027-13-01": "expires=2027-13-01: give a date",
     "a # why expires=2027-01-01 and no longer": "put expires=... at the end of the line",
-    "a # why expires=": "expires=: give a day",
-    "a # why\na # again": "known.txt:2: a is listed already, at known.txt:1",
+    "a # why expires=": "expires=: give a date",
+    "a # why\na # again": "known.txt:2: a is already listed, at known.txt:1",
 }
 
 
@@ -69,8 +69,8 @@ def test_unknown_ids_and_expired_lines_are_problems():
         KnownFailure("c", "why", date(2026, 1, 1), "known.txt:3"),
     ]
     assert problems(listed, {"a", "b"}, date(2026, 1, 2)) == [
-        "known.txt:3: no claim has the id 'c': take the line out, or mend it",
-        "known.txt:2: b expired on 2026-01-01: mend the claim, or give it a new day",
+        "known.txt:3: no claim has the id 'c': remove the line, or correct the id",
+        "known.txt:2: b expired on 2026-01-01: fix the claim, or give a later date",
     ]
     assert problems(listed, {"a", "b", "c"}, date(2026, 1, 1)) == []
 

@@ -150,7 +150,7 @@ def test_a_copy_that_takes_no_processor_time_is_ended_and_named(ahead, monkeypat
     def waiting(experiment, seeds):
         threading.Event().wait()
 
-    with pytest.raises(ProcessEnded, match="took no processor time for 0 s, and was ended; --claims-processes 1"):
+    with pytest.raises(ProcessEnded, match="used no processor time for 0 s and was killed; --claims-processes 1"):
         ahead(waiting, [FIRST], copies=1).result(FIRST, SEEDS)
 
 
@@ -169,7 +169,7 @@ def test_a_copy_that_works_is_not_ended(ahead, monkeypatch):
 
 def test_a_process_in_which_torch_compiles_is_not_copied(ahead, monkeypatch):
     monkeypatch.setitem(sys.modules, prefetch.INDUCTOR, sys)
-    with pytest.warns(RuntimeWarning, match="the claims are trained in this process alone"):
+    with pytest.warns(RuntimeWarning, match="this process trains alone"):
         begun = ahead(quick, copies=2)
     assert begun.result(FIRST, SEEDS) is None
     assert not any(hasattr(worker, "process") for worker in begun.workers)
