@@ -1,4 +1,4 @@
-"""The command line: aeclaims explain | list | run | report. Each command imports what it needs when it is called."""
+"""The command line: `aeclaims explain | list | run | report`. Each command imports its modules when you call it."""
 
 import sys
 from pathlib import Path
@@ -16,20 +16,20 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Why can't this autoencoder reach zero loss? The claims of one answer, and the anatomy of your own loss.",
+    help="Why can't this autoencoder reach zero loss? The claims of one answer, and the anatomy of your loss.",
 )
 
-# Logs have no width of their own.
+# Columns of output that is not a terminal: a log has no width.
 WIDTH = 110
 
 
 @app.callback()
 def main() -> None:
-    """Named, so that the help of one command stays apart from the others'."""
+    """Do nothing: with a callback, each command has its help."""
 
 
 def stop(message: str) -> NoReturn:
-    """One line on standard error, and exit code 2."""
+    """Print one line on standard error, and exit with 2."""
     print(f"aeclaims: {message}", file=sys.stderr)
     raise typer.Exit(2)
 
@@ -38,27 +38,29 @@ def stop(message: str) -> NoReturn:
 def explain(
     data: Annotated[str, typer.Argument(help="rows: .npy, .npz, .csv, .parquet, .pt, or - for CSV on standard input")],
     loss: Annotated[str, typer.Option(help="mse, bce, bce_logits, vae_bce (summed over features) or cross_entropy")],
-    observed: Annotated[float | None, typer.Option(help="your loss as it stands: it is placed on the scale")] = None,
+    observed: Annotated[float | None, typer.Option(help="your loss, to be placed on the scale")] = None,
     bottleneck: Annotated[int | None, typer.Option(help="the narrowest width of your model")] = None,
     hidden: Annotated[str, typer.Option(help="widths of the hidden layers, such as 128,32,128")] = "",
-    activation: Annotated[str | None, typer.Option(help="of the hidden layers; identity: all are affine")] = None,
+    activation: Annotated[
+        str | None, typer.Option(help="activation of the hidden layers; identity: all are affine")
+    ] = None,
     output: Annotated[
         str | None, typer.Option(help="the last activation: identity, sigmoid, relu, tanh, softmax")
     ] = None,
     smoothing: Annotated[float, typer.Option(help="label smoothing of cross_entropy")] = 0.0,
-    classes: Annotated[int | None, typer.Option(help="how many classes a column of labels has")] = None,
+    classes: Annotated[int | None, typer.Option(help="number of classes in a column of labels")] = None,
     dtype: Annotated[
-        str, typer.Option(help="what the loss is computed in: float64, float32, float16, bfloat16")
+        str, typer.Option(help="format in which the loss is computed: float64, float32, float16, bfloat16")
     ] = "float32",
     batch_size: Annotated[int, typer.Option(help="rows of a minibatch")] = 128,
-    key: Annotated[str | None, typer.Option(help="the array to take, where the file holds several")] = None,
+    key: Annotated[str | None, typer.Option(help="the array to take, if the file holds several")] = None,
     train: Annotated[
-        bool, typer.Option("--train", help="train a model of these widths on the rows, and show its path")
+        bool, typer.Option("--train", help="train a model of these widths on the rows, and show its curve")
     ] = False,
-    epochs: Annotated[int, typer.Option(help="with --train")] = 50,
+    epochs: Annotated[int, typer.Option(help="with --train: number of epochs")] = 50,
     lr: Annotated[float, typer.Option(help="with --train: Adam's learning rate")] = 1e-3,
 ) -> None:
-    """Take the loss on your rows apart: entropy, bottleneck, class, and what is left for training to win."""
+    """Take the loss on your rows apart: entropy, bottleneck, class, and the rest, which training can win."""
     from dataclasses import replace
 
     from aeclaims.anatomy import explain as explaining
@@ -96,7 +98,7 @@ def _widths(text: str) -> tuple[int, ...]:
 
 
 def console() -> "Console":
-    """A console as wide as the terminal; in a log, as wide as is good to read."""
+    """Return a console as wide as the terminal, or of `WIDTH` columns in a log."""
     from rich.console import Console
 
     return Console() if sys.stdout.isatty() else Console(width=WIDTH)
@@ -104,7 +106,7 @@ def console() -> "Console":
 
 @app.command("list")
 def list_claims() -> None:
-    """Show every claim: its id, whether it is a theorem or an observation, what was found, and its words."""
+    """Show every claim: id, kind (theorem or observation), finding and statement."""
     from rich import box
     from rich.table import Table
 
@@ -127,26 +129,31 @@ def run(
         str, typer.Argument(help="the id of a claim (aeclaims list shows them) or of a conformance check")
     ],
     seeds: Annotated[
-        int | None, typer.Option(help="how many (default: 256 on the reference, else as few as can fail)")
+        int | None,
+        typer.Option(help="number of seeds (default: the fewest with which every judge can fail; 256 on numba)"),
     ] = None,
-    seed_base: Annotated[int, typer.Option(help="the first seed; with --seeds 1, the one")] = 0,
-    backend: Annotated[str, typer.Option(help="what trains: numba, torch, ..., or package.module:name")] = "numba",
-    device: Annotated[str, typer.Option(help="where torch trains: cpu, cuda, ...")] = "cpu",
+    seed_base: Annotated[int, typer.Option(help="the first seed; with --seeds 1, the only one")] = 0,
+    backend: Annotated[
+        str, typer.Option(help="backend that trains: numba, torch, ..., or your own as package.module:name")
+    ] = "numba",
+    device: Annotated[str, typer.Option(help="device that torch trains on: cpu, cuda, ...")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16")] = "float32",
     compile: Annotated[
-        str | None, typer.Option(help="backend=...,mode=...: how torch and torch-compile call torch.compile")
+        str | None,
+        typer.Option(help="backend=...,mode=...: arguments of torch.compile, for the backends torch and torch-compile"),
     ] = None,
     optimizer: Annotated[
-        str | None, typer.Option(help="package.module:name[,lr=...]: an optimizer of your own in Adam's place")
+        str | None,
+        typer.Option(help="package.module:name[,lr=...]: your optimizer in Adam's place, on the torch backends"),
     ] = None,
     alpha: Annotated[
-        float | None, typer.Option(help="with which probability a sound stack may fail the whole suite by chance")
+        float | None, typer.Option(help="probability with which chance may fail a sound stack, split over all claims")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="draw the curves of the seeds: FILE.png or FILE.svg")] = None,
 ) -> None:
     """Judge one claim or check, on all its seeds or on one.
 
-    Exit codes: 0 it held, 1 it failed or could not fail, 2 wrong usage.
+    Exit codes: 0 if it held, 1 if it failed or could not fail, 2 on a usage error.
     """
     entry = _entry(claim)
     if plot is not None:
@@ -197,7 +204,7 @@ def _draw(result: dict[str, Any], path: Path) -> None:
         is_drawn = replay.plot(result, path)
     except OSError as error:
         stop(f"run: --plot {path}: {error}")
-    print(f"drawn: {path}" if is_drawn else "nothing to draw: no training of more than one epoch")
+    print(f"wrote {path}" if is_drawn else "nothing to draw: no training has more than one epoch")
 
 
 def _check_plot(path: Path) -> None:
@@ -212,11 +219,11 @@ def _check_plot(path: Path) -> None:
     except OSError as error:
         stop(f"run: --plot {path}: {error.strerror}: give a file in a folder that exists and is writable")
     if find_spec("matplotlib") is None:
-        stop("run: --plot takes matplotlib: pip install 'aeclaims[report]'")
+        stop("run: --plot needs matplotlib: pip install 'aeclaims[report]'")
 
 
 def _show_curve(result: dict[str, Any]) -> None:
-    """The first training of a claim, on a terminal."""
+    """Draw the curve of the claim's first training, if standard output is a terminal."""
     drawable = [training for training in result["trainings"] if len(training["epochs"]) > 1]
     if not (sys.stdout.isatty() and drawable):
         return
@@ -230,10 +237,10 @@ def _show_curve(result: dict[str, Any]) -> None:
 
 @app.command()
 def report(
-    source: Annotated[Path, typer.Argument(metavar="RUN.json", help="what --claims-json wrote")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="write a page to look at: FILE.html")] = None,
+    source: Annotated[Path, typer.Argument(metavar="RUN.json", help="file that --claims-json wrote")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="write an HTML page: FILE.html")] = None,
 ) -> None:
-    """Show a run: as a table, or as one HTML file that needs no network."""
+    """Show a run as a table, or as one HTML file that needs no network."""
     import json
 
     from aeclaims.errors import NoRun
@@ -247,7 +254,7 @@ def report(
         if output is not None:
             write_whole(output.absolute(), page)
     except (OSError, ValueError, RecursionError) as error:
-        stop(f"report: {source}: {error if isinstance(error, NoRun | OSError) else f'this is no JSON ({error})'}")
+        stop(f"report: {source}: {error if isinstance(error, NoRun | OSError) else f'this is not JSON ({error})'}")
     if output is None:
         for part in tables(document["claims"]):
             console().print(part)

@@ -1,4 +1,4 @@
-"""Judging one claim again from the command line: pytest runs it, with nothing of the folder that one stands in."""
+"""Replay of one claim from the command line: pytest runs it, without any configuration of the working directory."""
 
 import json
 import os
@@ -17,21 +17,21 @@ from aeclaims.report.braille import live_curve
 from aeclaims.report.pictures import draw, has_picture
 from aeclaims.runtime.progress import drawing
 
-# What pytest's exit codes are for somebody who replays a claim: it held; it failed, or was not exercised; wrong usage.
+# Exit codes of a replay, by pytest's: 0 if the claim held, 2 on a usage error. Others become 1: it failed, or was not exercised.
 CODES = {pytest.ExitCode.OK: 0, pytest.ExitCode.USAGE_ERROR: 2, pytest.ExitCode.INTERRUPTED: 130}
 
 
 class WrongUsage(ValueError):
-    """pytest refused an option; the message names the option of `aeclaims run`, the value and the way out."""
+    """pytest refused an option. The message names the option of `aeclaims run`, the value and the remedy."""
 
     def __init__(self, error: pytest.UsageError) -> None:
-        # argparse has its usage and the name of pytest.main() before the message, and pytest's configuration behind it.
+        # argparse prints its usage and the name of pytest.main() before the message, and pytest's configuration after it.
         text = re.sub(r".*error: argument ", "", str(error), flags=re.DOTALL).partition("\n")[0]
         super().__init__(text.replace("--claims-", "--"))
 
 
 class _Refusals:
-    """Raises pytest's usage errors as errors of our own: pytest would print them for somebody who calls pytest."""
+    """Raises pytest's usage errors as `WrongUsage`. Otherwise pytest prints them in terms of its options."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_cmdline_parse(self) -> Generator[None, object, object]:
@@ -49,15 +49,26 @@ class _Refusals:
 
 
 def replay(entry: Entry, options: list[str]) -> tuple[int, dict[str, Any] | None]:
-    """Judge a claim or a check with these --claims-* options: the exit code, and its result if it came to one.
+    """Judge a claim or a check.
 
-    No configuration and no conftest.py of the folder takes part, nor PYTEST_ADDOPTS: the package's own folder is pytest's
-    root. Raises WrongUsage if an option is refused.
+    The configuration and the conftest.py of the working directory have no effect, nor has PYTEST_ADDOPTS. pytest's root
+    is the folder of the package.
+
+    Args:
+        entry: The claim or check.
+        options: The `--claims-*` options.
+
+    Returns:
+        The exit code, and the result; None if there is no result.
+
+    Raises:
+        WrongUsage: If pytest refuses an option.
     """
     if sys.stdout.isatty() and sys.stderr.isatty():
         drawing.set(live_curve)
-        # What others train for this process cannot be seen, and of one claim not much is trained ahead: those of bottlenecks,
-        # 16 trainings, took 14.4 s so and 15.2 s otherwise; one that compiles two programs on torch 15 s and 13.6 s.
+        # Trainings in other processes cannot be shown, and one claim gains little from them. With this process alone, the 16
+        # trainings of the bottlenecks took 14.4 s, and 15.2 s otherwise. A claim that compiles two programs on torch took
+        # 15 s, and 13.6 s otherwise.
         options = [*options, "--claims-processes=1"]
     kind = "conformance" if entry.is_check else "claims"
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as environment:
@@ -69,7 +80,7 @@ def replay(entry: Entry, options: list[str]) -> tuple[int, dict[str, Any] | None
                 entry.node,
                 "-m",
                 f"{kind} and slow" if entry.is_slow else kind,
-                # By the name of its entry point: so it is loaded once, also if pytest loads none by itself.
+                # The name of its entry point: so pytest loads the plugin once, also if it loads no entry points by itself.
                 "-p",
                 "aeclaims",
                 "-q",
@@ -98,7 +109,7 @@ def replay(entry: Entry, options: list[str]) -> tuple[int, dict[str, Any] | None
 
 
 def plot(result: dict[str, Any], path: Path) -> bool:
-    """Draw the curves of a result's trainings as PNG or SVG; False where it trained nothing of more than one epoch."""
+    """Draw the curves of a result's trainings as PNG or SVG; return False if none has more than one epoch."""
     if not has_picture(result):
         return False
     draw(result, path)
