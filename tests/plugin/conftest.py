@@ -14,7 +14,7 @@ CLAIM = """
     @claim("falls", source="here", statement="the loss falls", kind="observation", proportions=(MOST,))
     def test_falls(train, reference, judge):
         run = train(EXPERIMENT)
-        judge.measure(floor=0.0, worst=run.epoch_loss.max())
+        judge.measure({"worst": run.epoch_loss.max()}, floor=0.0)
         judge.proportion(run.epoch_loss[-1] < run.epoch_loss[0], MOST, seeds=run.seeds, what="falls", reason="descent")
         judge.agrees(run, reference(EXPERIMENT), roundings=1000, reason="the same start")
 

@@ -239,7 +239,7 @@ def test_a_backend_that_raises_fails_its_claims_and_the_json_is_written(claims, 
 
 WRONG = [
     (("--claims-backend", "tensorflow"),
-     "torch, torch-eager, torch-compile, torch-cudagraph, torch-loop, numba, oracle, or package.module:name"),
+     "torch, torch-eager, torch-compile, torch-cudagraph, torch-loop, numba, oracle, or your own as package.module:name"),
     (("--claims-backend", "no.such:thing"), "No module named 'no'"),
     (("--claims-backend", "mine:absent"), "no attribute 'absent'"),
     (("--claims-device", "cuda:9", "--claims-backend", "torch"), "device 'cuda:9': torch cannot use it"),
