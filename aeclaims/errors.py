@@ -10,31 +10,31 @@ class InvalidExperiment(AeclaimsError, ValueError):
 
 
 class InvalidRun(AeclaimsError, ValueError):
-    """A result of a backend that does not fit the training it was given."""
+    """A result that does not belong to the start that the backend got."""
 
 
 class OutOfRange(AeclaimsError, ValueError):
-    """A target outside [0, 1], which has no entropy."""
+    """A target outside [0, 1]. Its entropy is not defined."""
 
 
 class UnknownBackend(AeclaimsError, ValueError):
-    """No such backend, device or dtype; the message lists the right ones."""
+    """A backend, device or dtype that does not exist. The message lists the valid ones."""
 
 
 class InvalidBackend(UnknownBackend):
-    """A record that cannot be; the message names the field, the value and the way out."""
+    """An invalid field of a backend's record. The message names the field, the value and the fix."""
 
 
 class InvalidOptimizer(AeclaimsError, ValueError):
-    """A custom optimizer that cannot train; the message names it, the reason, and the way out."""
+    """A custom optimizer that cannot train. The message names it, the reason and the fix."""
 
 
 class NotSupported(AeclaimsError, ValueError):
-    """A training that needs what the backend lacks; the message says what, and why it is lacking."""
+    """A training that needs a feature that the backend lacks. The message names the feature and the reason."""
 
 
 class ProcessEnded(AeclaimsError, RuntimeError):
-    """A process that trained ended before it had an answer."""
+    """A training process that ended before it returned a result."""
 
 
 class ClaimFailed(AeclaimsError, AssertionError):
@@ -56,7 +56,7 @@ class ClaimFailed(AeclaimsError, AssertionError):
 
 
 class InvalidList(AeclaimsError, ValueError):
-    """A list that cannot be read; the message names the file, the line and the way out."""
+    """A list that cannot be read. The message names the file, the line and the fix."""
 
 
 class InvalidData(AeclaimsError, ValueError):

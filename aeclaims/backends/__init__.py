@@ -1,4 +1,4 @@
-"""The registry of backends, and `train`, which hands one of them a start."""
+"""The registry of backends, and `train`, which passes a start to one of them."""
 
 import importlib
 import inspect
@@ -41,7 +41,7 @@ __all__ = [
     "train_from",
 ]
 
-# The entry points by which other packages offer backends under a name of their own.
+# The group of entry points under which other packages register backends.
 GROUP = "aeclaims.backends"
 TORCH = ("torch", "torch-eager", "torch-compile", "torch-cudagraph", "torch-loop")
 COMPILED = ("torch", "torch-compile")
@@ -55,9 +55,9 @@ def _numba(
         raise UnknownBackend(f"device {device!r}: numba runs on the CPU only; give 'cpu', or a torch backend")
     try:
         from aeclaims.backends.numba import population
-    except Exception as error:  # numba reads its settings while it is imported, such as NUMBA_NUM_THREADS
+    except Exception as error:  # numba reads settings at import, such as NUMBA_NUM_THREADS
         raise UnknownBackend(
-            f"backend 'numba': it cannot be imported ({one_line(error)}); repair that, or give a torch backend"
+            f"backend 'numba': numba cannot be imported ({one_line(error)}); repair numba, or give a torch backend"
         ) from None
 
     return Backend("numba", population.train)
@@ -81,19 +81,19 @@ def _torch(
 ) -> Backend:
     try:
         import torch
-    except Exception as error:  # torch reads its settings while it is imported, such as TORCH_LOGS
+    except Exception as error:  # torch reads settings at import, such as TORCH_LOGS
         raise UnknownBackend(
             f"backend {name!r}: torch cannot be imported ({one_line(error)}); install or repair torch, or give 'numba'"
         ) from None
     if folder := os.environ.get(CACHE):
         try:
             os.makedirs(folder, exist_ok=True)
-        except OSError as error:  # torch 2.13 makes it with the first optimizer, and cannot make one if that fails
+        except OSError as error:  # torch 2.13 makes it with the first optimizer, which fails if it cannot
             raise UnknownBackend(
                 f"{CACHE}={folder}: torch cannot make this folder ({one_line(error)}); give one that it can write to"
             ) from None
     try:
-        torch.zeros(1, device=device).item()  # meta makes tensors, and holds no numbers
+        torch.zeros(1, device=device).item()  # the device meta makes tensors without numbers
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise UnknownBackend(
@@ -119,7 +119,7 @@ def _torch(
 
 
 def _torch_trainer(name: str, device: str, compilation: "Compilation | None") -> Callable[..., Run]:
-    """What trains under that name; it takes a start, and a custom optimizer as `own`."""
+    """Return the training function of that name. It takes a start, and a custom optimizer as `own`."""
     from aeclaims.backends.torch import cudagraph, loop, population
     from aeclaims.backends.torch.compile import Compilation
 
@@ -143,7 +143,7 @@ def _with_optimizer(
     custom: "CustomOptimizer",
     compilation: "Compilation | None" = None,
 ) -> tuple[Train, str]:
-    """What trains with a custom optimizer, and a line that says so if it is not the backend as its name says."""
+    """Return a training function with a custom optimizer, and a note if another backend than the named one trains."""
     from aeclaims.backends.torch import optimizers, population
 
     trial = optimizers.try_out(custom, device)
@@ -155,7 +155,7 @@ def _with_optimizer(
     if name == "torch-cudagraph" and not trial.is_capturable:
         eager = partial(population.train, device=device, own=custom)
         return partial(_by_optimizer, eager, stock), (
-            f"{custom} is trained by torch-eager: nothing says that its steps can be captured; capturable=true may say so"
+            f"{custom} is trained by torch-eager: its parameter groups do not set capturable; try capturable=true"
         )
     return partial(stock, own=custom), ""
 
@@ -165,7 +165,10 @@ def _by_optimizer(of_adam: Train, others: Train, start: Start) -> Run:
 
 
 def _can_round_products(device: str, format: str) -> bool:
-    """Whether torch's autocast does so on that device; if not, it warns, or raises, and leaves products as they are."""
+    """Return whether torch's autocast rounds products to that format on that device.
+
+    If it cannot, it warns or raises, and leaves products as they are.
+    """
     import torch
 
     # The first gradient on a CUDA device warns that cuBLAS had no context yet; torch then makes one.
@@ -198,17 +201,21 @@ BACKENDS: dict[str, Callable[..., Backend]] = {
 
 
 def offered() -> dict[str, EntryPoint]:
-    """Backends of other packages, by name; a name of ours stays ours."""
+    """Return the backends of other packages, by name. They cannot replace a shipped backend."""
     return {point.name: point for point in entry_points(group=GROUP) if point.name not in BACKENDS}
 
 
 def check_name(name: str) -> str:
-    """`name`, if it is ours, another package's, or of the form package.module:name; else raises UnknownBackend with the list."""
+    """Return `name` if it is a shipped backend, a registered one, or of the form package.module:name.
+
+    Raises:
+        UnknownBackend: If it is none of these; the message lists the valid names.
+    """
     package, colon, attribute = name.partition(":")
     if name in BACKENDS or (colon and package and attribute) or name in offered():
         return name
     raise UnknownBackend(
-        f"backend {name!r}: give one of {', '.join([*BACKENDS, *offered()])}, or package.module:name of your own"
+        f"backend {name!r}: give one of {', '.join([*BACKENDS, *offered()])}, or your own as package.module:name"
     )
 
 
@@ -218,7 +225,7 @@ def get(
     optimizer: "CustomOptimizer | None" = None,
     compilation: "Compilation | None" = None,
 ) -> Backend:
-    """The backend of that name on that device.
+    """Return the backend of that name on that device.
 
     Args:
         name: A shipped backend's name, an entry point of the group aeclaims.backends, or package.module:name. The object there
@@ -229,7 +236,7 @@ def get(
     Returns:
         The backend.
     Raises:
-        UnknownBackend: If the name, its import, its record, the device or the compiler is wrong; lists the right ones.
+        UnknownBackend: If the name, its import, its record, the device or the compiler is wrong. The message lists valid ones.
         InvalidOptimizer: If the optimizer cannot train.
     Example:
         >>> get("numba").name
@@ -238,8 +245,7 @@ def get(
     check_name(name)
     if optimizer is not None and name not in TORCH:
         raise InvalidOptimizer(
-            f"{optimizer}: backend {name!r} takes no optimizer of torch's; give --claims-backend one of "
-            f"{', '.join(TORCH)}"
+            f"{optimizer}: backend {name!r} takes no torch optimizer; give --claims-backend one of {', '.join(TORCH)}"
         )
     if compilation is not None and name not in COMPILED:
         raise UnknownBackend(
@@ -272,7 +278,7 @@ def _found(name: str) -> Any:
         return getattr(importlib.import_module(module), attribute) if colon else offered()[name].load()
     except UnknownBackend as error:
         raise UnknownBackend(f"backend {name!r}: {error}") from None
-    except (Exception, SystemExit) as error:  # whatever the module of somebody else does while it is imported
+    except (Exception, SystemExit) as error:  # the module of another package may raise anything at import
         raise UnknownBackend(
             f"backend {name!r}: {type(error).__name__}: {error}; give one of "
             f"{', '.join([*BACKENDS, *offered()])}, or a package.module:name that can be imported"
@@ -280,7 +286,10 @@ def _found(name: str) -> Any:
 
 
 def _takes_device(function: Callable[..., Any]) -> bool:
-    """Whether a function must be given a `device`, and nothing else: then it makes a backend, and is none itself."""
+    """Return whether `device` is the only required argument of a function.
+
+    If it is, the function makes a backend. If not, the function is the training function of a backend.
+    """
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -298,10 +307,19 @@ def train(
 ) -> Run:
     """Train `experiment` once for each of `seeds`, all together.
 
-    backend: torch, torch-eager, torch-loop, numba, oracle, package.module:name, or a Backend.    dtype: float32 or float64, or
-    bfloat16 or float16, which products are then rounded to.
-    Returns a Run.    Raises InvalidExperiment (seeds, dtype), UnknownBackend, NotSupported, and InvalidRun if the backend hands
-    back something else than a run of this start.
+    Args:
+        experiment: The training set-up.
+        seeds: Seeds of the replicas.
+        backend: A Backend, or a name: torch, torch-eager, torch-loop, numba, oracle, or package.module:name.
+        device: torch's name of the device.
+        dtype: float32 or float64; or bfloat16 or float16, to which products are then rounded.
+    Returns:
+        The run of all seeds.
+    Raises:
+        InvalidExperiment: If the seeds or the dtype are invalid.
+        UnknownBackend: If the backend or the device does not exist, or if the backend lacks the dtype.
+        NotSupported: If the training needs a feature that the backend lacks.
+        InvalidRun: If the backend returns anything but a run of this start.
     """
     return train_from(
         checked(experiment, seeds, dtype), backend if isinstance(backend, Backend) else get(backend, device)
@@ -309,7 +327,13 @@ def train(
 
 
 def train_from(start: Start, backend: Backend) -> Run:
-    """Train from a start; what `train` raises, where the backend's part of it fails."""
+    """Train from a start with a backend.
+
+    Raises:
+        UnknownBackend: If the backend lacks the dtype.
+        NotSupported: If the training needs a feature that the backend lacks.
+        InvalidRun: If the backend returns anything but a run of this start.
+    """
     if start.format.name not in backend.dtypes:
         raise UnknownBackend(
             f"dtype {start.format.name!r}: {backend.name} on {backend.device} has {' and '.join(backend.dtypes)} only"
@@ -325,6 +349,6 @@ def train_from(start: Start, backend: Backend) -> Run:
     if run.start != start:
         raise InvalidRun(
             f"backend {backend.name} returned a run of another start, with seeds {run.seeds}; "
-            f"{start.seeds} were asked for"
+            f"{start.seeds} were requested"
         )
     return run

@@ -1,4 +1,4 @@
-"""What a backend says of itself: its name, what trains, what it lacks, and where it rounds more than its dtype does."""
+"""The record of a backend: its name, its training function, the features that it lacks, and its tolerances."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from aeclaims.start import Start
 
 Train = Callable[[Start], Run]
 DTYPES = ("float32", "float64")
-# What a backend may lack. Affine layers, and minibatches of which the last is short, it cannot.
+# Features that a backend may lack. It must have affine layers, and epochs with a short last minibatch.
 SUPPORTABLE = (
     *DTYPES,
     "mse",
@@ -33,13 +33,20 @@ SUPPORTABLE = (
     "gradients that add up",
 )
 
-# The exceptions of pytest.skip, pytest.xfail and unittest, none of which is imported here.
+# The exceptions of pytest.skip, pytest.xfail and unittest. This module imports none of these.
 SKIPPING = ("Skipped", "XFailed", "SkipTest")
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How many times further than its dtype's rounding errors a backend may be off the path, and the evidence for it."""
+    """Extra tolerance of a backend: a factor on the rounding errors of a dtype along the path, with its evidence.
+
+    Attributes:
+        times: Factor, at least 1.
+        evidence: The measured value, and the cause.
+    Raises:
+        InvalidBackend: If a field is invalid. The message names the field.
+    """
 
     times: float
     evidence: str
@@ -55,26 +62,30 @@ class Tolerance:
             isinstance(self.evidence, str) and bool(self.evidence.strip()),
             "Tolerance.evidence",
             self.evidence,
-            "say what was measured, and the cause",
+            "give the measured value, and the cause",
         )
 
 
 @dataclass(frozen=True)
 class Backend:
-    """What trains, on one device.
+    """The record of a backend on one device.
 
-    train: train(start) -> Run; the start holds its experiment.
-    device: for messages, and for the checks of torch itself.
-    lacks: what it cannot train, and why, such as {"float64": "this device has no double precision"}; names of SUPPORTABLE.
-    tolerances: by dtype, where conformance needs more than rounding errors of that dtype explain.
-    is_deterministic: whether two trainings from one start are equal to the last bit.
-    is_torch: whether torch trains on that device: then torch itself is checked there, too.
-    reduced: which of bfloat16 and float16 it rounds products to, where a start's `products` names it.
-    optimizer: the user's own, which trains in Adam's place; empty where there is none.
-    counts_on_device: whether Adam counts its steps in a tensor of float32, as in torch's compiled and captured steps. Its bias
-    corrections then round to that: 1 - 0.999^2 is off by 1.5e-5 at most, and the first steps by half of that.
-    note: how it trains, where that is not as its name says; a line of the report.
-    Raises InvalidBackend, which names the field.
+    Attributes:
+        name: Name of the backend.
+        train: Training function, train(start) -> Run. The start holds its experiment.
+        device: Name of the device, for messages and for the checks of torch itself.
+        unsupported: Features that it cannot train, with the reasons, such as
+            {"float64": "this device has no double precision"}. The keys are names of SUPPORTABLE.
+        tolerances: Extra tolerances by dtype, if the rounding errors of that dtype do not explain the deviations.
+        is_deterministic: Whether two trainings from one start are equal to the last bit.
+        is_torch: Whether torch trains on that device. If so, conformance checks torch itself there, too.
+        reduced: Formats to which it rounds products if a start's `products` names them: bfloat16, float16.
+        optimizer: Your custom optimizer, which trains in Adam's place; empty if there is none.
+        counts_on_device: Whether Adam counts its steps in a float32 tensor, as torch's compiled and captured steps do. If so,
+            its bias corrections round to float32: 1 - 0.999^2 is off by 1.5e-5 at most, and the first steps by half of that.
+        note: Line of the report on how the backend trains, if its name does not tell.
+    Raises:
+        InvalidBackend: If a field is invalid. The message names the field.
     """
 
     name: str
@@ -124,16 +135,16 @@ class Backend:
 
     @property
     def dtypes(self) -> tuple[str, ...]:
-        """Those that it has."""
+        """Names of the formats that it supports."""
         return (*(dtype for dtype in DTYPES if dtype not in self.unsupported), *self.reduced)
 
     def granted(self, dtype: str) -> float:
-        """How many times the usual rounding errors of that dtype are granted."""
+        """Return the factor on the usual rounding errors of that dtype that the record grants."""
         tolerance = self.tolerances.get(dtype)
         return tolerance.times if tolerance else 1.0
 
     def check(self, experiment: Experiment, dtype: npt.DTypeLike) -> None:
-        """Raise NotSupported where the training needs what is lacking."""
+        """Raise NotSupported if the training needs a feature that the backend lacks."""
         lacking = [
             f"{what} ({self.unsupported[what]})" for what in needs(experiment, dtype) if what in self.unsupported
         ]
@@ -142,7 +153,7 @@ class Backend:
 
 
 def needs(experiment: Experiment, dtype: npt.DTypeLike) -> list[str]:
-    """What of SUPPORTABLE a training needs."""
+    """Return the names of SUPPORTABLE that a training needs."""
     kinds = [activation.kind for activation in experiment.model.activations]
     optimizer = experiment.optimizer
     is_needed = {
@@ -160,16 +171,16 @@ def _require(is_valid: bool, where: str, value: object, way_out: str) -> None:
 
 @contextmanager
 def no_skipping(who: str) -> Iterator[None]:
-    """Raise an error if code of the user's skips the test: a report would say that the stack lacks something."""
+    """Raise an error if your code skips the test: else a report would say that the stack lacks a feature."""
     try:
         yield
-    except BaseException as error:  # pytest derives its own from that
+    except BaseException as error:  # pytest derives its exceptions from it
         if type(error).__name__ in SKIPPING:
             raise RuntimeError(f"{who} skipped the test: {one_line(error)}") from error
         raise
 
 
 def one_line(error: BaseException) -> str:
-    """An error's type and the first line of its message."""
+    """Return an error's type and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

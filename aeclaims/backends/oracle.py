@@ -1,6 +1,6 @@
-"""The oracle: training as textbooks write it, in NumPy, with every gradient by hand. Slow, and short enough to be read.
+"""The oracle: training as textbooks write it, in NumPy, with every gradient by hand. It is slow, and short enough to read.
 
-Shapes: S seeds, B rows of a minibatch, D features. S is a leading axis and nothing else: no line mixes two seeds.
+Shapes: S seeds, B rows of a minibatch, D features. S is only a leading axis: no line mixes two seeds.
 Notation: an activation turns z into y, dy is the gradient of the loss by y, x is the minibatch, theta a weight or a bias.
 """
 
@@ -17,7 +17,7 @@ from aeclaims.start import Array, LayerParameters, Parameters, Start
 
 
 def sigmoid(z: Array) -> Array:
-    """1 / (1 + e^-z)."""
+    """Return 1 / (1 + e^-z)."""
     return 1 / (1 + np.exp(-z))
 
 
@@ -29,7 +29,7 @@ ACTIVATIONS: dict[str, tuple[Callable[[Array, float], Array], Callable[[Array, f
     "tanh": (lambda z, a: np.tanh(z), lambda y, a: 1 - y**2),
     "sigmoid": (lambda z, a: sigmoid(z), lambda y, a: y * (1 - y)),
 }
-# The loss of one number y, whose target is x, then its derivative by y.
+# The loss of one number y with target x, then its derivative by y.
 LOSSES: dict[str, tuple[Callable[[Array, Array], Array], Callable[[Array, Array], Array]]] = {
     "mse": (lambda x, y: (y - x) ** 2, lambda x, y: 2 * (y - x)),
     # torch.nn.BCELoss clamps its logarithms to at least -100, and its gradient divides by at least 1e-12.
@@ -42,7 +42,7 @@ LOSSES: dict[str, tuple[Callable[[Array, Array], Array], Callable[[Array, Array]
 
 
 def differentiate(experiment: Experiment, parameters: Parameters, x: Array) -> tuple[Array, list[Array]]:
-    """Backpropagation: the mean loss (S,) of x, shape (S, B, D), and its gradient by each theta, in the order of the layers."""
+    """Backpropagate: return the mean loss (S,) of x, shape (S, B, D), and its gradient by each theta, in layer order."""
     activations = [(*ACTIVATIONS[spec.kind], float(spec.slope)) for spec in experiment.model.activations]
     loss, loss_derivative = LOSSES[experiment.loss]
     outputs = [x]
@@ -58,7 +58,7 @@ def differentiate(experiment: Experiment, parameters: Parameters, x: Array) -> t
 
 
 def update(optimizer: Adam | SGD, t: Any, theta: Array, g: Array, m: Array, v: Array) -> tuple[Array, Array, Array]:
-    """Step t, from 1, of theta with gradient g: theta and its moments m and v. A float32 t rounds bias corrections."""
+    """Take step t >= 1 of theta with gradient g; returns theta, m and v, its moments. A float32 t rounds bias corrections."""
     lr = float(optimizer.lr)
     g = g + float(optimizer.weight_decay) * theta
     if isinstance(optimizer, SGD):  # as torch.optim.SGD documents it: lr multiplies the velocity m
@@ -72,7 +72,7 @@ def update(optimizer: Adam | SGD, t: Any, theta: Array, g: Array, m: Array, v: A
 
 
 class Step(NamedTuple):
-    """One training step: the minibatch (S, B, D), its loss (S,), the parameters around it; then lists in the order of theta."""
+    """One training step: the minibatch (S, B, D), its loss (S,), the parameters before and after; then lists by theta."""
 
     batch: Array
     loss: Array
@@ -84,7 +84,7 @@ class Step(NamedTuple):
 
 
 def steps(start: Start, count_type: Callable[[int], Any] = int) -> Iterator[Step]:
-    """Train from `start`, in its dtype, for as many steps as are asked for, epoch after epoch; they are counted in count_type."""
+    """Train from `start` in its dtype, epoch after epoch, for as many steps as you take. `count_type` counts them."""
     spec, rows, parameters = start.experiment, start.rows(), start.parameters()
     t, theta = 0, [array for layer in parameters for array in layer]  # weight, bias, weight, bias, ...
     gradients = m = v = [np.zeros_like(array) for array in theta]
@@ -94,7 +94,7 @@ def steps(start: Start, count_type: Callable[[int], Any] = int) -> Iterator[Step
             chosen = order[..., begin : begin + spec.batch_size]
             batch = rows.take(chosen, axis=1) if order.ndim == 1 else rows[0].take(chosen, axis=0)
             t += 1
-            with np.errstate(all="ignore"):  # a replica that diverges shows it in its losses
+            with np.errstate(all="ignore"):  # the losses of a diverging replica show it
                 loss, new = differentiate(spec, parameters, batch)
                 gradients = new if spec.zero_grad else [a + b for a, b in zip(gradients, new, strict=True)]
                 updated = [update(spec.optimizer, count_type(t), *p) for p in zip(theta, gradients, m, v, strict=True)]
@@ -104,7 +104,7 @@ def steps(start: Start, count_type: Callable[[int], Any] = int) -> Iterator[Step
 
 
 def epoch_mean(epoch: list[Step]) -> Double:
-    """The loss (S,) of an epoch: the plain mean of its minibatches' losses, in float64."""
+    """Return the loss (S,) of an epoch: the plain mean of its minibatches' losses, in float64."""
     return np.asarray(np.stack([step.loss for step in epoch], axis=1).mean(axis=1, dtype=np.float64))
 
 

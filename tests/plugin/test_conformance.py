@@ -115,7 +115,7 @@ WRONG = {
               "Backend.tolerances = 'half': give one of float64, float32"),
     "tolerance": ('BACKEND = Backend("mine", train, tolerances={"float32": 3})',
                   "Backend.tolerances['float32'] = 3: give a Tolerance"),
-    "evidence": ('from aeclaims import Tolerance\nBACKEND = Tolerance(3, "")', "Tolerance.evidence = '': say what was measured"),
+    "evidence": ('from aeclaims import Tolerance\nBACKEND = Tolerance(3, "")', "Tolerance.evidence = '': give the measured value"),
     "times": ('from aeclaims import Tolerance\nBACKEND = Tolerance(0.5, "so")',
               "Tolerance.times = 0.5: give a number of at least 1"),
     "flag": ('BACKEND = Backend("mine", train, is_torch="yes")', "Backend.is_torch = 'yes': give True or False"),

@@ -19,7 +19,7 @@ CLAIMS = """
     MOST = Proportion(at_least=0.5)
 
     def floor(run, judge):
-        judge.measure(floor=0.0, last=run.epoch_loss[-1].mean())
+        judge.measure({"last": run.epoch_loss[-1].mean()}, floor=0.0)
         judge.all_within(run.epoch_loss, at_least=0.0, at_most=1e9, seeds=run.seeds, what="loss above 0", reason="it is a square")
 
     @claim("above", source="here", statement="the loss is above its floor, and falls", kind="theorem", trains=[ADAM])
@@ -218,10 +218,10 @@ WRONG = [
     ("NAdam", "'NAdam': give package.module:name"),
     ("torch.optim:NAdam,lr=fast", "'lr=fast': 'fast' is not a finite number"),
     ("torch.optim:NAdam,0.1", "'0.1' in 'torch.optim:NAdam,0.1': give each argument once, as name=value"),
-    ("no.such:thing", "--claims-optimizer: no.such:thing: it could not be imported, or made of"),
+    ("no.such:thing", "--claims-optimizer: no.such:thing: it cannot be imported, or made for"),
     ("mine:absent", "(AttributeError: module 'mine' has no attribute 'absent')"),
     ("mine:NUMBER", "(TypeError: 'int' object is not callable)"),
-    ("mine:Raising", "or made of a network's weights and biases (RuntimeError: no licence)"),
+    ("mine:Raising", "or made for a network's weights and biases (RuntimeError: no licence)"),
     ("mine:Plain,speed=2", "unexpected keyword argument 'speed'"),
     ("mine:Idle", "mine:Idle: 12 steps left weight 1, bias 1, weight 2, bias 2 of a small network unchanged"),
     ("mine:FirstOnly", "mine:FirstOnly: 12 steps left bias 1, weight 2, bias 2 of a small network unchanged"),
@@ -237,7 +237,7 @@ def test_what_cannot_be_used_is_a_usage_error_in_one_line(claims, optimizer, mes
 def test_a_backend_without_torch_takes_none(claims, backend):
     assert_usage_error(
         claims("torch.optim:NAdam", backend=backend),
-        f"backend {backend!r} takes no optimizer of torch's; "
+        f"backend {backend!r} takes no torch optimizer; "
         "give --claims-backend one of torch, torch-eager, torch-compile, torch-cudagraph, torch-loop",
     )
 

@@ -85,7 +85,7 @@ def test_settings_are_read_and_written_as_they_are_given(text, expected):
     ("mode=fast", "mode=fast: give one of default, reduce-overhead, max-autotune, max-autotune-no-cudagraphs"),
     ("dynamic=yes", "dynamic=yes: give one of true, false"),
     ("scope=loss", "scope=loss: give one of model, step"),
-    ("scope=step,scope=step", "'scope' stands twice"),
+    ("scope=step,scope=step", "'scope' occurs twice"),
 ])  # fmt: skip
 def test_settings_that_cannot_be_read_list_the_right_ones(text, message):
     with pytest.raises(UnknownBackend) as raised:

@@ -246,7 +246,7 @@ def test_an_elementwise_optimizer_trains_a_population(text):
         ("torch.optim:Adafactor", "takes other steps than alone"),
         ("torch.optim:LBFGS", "its step needs a closure"),
         ("own_of_a_user:Wants", "its step needs a closure"),
-        ("own_of_a_user:Duck", "it is no torch.optim.Optimizer"),
+        ("own_of_a_user:Duck", "it is not a torch.optim.Optimizer"),
     ],
 )
 def test_any_other_trains_one_seed_at_a_time_and_it_is_said_why(text, reason):
@@ -260,11 +260,11 @@ def test_any_other_trains_one_seed_at_a_time_and_it_is_said_why(text, reason):
     [
         (
             "no_such_module:C",
-            "it could not be imported, or made of a network's weights and biases (ModuleNotFoundError",
+            "it cannot be imported, or made for a network's weights and biases (ModuleNotFoundError",
         ),
         ("torch.optim:Absent", "(AttributeError: module 'torch.optim' has no attribute 'Absent')"),
         ("own_of_a_user:NUMBER", "(TypeError: 'int' object is not callable)"),
-        ("own_of_a_user:Raising", "made of a network's weights and biases (RuntimeError: no licence)"),
+        ("own_of_a_user:Raising", "made for a network's weights and biases (RuntimeError: no licence)"),
         ("own_of_a_user:Plain,speed=2", "unexpected keyword argument 'speed'"),
         ("own_of_a_user:none", "its step raised AttributeError: 'NoneType' object has no attribute 'zero_grad'"),
         ("own_of_a_user:NoBiases", "12 steps left bias 1, bias 2 of a small network unchanged"),
@@ -358,7 +358,7 @@ def test_only_what_says_that_it_is_capturable_is_captured():
 
     eager, note = _with_optimizer("torch-cudagraph", capture, "cpu", parse("own_of_a_user:Plain"))
     captured, silent = _with_optimizer("torch-cudagraph", capture, "cpu", parse("own_of_a_user:Capturable"))
-    assert "is trained by torch-eager: nothing says that its steps can be captured" in note
+    assert "is trained by torch-eager: its parameter groups do not set capturable" in note
     assert train(SMALL, seeds=[1], backend=Backend("torch-cudagraph", eager)).seeds == (1,)
     assert silent == ""
     assert captured.func is capture
@@ -367,7 +367,7 @@ def test_only_what_says_that_it_is_capturable_is_captured():
 @pytest.mark.parametrize("name", ["numba", "some.module:mine"])
 def test_a_backend_without_torch_takes_none(name):
     with pytest.raises(
-        InvalidOptimizer, match="takes no optimizer of torch's; give --claims-backend one of torch, torch-eager"
+        InvalidOptimizer, match="takes no torch optimizer; give --claims-backend one of torch, torch-eager"
     ):
         get(name, "cpu", parse("torch.optim:NAdam"))
 

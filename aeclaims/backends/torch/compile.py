@@ -1,4 +1,4 @@
-"""The calls of torch.compile: the settings that --claims-compile gives, checked, and passed on as torch documents them."""
+"""The settings of torch.compile that --claims-compile gives. They are checked, and passed to torch unchanged."""
 
 import difflib
 import errno
@@ -19,7 +19,7 @@ NOTHING_COMPILED: Final = (
     "torch.compile compiled nothing: torch is told not to compile (TORCHDYNAMO_DISABLE, TORCH_COMPILE_DISABLE, "
     "torch.compiler.set_stance, a recompile limit), TORCHDYNAMO_SUPPRESS_ERRORS hides an error, or a compiler skips every graph"
 )
-# The folder of the cache cannot be written, or is full.
+# Errors if the cache folder cannot be written, or is full.
 UNWRITABLE: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 FLAGS: Final = {"true": True, "false": False}
 
@@ -54,7 +54,7 @@ class Compilation:
         return self.mode in ("reduce-overhead", "max-autotune")
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function`, compiled at its first call."""
+        """Return `function`, which torch compiles at its first call."""
         import torch
 
         backend = pkgutil.resolve_name(self.backend) if ":" in self.backend else self.backend
@@ -95,14 +95,14 @@ class Compilation:
 
 
 def parse(text: str) -> Compilation:
-    """The settings of `backend=...,mode=...,dynamic=...,fullgraph=...,scope=...`, each of them optional.
+    """Parse the settings `backend=...,mode=...,dynamic=...,fullgraph=...,scope=...`, each of them optional.
 
     Args:
         text: Settings as name=value, separated by commas.
     Returns:
         The settings. The names of backends are checked later, by `Compilation.check`, which needs torch.
     Raises:
-        UnknownBackend: If a name or a value is wrong; names it, and lists the right ones.
+        UnknownBackend: If a name or a value is wrong. The message names it, and lists the valid ones.
     Example:
         >>> parse("mode=max-autotune,dynamic=true").dynamic
         True
@@ -120,7 +120,7 @@ def parse(text: str) -> Compilation:
         if name not in choices or not value:
             raise UnknownBackend(f"{part.strip()!r}: give {', '.join(f'{choice}=...' for choice in choices)}")
         if name in settings:
-            raise UnknownBackend(f"{name!r} stands twice in {text!r}: give it once")
+            raise UnknownBackend(f"{name!r} occurs twice in {text!r}: give it once")
         if choices[name] is not None and value not in choices[name]:
             raise UnknownBackend(f"{name}={value}: give one of {', '.join(choices[name])}")
         settings[name] = value if choices[name] is None else choices[name][value]
@@ -129,9 +129,10 @@ def parse(text: str) -> Compilation:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the warnings that torch's own modules cause while it compiles: deprecations, and gradients that dynamo reads.
+    """Hide the warnings that torch's own modules cause when it compiles.
 
-    torch 2.6 also warns that the log of a compilation leaves out a setting.
+    They are about deprecations, and about gradients that dynamo reads. torch 2.6 also warns that the log of a compilation leaves
+    out a setting.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -141,7 +142,10 @@ def quiet() -> Iterator[None]:
 
 
 def begin_anew() -> None:
-    """Have torch compile as in a process of its own: it stops after eight programs, and takes sizes that differ for dynamic."""
+    """Let torch compile as in a new process.
+
+    Without this, torch stops after eight programs, and makes sizes dynamic if they differ.
+    """
     import torch
 
     with quiet():
@@ -149,7 +153,10 @@ def begin_anew() -> None:
 
 
 def unsupported_reason(error: BaseException) -> str:
-    """Why this torch cannot compile the training, if the machine, or dynamo, is the reason; "" for any other error."""
+    """Return the reason if this torch cannot compile the training because of the machine or of dynamo.
+
+    For any other error, it returns "".
+    """
     if isinstance(error, NotSupported):
         return str(error)
     for cause in _causes(error):
@@ -167,7 +174,7 @@ def _class_names(error: BaseException) -> set[str]:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and those that torch wrapped in it: some releases keep them as a cause, others as inner_exception."""
+    """Yield an error, and those that torch wrapped in it: some releases keep them as a cause, others as inner_exception."""
     seen: list[BaseException] = []
     while error is not None and error not in seen:
         seen.append(error)

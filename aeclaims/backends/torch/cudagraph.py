@@ -1,9 +1,9 @@
-"""The torch-cudagraph backend: an epoch of steps is captured once as a CUDA graph, and replayed without Python in between.
+"""The torch-cudagraph backend: it captures an epoch of steps once as a CUDA graph, and replays it without Python in between.
 
-The first epoch is trained step by step: in it optimizers make their state, which a graph that was captured before would miss.
-What changes from then on lies in memory that the graph reads whenever it is replayed: parameters, moments, the count of
-steps, and the order of the rows, which is copied to where it was read from when the epoch was captured. Rows stay on the device;
-the losses of an epoch come to the host once, and the next order is drawn while the device trains.
+It trains the first epoch step by step. Optimizers make their state in it, and an earlier capture would miss that state. All that
+changes from then on lies in memory that the graph reads at each replay: parameters, moments, the count of steps, and the order
+of the rows. Each new order is copied to the memory from which the captured epoch read its order. Rows stay on the device. The
+losses of an epoch come to the host once, and the next order is drawn while the device trains.
 """
 
 from collections.abc import Callable, Iterator
@@ -46,12 +46,12 @@ def train(start: Start, *, device: str, own: parts.Factory | None = None) -> Run
 
 
 def settings(experiment: Experiment) -> dict[str, bool]:
-    """The arguments with which torch's optimizers keep all that changes on the device, in memory that stays."""
+    """Return the arguments with which torch's optimizers keep all changing values on the device, in fixed memory."""
     return {"fused": True, "capturable": True} if isinstance(experiment.optimizer, Adam) else {"fused": True}
 
 
 class Epochs:
-    """A population's epochs: the first as it is, the others as replays of one capture."""
+    """The epochs of a population: the first runs step by step, the others replay one capture."""
 
     def __init__(self, population: Population) -> None:
         self.population = population
@@ -60,7 +60,7 @@ class Epochs:
         self.replay: Callable[[], object] | None = None
 
     def begin(self, order: npt.NDArray[np.uint32]) -> torch.Tensor:
-        """Have the device train an epoch in that order; its mean losses, (S,), are there once the device is done."""
+        """Let the device train an epoch in that order; returns its mean losses, (S,), which are valid when the device is done."""
         drawn = torch.from_numpy(order.astype(np.int64))
         if self.order is None:
             self.order = drawn.to(self.population.device)
@@ -68,7 +68,7 @@ class Epochs:
                 return self.population.epoch(self.order)
         if self.replay is None:
             self.replay = captured(self._train)
-        # From memory that the host may page out: copied away before this returns, and on the device before the replay begins.
+        # This memory is pageable: the copy leaves it before the call returns, and is on the device before the replay begins.
         self.order.copy_(drawn)
         self.replay()
         assert self.losses is not None
@@ -81,7 +81,7 @@ class Epochs:
 
 @contextmanager
 def beside(device: str) -> Iterator[None]:
-    """On a stream of its own, as CUDA wants what comes before a capture."""
+    """Run the work on a separate stream, as CUDA requires for the work before a capture."""
     if torch.device(device).type != "cuda":
         yield
         return
@@ -93,7 +93,10 @@ def beside(device: str) -> Iterator[None]:
 
 
 def captured(work: Callable[[], None]) -> Callable[[], object]:
-    """What replays the kernels that `work` launches, on the memory that it launched them on; the work itself is not done."""
+    """Capture the kernels that `work` launches, and return a function that replays them on the same memory.
+
+    The capture does not execute the kernels.
+    """
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         work()

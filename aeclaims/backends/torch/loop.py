@@ -1,4 +1,4 @@
-"""The backends torch-loop and torch-compile: one seed at a time, the way people write a training loop. Slow and obvious.
+"""The backends torch-loop and torch-compile: one seed at a time, in the training loop that you would write. Slow and obvious.
 
 torch-compile is the same loop with torch.compile around the network, or around the step.
 """
@@ -34,7 +34,7 @@ def train(
         device: torch's name of the device.
         compilation: The arguments of torch.compile; None trains without a compiler.
         own: A custom optimizer in Adam's place.
-        needs_closure: Whether the step of that optimizer must be handed a closure.
+        needs_closure: Whether the step of that optimizer needs a closure.
     Returns:
         The run.
     """
@@ -52,14 +52,14 @@ def train(
 
 
 class Loop:
-    """One network and its optimizer, trained as people write it.
+    """One network and its optimizer, in a plain training loop.
 
     Args:
         start: The start of all seeds.
         device: torch's name of the device.
         compilation: The arguments of torch.compile; None trains without a compiler.
         own: A custom optimizer in Adam's place.
-        needs_closure: Whether the step of that optimizer must be handed a closure.
+        needs_closure: Whether the step of that optimizer needs a closure.
     """
 
     def __init__(
@@ -106,19 +106,19 @@ class Loop:
             self.compiled_step = self.compilation(self.take_step)
 
     def batches(self, epoch: int) -> Iterator[torch.Tensor]:
-        """The minibatches of an epoch, (B, D) each, from a DataLoader."""
+        """Return the minibatches of an epoch, (B, D) each, from a DataLoader."""
         order = self.start.order(epoch)
         sampler = (order[self.seed] if order.ndim == 2 else order).tolist()
-        # The loader draws a seed for its workers; a generator of its own leaves the global one alone.
+        # The loader draws a seed for its workers. With a separate generator, the global one stays unchanged.
         loader = DataLoader(self.dataset, self.experiment.batch_size, sampler=sampler, generator=torch.Generator())
         return (batch for (batch,) in loader)
 
     def step(self, batch: torch.Tensor) -> float:
-        """Take one training step, compiled if that is asked for; returns the loss before it."""
+        """Take one training step, compiled if there are settings for it; returns the loss before it."""
         if self.compilation is None:
             return self.take_step(batch).item()
         try:
-            with quiet():  # torch compiles at the first step, at the second, which finds moments, and at each new size
+            with quiet():  # torch compiles at the first step, at the second, which has moments, and at each new size
                 loss = self.compiled_step(batch).item()
             self.watch.require_compiled()
             return loss
@@ -128,7 +128,7 @@ class Loop:
             raise
 
     def plain_step(self, batch: torch.Tensor) -> torch.Tensor:
-        """One training step, as the documentation of torch writes it; returns the loss before it."""
+        """Take one training step as torch's documentation writes it; returns the loss before it."""
         if self.experiment.zero_grad:
             self.optimizer.zero_grad()
         loss = self.loss(batch)
@@ -137,7 +137,7 @@ class Loop:
         return loss.detach()
 
     def step_with_closure(self, batch: torch.Tensor) -> torch.Tensor:
-        """A step of an optimizer that asks for the loss as often as it likes; returns the loss before it."""
+        """Take a step of an optimizer that may ask for the loss several times; returns the loss before it."""
         losses: list[torch.Tensor] = []
 
         def closure() -> torch.Tensor:
@@ -152,7 +152,7 @@ class Loop:
         return losses[0] if losses else torch.tensor(float("nan"))
 
     def loss(self, batch: torch.Tensor) -> torch.Tensor:
-        """The mean loss of a minibatch, (B, D)."""
+        """Return the mean loss of a minibatch, (B, D)."""
         with parts.rounded_products(self.start.products, self.device):
             output = self.model(batch)
         loss: torch.Tensor = self.criterion(output.to(batch.dtype), batch)

@@ -1,8 +1,8 @@
 """Custom optimizers: `package.module:name,lr=0.01` as --claims-optimizer takes it, and a trial that shows how it can train.
 
-A population keeps the parameters of all replicas in one tensor. An optimizer that treats each number by itself trains each
-replica as it would alone; one that takes a norm, orthogonalises a tensor or draws random numbers does not. The trial trains three
-replicas, stacked, flattened and alone, and changes one of them.
+A population keeps the parameters of all replicas in one tensor. An elementwise optimizer trains each replica as it would alone.
+An optimizer that takes a norm, orthogonalises a tensor or draws random numbers does not. The trial trains three replicas
+stacked, flattened and alone, and changes one of them.
 """
 
 import ast
@@ -24,9 +24,8 @@ from aeclaims.backends.torch import parts
 from aeclaims.errors import InvalidOptimizer
 
 Tensors = list[Tensor]
-Layout = Callable[
-    [list[Tensors]], Tensors
-]  # from the tensors of each replica to the tensors that an optimizer is handed
+# From the tensors of each replica to the tensors that an optimizer gets.
+Layout = Callable[[list[Tensors]], Tensors]
 Value = float | bool | tuple[float, ...]
 FORM: Final = "give package.module:name, and arguments after it, such as torch.optim:NAdam,lr=0.002"
 # One replica of the trial: two affine layers, as torch holds them.
@@ -34,16 +33,16 @@ SHAPES: Final = {"weight 1": (3, 2), "bias 1": (3,), "weight 2": (2, 3), "bias 2
 # Curvatures of the replicas' losses: any threshold of a norm lies between some of their gradients.
 SCALES: Final = (1e-3, 1.0, 1e3)
 REPLICAS: Final = range(len(SCALES))
-# More steps than RAdam (6) or a lookahead (5 or 10) needs to change its rule.
+# RAdam (6 steps) and lookahead optimizers (5 or 10) change their rule in fewer steps.
 STEPS: Final = 12
-# Another order of memory changes sums by rounding errors of float64, which STEPS steps let grow.
+# Another order of memory changes sums by rounding errors of float64, which grow in STEPS steps.
 ROUNDING: Final = 1e-9
 _alone: Final = itemgetter(0)  # a layout of one replica
 
 
 @dataclass(frozen=True)
 class CustomOptimizer:
-    """The optimizer of a user, called as name(parameters, lr=..., **arguments)."""
+    """Your optimizer, called as name(parameters, lr=..., **arguments)."""
 
     text: str
     arguments: tuple[tuple[str, Value], ...] = ()
@@ -52,19 +51,18 @@ class CustomOptimizer:
         return self.text
 
     def __call__(self, parameters: Sequence[Tensor], lr: float) -> Any:
-        """An optimizer of these parameters, with that learning rate if the user gave none."""
+        """Make an optimizer of these parameters, with that learning rate if you gave none."""
         try:
             return pkgutil.resolve_name(self.text.partition(",")[0])(parameters, **{"lr": lr, **dict(self.arguments)})
         except (Exception, SystemExit) as error:  # the user's module and class may raise anything
             raise InvalidOptimizer(
-                f"{self}: it could not be imported, or made of a network's weights and biases "
-                f"({one_line(error)}); {FORM}"
+                f"{self}: it cannot be imported, or made for a network's weights and biases ({one_line(error)}); {FORM}"
             ) from None
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Why an optimizer cannot train stacked parameters, or ""; whether its step needs a closure; whether it can be captured."""
+    """The reason if an optimizer cannot train stacked parameters; whether steps need a closure, and can be captured."""
 
     loop_reason: str = ""
     needs_closure: bool = False
@@ -72,10 +70,10 @@ class Trial:
 
 
 def parse(text: str) -> CustomOptimizer:
-    """The optimizer that `package.module:name[,argument=value]...` names; values are numbers, true, false, and tuples of numbers.
+    """Parse `package.module:name[,argument=value]...`; values are numbers, true, false, and tuples of numbers.
 
     Raises:
-        InvalidOptimizer: If a part cannot be read; names it.
+        InvalidOptimizer: If a part cannot be read. The message names it.
     Example:
         >>> parse("torch.optim:NAdam,betas=(0.8,0.9)").arguments
         (('betas', (0.8, 0.9)),)
@@ -123,8 +121,8 @@ def try_out(custom: CustomOptimizer, device: str) -> Trial:
             if any(torch.equal(alone[replica][place], _draw(replica, 0)[place]) for replica in REPLICAS)
         ]:
             raise InvalidOptimizer(
-                f"{custom}: {STEPS} steps left {', '.join(unchanged)} of a small network unchanged, whose "
-                "gradients are not 0; give an optimizer that trains all the parameters that it is handed"
+                f"{custom}: {STEPS} steps left {', '.join(unchanged)} of a small network unchanged, but "
+                "their gradients are not 0; give an optimizer that trains all parameters"
             )
         reason = "its step needs a closure" if needs_closure else _loop_reason(custom, optimizer, alone)
     groups = getattr(optimizer, "param_groups", [])
@@ -144,9 +142,9 @@ def _needs_closure(custom: CustomOptimizer) -> bool:
 
 
 def _loop_reason(custom: CustomOptimizer, optimizer: Any, alone: list[Tensors]) -> str:
-    """Why it cannot train stacked parameters; empty if it can."""
+    """Return the reason if it cannot train stacked parameters; empty if it can."""
     if not isinstance(optimizer, torch.optim.Optimizer):
-        return "it is no torch.optim.Optimizer"
+        return "it is not a torch.optim.Optimizer"
     try:
         for layout in (_stacked, _flattened):
             together = _trained(custom, layout, REPLICAS)
@@ -178,7 +176,7 @@ def _trained(
     changed: int | None = None,
     steps: int = STEPS,
 ) -> Tensors:
-    """The parameters after some steps on scale / 2 |p - target|^2, with other targets in each step."""
+    """Return the parameters after some steps on scale / 2 |p - target|^2, with other targets in each step."""
 
     def laid_out(step: int) -> Tensors:
         return layout([_draw(replica, step, is_changed=replica == changed) for replica in replicas])
@@ -188,7 +186,7 @@ def _trained(
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
     optimizer = custom(parameters, 1e-3)
-    # Populations keep the gradient's memory; torch-loop calls zero_grad as people do.
+    # Populations keep the gradient's memory; torch-loop calls zero_grad without arguments.
     settings = {"set_to_none": False} if isinstance(optimizer, torch.optim.Optimizer) else {}
     for step in range(1, steps + 1):
         targets = laid_out(step)
@@ -211,7 +209,7 @@ def _trained(
 
 
 def _draw(replica: int, step: int, *, is_changed: bool = False) -> Tensors:
-    """Numbers for each parameter of a replica, none of them 0: initial values for step 0, else targets, on both sides."""
+    """Draw numbers other than 0 for each parameter of a replica: initial values for step 0, else targets on both sides."""
     generator = torch.Generator("cpu").manual_seed(1000 * replica + 2 * step + is_changed)
     drawn = [0.5 + torch.rand(shape, generator=generator, device="cpu") for shape in SHAPES.values()]
     return [(-values if step % 3 else values).to(torch.get_default_device()) for values in drawn]

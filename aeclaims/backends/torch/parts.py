@@ -1,4 +1,4 @@
-"""The vocabulary in torch's own terms: modules, losses and optimizers, none of them re-implemented."""
+"""The vocabulary as torch's modules, losses and optimizers. None of them is re-implemented."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,15 +14,15 @@ from aeclaims.experiment import Activation, Adam, Experiment, Model
 from aeclaims.runtime import parallel
 from aeclaims.start import Array, LayerParameters, Parameters, Start
 
-# Of parameters and a learning rate: what trains in Adam's place.
+# A function of parameters and a learning rate; it makes the optimizer that trains in Adam's place.
 Factory = Callable[[Sequence[nn.Parameter], float], Any]
-# Wider layers are faster as products of matrices, by BLAS.
+# Wider layers are faster as matrix products of BLAS.
 WIDEST_WITHOUT_BLAS: Final = 32
 LOSSES = {"mse": nn.MSELoss, "bce": nn.BCELoss, "bce_logits": nn.BCEWithLogitsLoss}
 
 
 def activation(spec: Activation) -> nn.Module | None:
-    """torch's module for an activation; None for identity."""
+    """Return torch's module for an activation; None for identity."""
     match spec.kind:
         case "identity":
             return None
@@ -37,7 +37,7 @@ def activation(spec: Activation) -> nn.Module | None:
 
 
 def network(model: Model, device: str, dtype: torch.dtype, layer: type[nn.Linear] = nn.Linear) -> nn.Sequential:
-    """The model as people write it: nn.Linear layers, or a subclass's, and activations in an nn.Sequential."""
+    """Return the model as an nn.Sequential of nn.Linear layers, or of a subclass, and activations."""
     parts: list[nn.Module] = []
     for inputs, outputs, spec in zip(model.widths, model.widths[1:], model.activations, strict=False):
         parts.append(layer(inputs, outputs, device=device, dtype=dtype))
@@ -47,7 +47,7 @@ def network(model: Model, device: str, dtype: torch.dtype, layer: type[nn.Linear
 
 
 def load(module: nn.Sequential, parameters: Parameters, seed: int) -> None:
-    """Give a network the initial parameters of the seed at that index."""
+    """Copy the initial parameters of the seed at that index into a network."""
     linear = [part for part in module if isinstance(part, nn.Linear)]
     with torch.no_grad():
         for part, (weight, bias) in zip(linear, parameters, strict=True):
@@ -56,7 +56,7 @@ def load(module: nn.Sequential, parameters: Parameters, seed: int) -> None:
 
 
 def collect(tensors: Iterable[torch.Tensor]) -> Parameters:
-    """Stacked parameters, in the order weight, bias, weight, ..., seeds first, as NumPy arrays."""
+    """Return stacked parameters as NumPy arrays, seeds first. The tensors come in the order weight, bias, weight, ..."""
     arrays = [values.detach().cpu().numpy().copy() for values in tensors]
     return tuple(LayerParameters(w, b) for w, b in zip(arrays[::2], arrays[1::2], strict=True))
 
@@ -64,7 +64,7 @@ def collect(tensors: Iterable[torch.Tensor]) -> Parameters:
 def optimizer(
     experiment: Experiment, parameters: list[nn.Parameter], own: Factory | None = None, **settings: Any
 ) -> Any:
-    """torch's stock optimizer, with these settings besides the experiment's; or a custom one in Adam's place."""
+    """Return torch's stock optimizer, with these settings besides the experiment's, or a custom one in Adam's place."""
     spec = experiment.optimizer
     if own is not None and isinstance(spec, Adam):
         return own(parameters, spec.lr)
@@ -75,11 +75,12 @@ def optimizer(
 
 
 def update(experiment: Experiment, parameter: torch.Tensor) -> tuple[Callable[..., None], list[torch.Tensor]]:
-    """torch's functional Adam or SGD, of a parameter, its gradient and a state, all changed in place; and the first state.
+    """Return a step of torch's functional Adam or SGD, and its first state.
 
-    The step of torch.optim.Adam and torch.optim.SGD calls the same functions; torch.compile breaks the graph at the step itself.
-    The count of steps is float64, as precise as the step's number of Python, unless the device lacks such numbers. Under the
-    compiler Adam is capturable: else torch 2.13 checks in Python, at each call, that the count is not NaN, which takes 50 us.
+    The step takes a parameter, its gradient and a state, and changes the parameter and the state in place. The step of
+    torch.optim.Adam and torch.optim.SGD calls the same functions, but torch.compile breaks the graph at that step. The count of
+    steps is float64, as precise as Python's number, unless the device lacks float64. Under the compiler Adam is capturable. Else
+    torch 2.13 checks in Python, at each call, that the count is not NaN, which takes 50 us.
     """
     spec = experiment.optimizer
     common: dict[str, Any] = {"foreach": False, "lr": spec.lr, "weight_decay": spec.weight_decay, "maximize": False}
@@ -114,7 +115,7 @@ def update(experiment: Experiment, parameter: torch.Tensor) -> tuple[Callable[..
 
 
 def tensor(array: Array) -> torch.Tensor:
-    """The array as a tensor, without a copy: nothing here writes to it, which is all that torch's warning is about."""
+    """Return the array as a tensor, without a copy. torch warns that writing to it is undefined; nothing here writes to it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
         return torch.from_numpy(array)
@@ -122,9 +123,9 @@ def tensor(array: Array) -> torch.Tensor:
 
 @contextmanager
 def conditions(start: Start, device: str) -> Iterator[None]:
-    """torch's settings while a backend trains: its default dtype, its threads, and denormals that count as zero."""
-    # A step of narrow networks takes 10 to 100 us. Two threads wait for each other as long as they work; beside another process
-    # that keeps a processor busy, 400 steps of a plain loop took 7.6 s with two threads, and 0.28 s with one.
+    """Set torch's default dtype and threads, and let denormals count as zero, while a backend trains."""
+    # A step of narrow networks takes 10 to 100 us. Two threads wait for each other as long as they work. If another process
+    # keeps a processor busy, 400 steps of a plain loop took 7.6 s with two threads, and 0.28 s with one.
     count = 1 if max(start.experiment.model.widths) <= WIDEST_WITHOUT_BLAS else parallel.cpu_count()
     with default_dtype(torch_dtype(start.dtype)), threads(count), flushed_denormals(device):
         yield
@@ -132,7 +133,7 @@ def conditions(start: Start, device: str) -> Iterator[None]:
 
 @contextmanager
 def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """People who train in float64 set it as the default; Adam then counts its steps in float64 too."""
+    """Set torch's default dtype, as you would to train in float64. Adam then counts its steps in float64 too."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -142,10 +143,11 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 def rounded_products(products: str, device: str) -> AbstractContextManager[object]:
-    """Where products are to be rounded to bfloat16 or float16, torch does so on its own; losses are taken outside, in float32.
+    """Return torch's autocast to bfloat16 or float16, or a null context if products are not rounded.
 
-    Nothing is kept of one step for the next: a weight that was rounded for it would be an old one. Where they are not, there is
-    no autocast at all: of steps with one, even one that is not enabled, torch keeps no trace on disk, and compiles 1.3 s longer.
+    Losses are computed outside of it, in float32. The cache is off, because a weight that was rounded in one step is old in the
+    next. If products are not rounded, there is no autocast at all. torch keeps no trace on disk of steps with autocast, even if
+    it is disabled, and compiles 1.3 s longer.
     """
     if not products:
         return nullcontext()
@@ -154,10 +156,10 @@ def rounded_products(products: str, device: str) -> AbstractContextManager[objec
 
 @contextmanager
 def flushed_denormals(device: str) -> Iterator[None]:
-    """On a CPU, numbers too small to be normal count as zero, as they do on GPUs.
+    """Let numbers that are too small to be normal count as zero on a CPU, as they do on GPUs.
 
-    Adam's moments of dead units decay into such numbers, with which a CPU is slow: after three epochs a step of the question's
-    network took 2.3 ms, and 1.3 ms so.
+    Adam's moments of dead units decay into such numbers, which make a CPU slow. After three epochs a step of the question's
+    network took 2.3 ms with them, and 1.3 ms if they count as zero.
     """
     is_flushed = not bool(torch.tensor([1e-40]) * 1)
     torch.set_flush_denormal(is_flushed or torch.device(device).type == "cpu")
@@ -169,7 +171,7 @@ def flushed_denormals(device: str) -> Iterator[None]:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """That many threads for torch."""
+    """Let torch use that many threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -179,5 +181,5 @@ def threads(count: int) -> Iterator[None]:
 
 
 def torch_dtype(dtype: Any) -> torch.dtype:
-    """torch's name for a NumPy dtype."""
+    """Return torch's dtype for a NumPy dtype."""
     return torch.float64 if dtype == "float64" else torch.float32

@@ -1,8 +1,8 @@
-"""The backends torch-eager and torch: all seeds of a start trained at once, by torch.func's vmap and a stock optimizer.
+"""The backends torch-eager and torch: they train all seeds of a start at once, with torch.func's vmap and a stock optimizer.
 
 `Population` runs each step as torch does without a compiler. `CompiledPopulation` calls torch.compile for the whole step, or for
 the loss and its gradient; torch checks its guards at every call. Its layers are multiplications and sums over a minibatch that
-lies last in memory, and the parameters of a replica are one row of one tensor: inductor then needs a fraction of the time.
+lies last in memory. The parameters of a replica are one row of one tensor. Inductor then needs a fraction of the time.
 """
 
 import dataclasses
@@ -27,14 +27,15 @@ from aeclaims.run import Double, Run
 from aeclaims.runtime.progress import progress
 from aeclaims.start import LayerParameters, Parameters, Start
 
-# A compilation takes 2 to 5 s, 0.5 s if torch finds it on disk; an eager step takes 1 to 3 ms more than a compiled one.
+# A compilation takes 2 to 5 s, or 0.5 s if torch finds it on disk. An eager step takes 1 to 3 ms more than a compiled one.
 COMPILING_PAYS_FROM_STEPS: Final = 900
-# Minibatches that are copied from the rows at once, a multiple of two: a copy of 16 costs as many calls as a copy of one.
+# Number of minibatches that are copied from the rows at once, a multiple of two. A copy of 16 costs as many calls as one of 1.
 COPIED_AT_ONCE: Final = 16
-# All minibatches that are compiled have one size.
+# All compiled minibatches have the same size.
 DEFAULT: Final = Compilation(dynamic=False, scope="step")
-# A call costs 20 to 50 us, whatever it does, and each step of a program 2 s to compile, the first time. Two steps of two features
-# take 63 us each, one alone 85. Three take 50; of ten features with weight decay they take three times as long as one alone.
+# Each call costs 20 to 50 us. Each step of a program takes 2 s to compile, the first time. With two features, a step takes 85 us
+# alone, 63 us if two share a call, and 50 us if three do. With ten features and weight decay, three steps take three times as
+# long as one alone.
 LONG: Final = 20_000
 
 
@@ -46,7 +47,7 @@ def train(
     own: parts.Factory | None = None,
     falls_back: bool = False,
 ) -> Run:
-    """Train every seed of `start` at once, without a compiler, or compiled as asked.
+    """Train every seed of `start` at once, with or without a compiler.
 
     Args:
         start: The start; it holds its experiment.
@@ -67,7 +68,7 @@ def train(
 
 
 def train_by_default(start: Start, *, device: str, own: parts.Factory | None = None) -> Run:
-    """Train as `torch` does if nobody asks otherwise: compiled if that pays, which short trainings do not."""
+    """Train as `torch` does by default: compiled if that pays. It does not pay for short trainings."""
     compilation = DEFAULT if own is None else dataclasses.replace(DEFAULT, scope="model")
     return train(
         start,
@@ -79,7 +80,7 @@ def train_by_default(start: Start, *, device: str, own: parts.Factory | None = N
 
 
 def compiling_pays(start: Start, device: str) -> bool:
-    """Whether compiling shortens a training of that many steps; with rounded products it was not tried."""
+    """Return whether compiling shortens a training of that many steps. It was not tried with rounded products."""
     return (
         torch.device(device).type == "cpu"
         and not start.products
@@ -88,13 +89,16 @@ def compiling_pays(start: Start, device: str) -> bool:
 
 
 def steps_per_call(experiment: Experiment) -> int:
-    """How many steps a call of a compiled function takes: two in long trainings with an even number of them to an epoch."""
+    """Return the number of steps per call of a compiled function.
+
+    It is two if a training is long and each epoch has an even number of full minibatches, else one.
+    """
     full = full_minibatches(experiment)
     return 2 if full % 2 == 0 and full * experiment.epochs >= LONG else 1
 
 
 def full_minibatches(experiment: Experiment) -> int:
-    """The minibatches of an epoch, without a short last one."""
+    """Return the number of minibatches of an epoch, without a short last one."""
     return experiment.n_rows // experiment.batch_size
 
 
@@ -122,7 +126,7 @@ class Population:
         self.minibatches = self.copier()
 
     def train(self, label: str) -> Run:
-        """All epochs; returns the run."""
+        """Train all epochs; returns the run."""
         epoch_loss = np.full((self.experiment.epochs, len(self.start.seeds)), np.nan)
         with progress(label, self.experiment.epochs, losses=epoch_loss) as advance:
             for epoch in range(self.experiment.epochs):
@@ -136,14 +140,14 @@ class Population:
         return np.asarray(losses.cpu().numpy())
 
     def epoch(self, order: torch.Tensor) -> torch.Tensor:
-        """`train_epoch`, with the order and the losses on the device: nothing waits for it."""
+        """Train one epoch with the order and the losses on the device, without waiting for it."""
         losses: list[torch.Tensor] = []
         for numbers in order.split(self.experiment.batch_size, dim=-1):
             losses += [self.step(batch) for batch in self.minibatches(numbers)]
         return torch.stack(losses).double().mean(dim=0)
 
     def step(self, batch: torch.Tensor) -> torch.Tensor:
-        """Take one training step as people write it, on a minibatch (S, B, D); returns each replica's loss before it, (S,)."""
+        """Take one plain training step on a minibatch, (S, B, D); returns each replica's loss before it, (S,)."""
         if self.experiment.zero_grad:
             self.optimizer.zero_grad(set_to_none=False)
         losses: torch.Tensor = self.losses(self.parameters, batch)
@@ -152,11 +156,11 @@ class Population:
         return losses.detach()
 
     def collect(self) -> Parameters:
-        """The present parameters, seeds first."""
+        """Return the present parameters, seeds first."""
         return parts.collect(self.parameters.values())
 
     def stack(self, initial: Parameters) -> dict[str, nn.Parameter]:
-        """One parameter for each weight and bias, (S, ...), by the names that nn.Sequential gives them."""
+        """Return one parameter for each weight and bias, (S, ...), by the names that nn.Sequential gives them."""
         names = parts.network(self.experiment.model, "meta", parts.torch_dtype(self.start.dtype)).state_dict()
         arrays = [values for layer in initial for values in layer]
         return {
@@ -165,9 +169,9 @@ class Population:
         }
 
     def loss_of_replica(self, network: nn.Module) -> Callable[[Any, torch.Tensor], torch.Tensor]:
-        """The loss of one replica, as a function of its parameters and its minibatch (B, D)."""
+        """Return the loss of one replica, as a function of its parameters and its minibatch, (B, D)."""
         criterion = parts.LOSSES[self.experiment.loss]()
-        # If the loss reached the start, torch 2.6 would put a guard on given rows that fails outside of the gradient.
+        # If the loss referred to the start, torch 2.6 would put a guard on given rows, which fails outside of the gradient.
         products, device = self.start.products, self.device
 
         def loss(parameters: Mapping[str, torch.Tensor], batch: torch.Tensor) -> torch.Tensor:
@@ -179,7 +183,7 @@ class Population:
         return loss
 
     def copier(self) -> Callable[[torch.Tensor], Sequence[torch.Tensor]]:
-        """A function from row numbers, (B,) or (S, B), to the minibatch of those rows of every replica, (S, B, D)."""
+        """Return a function from row numbers, (B,) or (S, B), to the minibatch of those rows of every replica, (S, B, D)."""
         rows = parts.tensor(self.start.rows()).to(self.device)
         if self.start.has_shared_rows:
             return lambda numbers: [rows[0][numbers]]
@@ -192,7 +196,7 @@ class CompiledPopulation(Population):
     Scope "step" compiles the function that the step of torch's optimizer calls, because dynamo breaks the graph at the step.
     A long training takes two steps in a call. Scope "model" compiles the gradient alone, and the optimizer takes eager steps.
     A custom optimizer always takes its own step; scope "step" compiles it. If the network is narrow, a minibatch is (S, D, B),
-    and a layer a multiplication and a sum; a wide network keeps nn.Linear, whose products are BLAS's.
+    and a layer is a multiplication and a sum. A wide network keeps nn.Linear, which calls BLAS.
     The short last minibatch of an epoch runs without the compiler, unless sizes are dynamic.
 
     Args:
@@ -256,7 +260,7 @@ class CompiledPopulation(Population):
         return losses.clone() if self.compilation.uses_cudagraphs else losses
 
     def steps_with(self, gradients: Callable[..., Any]) -> Callable[..., torch.Tensor]:
-        """The function of parameters, minibatches and an optimizer's state that takes a step on each minibatch, in place."""
+        """Return a function of parameters, minibatches and optimizer state that takes a step on each minibatch, in place."""
         descend = self.descend
 
         def steps(flat: torch.Tensor, batches: torch.Tensor, *state: torch.Tensor) -> torch.Tensor:
@@ -270,7 +274,7 @@ class CompiledPopulation(Population):
         return steps
 
     def descend_by_class(self, flat: torch.Tensor, gradient: torch.Tensor) -> None:
-        """Hand the gradient to the optimizer, and take its step."""
+        """Pass the gradient to the optimizer, and take its step."""
         if self.experiment.zero_grad:
             flat.grad = gradient
         else:
@@ -279,15 +283,15 @@ class CompiledPopulation(Population):
         self.optimizer.step()
 
     def first_steps(self, size: int, *arguments: torch.Tensor) -> torch.Tensor:
-        """Take the steps at which torch compiles: the first of a size, and the second, which finds an optimizer's moments.
+        """Take the steps at which torch compiles: the first of a size, and the second, which has an optimizer's moments.
 
-        If torch cannot compile, it raises NotSupported, or a warning says so and eager steps train.
+        If torch cannot compile, this raises NotSupported. If `falls_back` is set, it warns instead, and eager steps train.
         """
         if self.is_first:
             self.is_first = False
             begin_anew()
         self.calls[size] += 1
-        self.watch.ran_plainly = False  # a short minibatch does
+        self.watch.ran_plainly = False  # a short minibatch sets it
         losses: torch.Tensor | None = None
         try:
             with quiet():
@@ -302,26 +306,28 @@ class CompiledPopulation(Population):
             if not self.falls_back:
                 raise NotSupported(reason) from error
             self.compiled_steps, self.fell_back = self.plain_steps, True
-            warnings.warn(f"{reason}; it trains without a compiler, which takes longer", RuntimeWarning, stacklevel=2)
+            warnings.warn(
+                f"{reason}; the training runs without a compiler, which takes longer", RuntimeWarning, stacklevel=2
+            )
             return self.plain_steps(*arguments) if losses is None else losses
 
     def stack(self, initial: Parameters) -> dict[str, nn.Parameter]:
-        """One parameter, (S, P): of each replica the weight and bias of each layer in turn, flattened."""
+        """Return one parameter, (S, P): the flattened weight and bias of each layer in turn, for each replica."""
         arrays = [parts.tensor(values).flatten(1) for layer in initial for values in layer]
         return {"all": nn.Parameter(torch.cat(arrays, dim=1).to(self.device))}
 
     def unflatten(self, flat: torch.Tensor) -> list[torch.Tensor]:
-        """The weights and biases of one replica as views of its parameters, (P,)."""
+        """Return the weights and biases of one replica as views of its parameters, (P,)."""
         sizes = [torch.Size(shape).numel() for shape in self.shapes]
         return [part.view(shape) for part, shape in zip(flat.split(sizes), self.shapes, strict=True)]
 
     def loss_of_replica(self, network: nn.Module) -> Callable[[Any, torch.Tensor], torch.Tensor]:
-        """The loss of one replica, as a function of its flat parameters, (P,), and its minibatch, (D, B) or (B, D)."""
+        """Return the loss of one replica, as a function of its flat parameters, (P,), and its minibatch, (D, B) or (B, D)."""
         loss, names = super().loss_of_replica(network), list(network.state_dict())
         return lambda flat, batch: loss(dict(zip(names, self.unflatten(flat), strict=True)), batch)
 
     def collect(self) -> Parameters:
-        """The present parameters, seeds first."""
+        """Return the present parameters, seeds first."""
         flat = self.parameters["all"].detach().cpu().numpy()
         ends = list(accumulate(int(np.prod(shape)) for shape in self.shapes))
         arrays = [
@@ -331,9 +337,9 @@ class CompiledPopulation(Population):
         return tuple(LayerParameters(weight, bias) for weight, bias in zip(arrays[::2], arrays[1::2], strict=True))
 
     def copier(self) -> Callable[[torch.Tensor], Sequence[torch.Tensor]]:
-        """A function from the row numbers of some minibatches to groups of them, contiguous, `steps_per_call` to a group."""
+        """Return a function from the row numbers of minibatches to contiguous groups of `steps_per_call` minibatches."""
         rows, size = parts.tensor(self.start.rows()).to(self.device), self.experiment.batch_size
-        # The rows of one number lie side by side: B long copies in place of S B short ones.
+        # All replicas' rows of one number lie side by side, so that a minibatch takes B long copies instead of S B short ones.
         by_number, shape = rows.transpose(0, 1).flatten(1).contiguous(), (rows.shape[0], rows.shape[2])
 
         def grouped(numbers: torch.Tensor) -> list[torch.Tensor]:
@@ -354,8 +360,8 @@ class CompiledPopulation(Population):
 
 
 class ProductSum(nn.Linear):
-    """nn.Linear of a minibatch that lies last, (inputs, B): x -> W x + b, as a multiplication and a sum over inputs."""
+    """nn.Linear for minibatches on the last axis, (inputs, B): x -> W x + b, as a multiplication and a sum over inputs."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """The outputs, (outputs, B)."""
+        """Return the outputs, (outputs, B)."""
         return (self.weight[:, :, None] * input).sum(dim=1) + self.bias[:, None]

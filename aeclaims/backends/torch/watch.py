@@ -1,4 +1,4 @@
-"""Tells whether torch compiled a function that was handed to torch.compile: it may run the function as Python, without a word."""
+"""A watch for functions that torch.compile leaves uncompiled: torch may run them as Python without a warning."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 class Watch(nn.Module):
-    """A part of a network that hands its input on, and notes the calls that nothing compiled.
+    """A part of a network that returns its input, and notes calls that were not compiled.
 
-    A part of the traced code sees each program apart, if dynamo breaks the graph. It costs nothing: to dynamo the condition is
-    a constant, so that neither the note nor a guard is part of a program.
+    As a part of the traced code, it sees each program separately if dynamo breaks the graph. It costs nothing: dynamo takes the
+    condition for a constant, so that neither the note nor a guard is part of a program.
     """
 
     def __init__(self) -> None:
@@ -24,18 +24,18 @@ class Watch(nn.Module):
         self.ran_plainly = False
 
     def forward(self, values: T) -> T:
-        """The values, as they are."""
+        """Return the values unchanged."""
         if not torch.compiler.is_compiling():
             self.ran_plainly = True
         return values
 
     def over(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function, or network, with this watch behind it."""
+        """Return the same function or network, followed by this watch."""
         if isinstance(function, nn.Module):
             return nn.Sequential(function, self)
         return lambda *given: self(function(*given))
 
     def require_compiled(self) -> None:
-        """Raise NotSupported if a call since the note was cleared was not compiled."""
+        """Raise NotSupported if a call was not compiled since the note was cleared."""
         if self.ran_plainly:
             raise NotSupported(NOTHING_COMPILED)
