@@ -1,4 +1,4 @@
-"""Functions of torch beside their formulas in float64: values and gradients, at their extremes too."""
+"""Comparison of torch's functions with their formulas in float64: values and gradients, also at extreme inputs."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,15 +15,23 @@ LOGITS = np.array([-110, -88, -60, -17, -5, -1, -1e-3, -1e-4, 0, 1e-4, 1e-3, 1, 
 PROBABILITIES = np.array([0, 1e-37, 1e-20, 4e-5, 1e-3, 0.25, 0.5, 0.9, 1 - 2.0**-20, 1])
 TARGETS = np.array([0, 1e-6, 0.25, 0.5, 0.75, 1 - 2.0**-20, 1])
 TINY = float(np.finfo(np.float32).tiny)
-WHY_FEW = "a few operations, each of which rounds once: 8 roundings of the largest number that is added"
-WHY_SUM = "a sum of n products rounds 2 n times at most"
+WHY_FEW = "a few operations round once each: at most 8 roundings of the largest number that is added"
+WHY_SUM = "a sum of n products rounds at most 2 n times"
 
 
 class Case(NamedTuple):
-    """A function of tensors at some inputs, its value and its gradient there.
+    """A function of tensors at some inputs, with its exact value and gradient.
 
-    inputs: numbers that the dtype holds.    value: the formula in float64.    slope: the gradient of its sum by the first input.
-    allowed, allowed_slope: by how much both may be off.
+    Attributes:
+        name: Name in messages.
+        function: Function under test.
+        inputs: Arguments; the dtype represents them exactly.
+        value: Value of the formula in float64.
+        slope: Gradient of the sum of the values with respect to the first input.
+        allowed: Largest allowed error of the value.
+        allowed_slope: Largest allowed error of the gradient.
+        reason: Reason for `allowed`.
+        because_slope: Reason for `allowed_slope`.
     """
 
     name: str
@@ -38,15 +46,16 @@ class Case(NamedTuple):
 
 
 def held(torch: Torch, *arrays: Any) -> list[Array]:
-    """The numbers that the dtype holds, in float64."""
+    """Round arrays to the dtype under test, and return them in float64."""
     return [host(torch.tensor(array)) for array in arrays]
 
 
 def activations(torch: Torch, *, is_compiled: bool = False) -> list[Case]:
-    """ReLU, leaky ReLU, tanh and sigmoid, to within 8 roundings; derivatives to within 8 roundings of 1.
+    """Return cases of ReLU, leaky ReLU, tanh and sigmoid.
 
-    Compiled code may take tanh as 2 sigmoid(2 x) - 1, which rounds numbers of size 1. inductor of torch 2.6 does: it is off by
-    up to 1.8e-7 next to 0, and eager tanh by 3e-8 anywhere.
+    Values may be off by 8 roundings, and derivatives by 8 roundings of 1. Compiled code may compute tanh as 2 sigmoid(2 x) - 1,
+    which rounds numbers of size 1. Inductor of torch 2.6 does: its error is up to 1.8e-7 near 0. The error of eager tanh is at
+    most 3e-8 everywhere.
     """
     nn = torch.module.nn
     (x,) = held(torch, np.concatenate([LOGITS / 10, np.linspace(-8, 8, 400), [1e-20, -1e-20]]))
@@ -76,10 +85,10 @@ def activations(torch: Torch, *, is_compiled: bool = False) -> list[Case]:
 
 
 def log_loss_on_logits(torch: Torch) -> Case:
-    """BCEWithLogitsLoss of each number."""
+    """Return the case of BCEWithLogitsLoss on each pair of a logit and a target."""
     z, x = held(torch, *np.meshgrid(LOGITS, TARGETS))
     value = np.where(x == 1, np.logaddexp(0, -z), np.logaddexp(0, z) - x * z)
-    # torch adds (1 - x) z and -log(sigmoid(z)), which cancel for z far below 0; where x = 1 the first is exactly 0.
+    # torch adds (1 - x) z and -log(sigmoid(z)), which cancel if z is far below 0. If x = 1, the first term is exactly 0.
     scale = np.where(x == 1, value, 1 + np.abs(z))
     return Case(
         "BCE on logits",
@@ -94,9 +103,10 @@ def log_loss_on_logits(torch: Torch) -> Case:
 
 
 def log_loss_of_probabilities(torch: Torch, *, is_compiled: bool = False) -> Case:
-    """BCELoss of each number; its logarithms are held at -100.
+    """Return the case of BCELoss on each pair of a probability and a target. Logarithms are clamped to at least -100.
 
-    torch 2.13's kernel divides by at least 1e-12 rounded to float32, inductor's decomposition by 1e-12 itself: 4e-9 apart.
+    The kernel of torch 2.13 divides by at least 1e-12 rounded to float32. Inductor's decomposition divides by at least 1e-12
+    itself. The relative difference of these divisors is 4e-9.
     """
     p, x = held(torch, *np.meshgrid(PROBABILITIES, TARGETS))
     with np.errstate(divide="ignore"):
@@ -118,7 +128,7 @@ def log_loss_of_probabilities(torch: Torch, *, is_compiled: bool = False) -> Cas
 
 
 def losses_of_minibatches(torch: Torch) -> list[Case]:
-    """The losses as people call them: means over all axes, here of 7 rows of 5 numbers."""
+    """Return cases of the losses as you call them: means over all axes, here of 7 rows of 5 numbers."""
     nn = torch.module.nn
     y, x = held(torch, *np.random.default_rng(1).uniform(0.1, 0.9, (2, 7, 5)))
     formulas = {
@@ -139,14 +149,14 @@ def losses_of_minibatches(torch: Torch) -> list[Case]:
             slope / y.size,
             32 * torch.eps * np.abs(value.mean()),
             8 * torch.eps * (np.abs(slope) + 1) / y.size,
-            reason="terms round a few times, and are added up",
+            reason="each term rounds a few times, and so does their sum",
         )
         for name, (function, value, slope) in formulas.items()
     ]
 
 
 def arithmetic(torch: Torch) -> list[Case]:
-    """Roots, powers, quotients, exponentials and logarithms, as optimizers and losses use them."""
+    """Return cases of roots, powers, quotients, exponentials and logarithms, which optimizers and losses use."""
     module = torch.module
     x, y = held(torch, 10.0 ** np.linspace(-6, 1.5, 61), np.linspace(0.5, 80, 61))
     formulas: dict[str, tuple[Callable[..., Any], Array, Array]] = {
@@ -157,7 +167,7 @@ def arithmetic(torch: Torch) -> list[Case]:
         "exp": (lambda x, y: module.exp(-x), np.exp(-x), -np.exp(-x)),
         "log": (lambda x, y: module.log(x), np.log(x), 1 / x),
     }
-    # The exponent of a power is rounded before it is raised: x by eps / 2, which a power of 0.9 multiplies by x ln 0.9.
+    # The exponent x of a power is rounded first. Its relative error of eps / 2 changes 0.9^x by x ln 0.9 times as much.
     return [
         Case(
             name,
@@ -173,7 +183,10 @@ def arithmetic(torch: Torch) -> list[Case]:
 
 
 def products(torch: Torch, rows: int = 8, inner: int = 5) -> list[Case]:
-    """Layers and products of batches, by their inputs and by their weights; sums and means over the rows."""
+    """Return cases of layers, products of batches, sums and means.
+
+    The gradients of layers are those by their inputs, by their weights and by their biases.
+    """
     random, module = np.random.default_rng(0), torch.module
     x, w, b = held(
         torch, random.standard_normal((rows, inner)), random.standard_normal((3, inner)), random.standard_normal(3)
@@ -251,7 +264,7 @@ def judge_cases(
     cases: list[Case],
     compiled: Callable[[Any], Any] = lambda function: function,
 ) -> None:
-    """Judge values and gradients of functions; `compiled` compiles one call of all of them."""
+    """Judge the values and gradients of cases. `compiled` compiles one function that calls all of theirs."""
     calls = [case.function for case in cases]
     inputs = [[torch.tensor(array) for array in case.inputs] for case in cases]
     for own in inputs:
@@ -259,12 +272,12 @@ def judge_cases(
     values = compiled(lambda tensors: [function(*own) for function, own in zip(calls, tensors, strict=True)])(inputs)
     torch.module.stack([value.sum() for value in values]).sum().backward()
     for case, own, value in zip(cases, inputs, values, strict=True):
-        close(judge, host(value), case.value, case.allowed, what=f"{case.name}, off by", reason=case.reason)
+        close(judge, host(value), case.value, case.allowed, what=f"error of {case.name}", reason=case.reason)
         close(
             judge,
             host(own[0].grad),
             case.slope,
             case.allowed_slope,
-            what=f"gradient of {case.name}, off by",
+            what=f"error of the gradient of {case.name}",
             reason=case.because_slope,
         )

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from aeclaims.backends.torch.compile import Compilation
 
 AFTER = (1, 10, 200)
-WHY = "rounding errors as along the oracle's path in float32"
-# By the number of steps and the quantity: an array of all seeds, (S, ...).
+WHY = "rounding errors may grow as they do along the oracle's path in float32"
+# By number of steps and name of the quantity: an array of all seeds, (S, ...).
 States = dict[tuple[int, str], Double]
 
 
@@ -31,7 +31,7 @@ def oracle_states(
     counts: tuple[int, ...],
     count_type: Callable[[int], Any] = int,
 ) -> tuple[Double, States]:
-    """The oracle's losses of all steps, (steps, S), and its states after some of them."""
+    """Return the oracle's losses of all steps, (steps, S), and its states after some of them."""
     losses, states = list[Double](), States()
     for count, step in enumerate(islice(oracle.steps(checked(experiment, seeds, dtype), count_type), max(counts)), 1):
         losses.append(step.loss.astype(np.float64))
@@ -52,7 +52,7 @@ def oracle_states(
 def loop_states(
     stack: Stack, experiment: Experiment, counts: tuple[int, ...], compilation: "Compilation | None"
 ) -> tuple[Double, States]:
-    """The same of the loop that people write, on torch as the stack trains with it."""
+    """Return the same quantities of a plain training loop, on the stack's device and in its dtype."""
     from aeclaims.backends.torch import parts
     from aeclaims.backends.torch.loop import Loop
 
@@ -77,7 +77,7 @@ def loop_states(
 
 
 def _state(loop: Any) -> Iterable[tuple[str, Double]]:
-    """The present state of a loop, in the oracle's words."""
+    """Yield the present state of a loop, by the oracle's names."""
     words = {"exp_avg": "first moment", "exp_avg_sq": "second moment", "momentum_buffer": "velocity"}
     parameters = list(loop.network.parameters())
     for name, parameter in zip(names(len(parameters)), parameters, strict=True):
@@ -88,7 +88,7 @@ def _state(loop: Any) -> Iterable[tuple[str, Double]]:
 
 
 def python_state(value: Any, inside: tuple[int, ...] = ()) -> Any:
-    """All of an optimizer's state that lies in Python, not in tensors, in a form that can be compared."""
+    """Return the state of an optimizer that lies in Python objects, not in tensors, in a comparable form."""
     import torch
 
     if isinstance(value, bool | int | float | str | None):
@@ -102,13 +102,16 @@ def python_state(value: Any, inside: tuple[int, ...] = ()) -> Any:
         ]
     if isinstance(value, list | tuple | set):
         return [python_state(one, inside) for one in value]
-    if not hasattr(value, "__dict__"):  # such as itertools.count, which shows its state
+    if not hasattr(value, "__dict__"):  # such as itertools.count, whose repr shows its state
         return repr(value)
     return [type(value).__name__, python_state(vars(value), inside)]
 
 
 def counts_in_python(stack: Stack, experiment: Experiment) -> bool:
-    """Whether the stock optimizer changes Python state from step to step; torch.compile sets no guard on it (torch 2.13)."""
+    """Return whether the stock optimizer changes Python state from step to step.
+
+    torch.compile sets no guard on such state (torch 2.13).
+    """
     from aeclaims.backends.torch import parts
     from aeclaims.backends.torch.loop import Loop
 
@@ -120,11 +123,11 @@ def counts_in_python(stack: Stack, experiment: Experiment) -> bool:
         for batch in islice((batch for epoch in range(experiment.epochs) for batch in loop.batches(epoch)), 3):
             loop.step(batch)
             seen.append(python_state(vars(loop.optimizer)))
-    return bool(seen[1] != seen[2])  # the first step makes the state
+    return bool(seen[1] != seen[2])  # the first step creates the state
 
 
 def names(count: int) -> list[str]:
-    """The names of weights and biases, in their order."""
+    """Return the names of weights and biases, in their order."""
     return [f"{kind} of layer {layer}" for layer in range(1, count // 2 + 1) for kind in ("weight", "bias")]
 
 
@@ -163,7 +166,7 @@ def judge_loop(
                     what=f"{name} after step {count}, deviation relative to the largest",
                 )
 
-    # What the first step does wrong is named before its consequences: from the loss back through the layers, then the optimizer.
+    # An error of the first step is named before its consequences: the loss, the layers from the last to the first, the optimizer.
     judge.all_within(
         relative(seen_losses, exact_losses)[:1],
         at_most=allowed[:1],
@@ -178,12 +181,12 @@ def judge_loop(
         at_most=allowed,
         seeds=stack.seeds,
         reason=WHY,
-        what="relative deviation of the losses of steps (here epochs) from the oracle",
+        what="relative deviation of step losses from the oracle (the epochs below are steps)",
     )
     judge_states(key for key in exact if key[0] > 1)
 
 
 def _off(seen: Double, exact: Double) -> Double:
-    """How far each seed's is off, relative to the largest of all seeds: (S,)."""
+    """Return each seed's largest deviation, relative to the largest value of all seeds, (S,)."""
     scale = max(float(np.abs(exact).max()), float(np.finfo(np.float32).tiny))
     return np.asarray(np.abs(seen.astype(np.float64) - exact).reshape(len(exact), -1).max(axis=1) / scale)

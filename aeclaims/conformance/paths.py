@@ -1,4 +1,4 @@
-"""Short trainings that together use all of the vocabulary: what backends are compared on, step by step."""
+"""Short trainings that together use all of the vocabulary. Backends are compared on them, step by step."""
 
 import dataclasses
 
@@ -24,7 +24,7 @@ from aeclaims.experiment import (
 )
 
 STEPS = 200
-# One minibatch an epoch, so that an epoch's loss is a step's.
+# One minibatch per epoch, so that the loss of an epoch is the loss of a step.
 _BASE = Experiment(
     rows=Uniform(features=3),
     model=affine(3, 2, 3),
@@ -41,11 +41,11 @@ def _with(**changes: object) -> Experiment:
 
 
 def _few(**changes: object) -> Experiment:
-    """With few rows, of which few come near a kink."""
+    """Return a set-up with few rows, so that few rows come near a kink."""
     return _with(**changes, n_rows=8, batch_size=8)
 
 
-# Numbers that float32 holds, so that they are the same rows in every dtype.
+# float32 represents these numbers exactly, so the rows are the same in every dtype.
 _GIVEN = FixedRows(np.random.default_rng(0).random((70, 3), np.float32))
 
 SETUPS = {
@@ -81,8 +81,8 @@ SETUPS = {
     "given rows": _with(rows=_GIVEN, n_rows=70, batch_size=32, epochs=67),
 }
 
-# Those that `--claims-quick` walks, beside the gradients of all: of 134 faults these kill as many as all do,
-# in a third of the time. One with kinks, one of each loss and optimizer, and all that have more than one minibatch.
+# `--claims-quick` follows the paths of these set-ups, and judges the gradients of all. They kill as many of 134 faults as all
+# set-ups do, in a third of the time: one with kinks, one for each loss and optimizer, and those with several minibatches.
 QUICK = (
     "affine layers, MSE, Adam",
     "ReLU",
@@ -96,13 +96,13 @@ QUICK = (
     "given rows",
 )
 
-# Of as many seeds as kernels take at once, and more.
+# For 64 seeds: as many as kernels take at once, and more.
 POPULATION = _with(optimizer=SGD(lr=0.1), n_rows=110, epochs=10)
 
-# Long enough to be worth compiling, by 2,007 steps of whole minibatches: stacks may treat such trainings otherwise.
+# Long enough to be worth compiling: 2,007 steps of whole minibatches. Stacks may treat such trainings differently.
 LONG = {
     "affine layers": _with(n_rows=150, batch_size=16, epochs=223, optimizer=Adam(lr=1e-3)),
-    # The same program as the first, if programs are kept: its rate is its own.
+    # The same program as the first, if programs are kept; its learning rate differs.
     "affine layers, another rate": _with(n_rows=150, batch_size=16, epochs=223, optimizer=Adam(lr=2e-3)),
     "tanh, log-loss": _with(
         n_rows=150,

@@ -1,4 +1,4 @@
-"""The stack under test, as conformance checks see it: trained from any start, beside the oracle in two precisions."""
+"""The stack under test in conformance checks: its trainings, and the oracle's in two precisions for comparison."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,16 +19,16 @@ from aeclaims.start import Array, Parameters, Start, checked
 if TYPE_CHECKING:
     from aeclaims.backends.torch.compile import Compilation
 
-# How many times further off the path a sound stack may be than the oracle in float32 is: it adds in another order and has another
-# exp. The largest ratios over all set-ups of conformance/paths.py, 8 seeds, in float32 and float64: torch, torch-eager and
-# torch-loop 1.5 and 1.0, numba 1.4 and 2.8, JAX 23.7 (for which its record has a tolerance) and 5.1.
+# Largest allowed ratio of a sound stack's deviation to that of the oracle in float32. A stack adds in another order, and has
+# another exp. These are the largest ratios over all set-ups of conformance/paths.py, 8 seeds, in float32 and float64:
+# torch, torch-eager and torch-loop 1.5 and 1.0; numba 1.4 and 2.8; JAX 23.7 (its record has a tolerance for that) and 5.1.
 PATH_TOLERANCE = 16
-# The same if products are rounded to bfloat16 or float16, once each, and all else is computed in float32: torch-eager needs 0.12
-# for losses and 0.15 for gradients (the same set-ups and seeds).
+# The same ratio if products are rounded to bfloat16 or float16, once each, and all else is computed in float32. torch-eager
+# needs 0.12 for losses and 0.15 for gradients (the same set-ups and seeds).
 PATH_TOLERANCE_REDUCED = 4
-# Bounds above this on a relative deviation say nothing.
+# A bound on a relative deviation is useless if it is above this.
 MAX_USEFUL_BOUND = 0.5
-# Roundings that are granted beside those that grow along the path: a loss is computed in as many operations.
+# Roundings that are allowed besides those that grow along the path. A loss takes as many operations.
 ROUNDINGS = 4
 SINGLE = float(np.finfo(np.float32).eps)
 KINKED = ("relu", "leaky_relu")
@@ -36,7 +36,15 @@ KINKED = ("relu", "leaky_relu")
 
 @dataclass(frozen=True)
 class Stack:
-    """A backend, the dtype it is tested in, the seeds of a check, what was trained already, and the settings of a compiler."""
+    """A backend under test, with the dtype, the seeds and the trainings of a check.
+
+    Attributes:
+        backend: The backend.
+        dtype: Name of the number format in which it is tested.
+        seeds: Seeds of the check.
+        known: Runs that were trained already, by start.
+        compilation: The arguments of torch.compile; None for its defaults.
+    """
 
     backend: backends.Backend
     dtype: str
@@ -45,11 +53,11 @@ class Stack:
     compilation: "Compilation | None" = None
 
     def train(self, experiment: Experiment, seeds: Sequence[int] | None = None) -> Run:
-        """The run of these seeds, or the check's own; trained once, however many checks look at it."""
+        """Return the run of these seeds, or of the check's. It is trained once, even if several checks use it."""
         return self._trained(self.start(experiment, seeds))
 
     def start(self, experiment: Experiment, seeds: Sequence[int] | None = None) -> Start:
-        """The start of these seeds, or the check's own, in the format under test."""
+        """Return the start of these seeds, or of the check's, in the format under test."""
         return checked(experiment, self.seeds if seeds is None else seeds, self.dtype)
 
     def _trained(self, start: Start) -> Run:
@@ -58,12 +66,12 @@ class Stack:
         return self.known[start]
 
     def train_from(self, start: Start) -> Run:
-        """A run from a start, trained now."""
+        """Train from a start, even if its run is known."""
         return backends.train_from(start, self.backend)
 
     @property
     def eps(self) -> float:
-        """What one rounding may be off, relative to the number, times what the backend's record grants it."""
+        """Relative spacing of the dtype's numbers, times the factor that the backend's record grants."""
         return FORMATS[self.dtype].eps * self.backend.granted(self.dtype)
 
     @property
@@ -73,45 +81,45 @@ class Stack:
 
     @property
     def is_reduced(self) -> bool:
-        """Whether products are rounded to less than float32 while parameters are not."""
+        """Whether products are rounded to less than float32, and parameters are not."""
         return self.dtype in REDUCED
 
     @property
     def times(self) -> int:
-        """How much further off the path a sound stack may be than the oracle in float32 is."""
+        """Largest allowed ratio of a sound stack's deviation to that of the oracle in float32."""
         return PATH_TOLERANCE_REDUCED if self.is_reduced else PATH_TOLERANCE
 
     def oracle_run(self, experiment: Experiment, seeds: Sequence[int] | None = None) -> Run:
-        """The oracle's run in float64, with which a stack is to agree."""
+        """Return the oracle's run in float64, with which a stack must agree."""
         return self._walked(experiment, tuple(self.seeds if seeds is None else seeds), "float64")
 
     def _count_type(self, dtype: str) -> Callable[[int], Any]:
-        """The type in which the oracle counts steps: float32 if the backend takes Adam's bias corrections in that."""
+        """Return the type in which the oracle counts steps: float32 if the backend's bias corrections of Adam are float32."""
         return np.float32 if self.backend.counts_on_device and dtype == "float32" else int
 
     def _follows_the_oracle(self, experiment: Experiment) -> bool:
         return not self.backend.optimizer or not isinstance(experiment.optimizer, Adam)
 
     def _walked(self, experiment: Experiment, seeds: tuple[int, ...], dtype: str) -> Run:
-        """The oracle's run in that dtype: rounding errors grow along it as they do along the stack's.
+        """Return the oracle's run in that dtype: rounding errors grow along it as they do along the stack's.
 
-        The oracle does not know an optimizer of the user's own. If there is one, this is the stack's own run.
+        The oracle has no custom optimizers. If you gave one, this is the stack's run.
         """
         if self._follows_the_oracle(experiment):
             return _path(replace(experiment, epochs=1), seeds, dtype, self._count_type(dtype)).run(experiment.epochs)
         if dtype not in self.backend.dtypes:
             raise backends.NotSupported(
-                f"how far rounding errors grow is not known: {self.backend.name} has no {dtype}"
+                f"the growth of rounding errors is not known, because {self.backend.name} has no {dtype}"
             )
         return self._trained(checked(experiment, seeds, dtype))
 
     def allowed_losses(self, experiment: Experiment) -> Double:
-        """(E, 1): how far an epoch loss may be from the truth, relative to it.
+        """Return the allowed deviation of each epoch loss, relative to the exact loss, (E, S).
 
-        TIMES (g + ROUNDINGS + s) eps: g is how far the oracle in float32 is, in its eps, at the worst of the seeds and of
-        the epochs so far. Rounding errors are proportional to eps as long as they are small, in every dtype. s is for outputs
-        that are rounded to less than float32: off by e they move a mean square L by at most 2 e sqrt(L) + e^2 (Cauchy and
-        Schwarz), and e is eps times the rows' own size. Infinite where that would say nothing.
+        The bound is `times` (g + ROUNDINGS + s) eps, and infinite if it would be useless. The deviation of the oracle in
+        float32 is g, in its eps, at the worst of the seeds and of the epochs so far. Small rounding errors are proportional to
+        eps in every dtype. The term s is for outputs that are rounded to less than float32. If outputs are off by e, a mean
+        square L moves by at most 2 e sqrt(L) + e^2 (Cauchy and Schwarz). Here e is eps times the size of the rows.
         """
         off = relative(
             self._walked(experiment, self.seeds, "float32").epoch_loss, self.oracle_run(experiment).epoch_loss
@@ -126,7 +134,10 @@ class Stack:
         return np.where(clear & (allowed < MAX_USEFUL_BOUND), allowed, np.inf)
 
     def allowed_parameters(self, experiment: Experiment) -> list[Double]:
-        """For each layer's weight and bias, (S,): how far it may be from the truth, relative to its largest, in the same way."""
+        """Return the allowed deviation of each layer's weight and bias, relative to its largest number, (S,) each.
+
+        The bound is derived as that of the losses.
+        """
         clear = self.away_from_relu_kinks(experiment)[-1]
         rounded = deviations(self._walked(experiment, self.seeds, "float32"), self.oracle_run(experiment))
         return [
@@ -135,9 +146,10 @@ class Stack:
         ]
 
     def away_from_relu_kinks(self, experiment: Experiment) -> npt.NDArray[np.bool_]:
-        """(E, S): whether up to and with that epoch no unit of a replica came so near to a kink that rounding decides its side.
+        """Return whether all units of a replica stayed away from kinks up to the end of each epoch, (E, S).
 
-        There the gradient jumps, and sound stacks part. Set-ups with kinks have epochs of one step.
+        If a unit comes too near to a kink, rounding decides its side. There the gradient jumps, and sound stacks part.
+        Set-ups with kinks have epochs of one step.
         """
         if not _has_kinks(experiment.model):
             return np.ones((experiment.epochs, len(self.seeds)), bool)
@@ -148,7 +160,10 @@ class Stack:
         return np.logical_and.accumulate(margins > self.margin, axis=0)
 
     def _own_margins(self, experiment: Experiment) -> Double:
-        """(E, S): the least margins at the begin of each epoch of the stack's own path; each part of the path is a training."""
+        """Return the least margins at the beginning of each epoch of the stack's own path, (E, S).
+
+        Each part of the path is a training.
+        """
         start = checked(experiment, self.seeds, "float64")
         earlier = [replace(experiment, epochs=epochs) for epochs in range(1, experiment.epochs)]
         parameters = [start.parameters(), *(self._walked(part, self.seeds, "float64").parameters for part in earlier)]
@@ -156,12 +171,15 @@ class Stack:
 
     @property
     def margin(self) -> float:
-        """How near to a kink is too near, relative to the sizes of what is added up: errors that a path has grown fourfold."""
+        """Least safe distance to a kink, relative to the sizes of the summands.
+
+        It allows for rounding errors that have grown fourfold along a path.
+        """
         return 4 * self.times * ROUNDINGS * self.eps
 
 
 class OraclePath:
-    """The oracle's path from one start: it is walked once, as far as somebody asks."""
+    """The oracle's path from one start. It is computed once, as far as it is needed."""
 
     def __init__(self, start: Start, count_type: Callable[[int], Any] = int) -> None:
         self.start, self._steps = start, oracle.steps(start, count_type)
@@ -170,13 +188,13 @@ class OraclePath:
         self._margins: list[Double] = []
 
     def run(self, epochs: int) -> Run:
-        """The oracle's run of so many epochs."""
+        """Return the oracle's run of that many epochs."""
         self._walk(epochs)
         start = replace(self.start, experiment=replace(self.start.experiment, epochs=epochs))
         return Run(start, np.array(self._losses[:epochs]), self._parameters[epochs - 1])
 
     def margins(self, epochs: int) -> Double:
-        """(E, S): the least margins of the steps of each epoch; infinite if the model has no kinks."""
+        """Return the least margin in the steps of each epoch, (E, S); infinite if the model has no kinks."""
         self._walk(epochs)
         return np.array(self._margins[:epochs])
 
@@ -201,7 +219,10 @@ def _has_kinks(model: Model) -> bool:
 
 
 def least_margins(model: Model, parameters: Parameters, rows: Array) -> Double:
-    """(S,): the least |z| / (sum |w x| + |b|) of inputs z of units that have a kink at 0; infinite if none has."""
+    """Return the least |z| / (sum |w x| + |b|) of each seed, (S,).
+
+    The inputs of the units that have a kink at 0 are z. The result is infinite if no unit has one.
+    """
     margins = np.full(len(parameters[0].bias), np.inf)
     if not _has_kinks(model):
         return margins
@@ -216,13 +237,13 @@ def least_margins(model: Model, parameters: Parameters, rows: Array) -> Double:
 
 
 def relative(seen: Double, exact: Double) -> Double:
-    """|seen - exact| / |exact|; 0 where both are 0."""
+    """Return |seen - exact| / |exact|; 0 if both are 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.where(seen == exact, 0.0, np.abs(seen - exact) / np.abs(exact)))
 
 
 def deviations(seen: Run, exact: Run) -> Iterator[tuple[str, Double]]:
-    """Of each layer's weight and bias, its name, and how far each seed's is off, relative to the largest of all seeds: (S,)."""
+    """Yield the name and the deviations of each layer's weight and bias, (S,), relative to the largest number of all seeds."""
     for number, (ours, theirs) in enumerate(zip(seen.parameters, exact.parameters, strict=True), 1):
         for what, a, b in zip(("weight", "bias"), ours, theirs, strict=True):
             scale = max(float(np.abs(b).max()), SINGLE)

@@ -1,4 +1,4 @@
-"""Stages of a training stack, from the plainest to the most compiled: `--claims-bisect` names the first that deviates."""
+"""Stages of a training stack, from the plainest to the most compiled. `--claims-bisect` names the first that deviates."""
 
 from dataclasses import dataclass
 
@@ -24,15 +24,19 @@ class Stage:
 
     @property
     def is_loop(self) -> bool:
-        """Whether it trains one seed at a time, as people write it."""
+        """Whether it trains one seed at a time, in a plain loop."""
         return self.backend in ("torch-loop", "torch-compile")
 
     def settings(self, asked: Compilation | None) -> Compilation | None:
-        """The settings of the compiler, in which those of --claims-compile may take part."""
+        """Return the settings of the compiler: those of --claims-compile if the stage takes them, else its own."""
         return asked if asked and self.takes_settings else self.compilation
 
     def on(self, device: str, asked: Compilation | None) -> Backend:
-        """The backend of the stage on a device; raises NotSupported if the device, or this torch, has no such stage."""
+        """Return the backend of the stage on a device.
+
+        Raises:
+            NotSupported: If the device, or this torch, does not have the stage.
+        """
         if self.backend == "torch-cudagraph" and device.partition(":")[0] != "cuda":
             raise NotSupported(f"a CUDA graph needs a CUDA device, and this is {device}")
         try:

@@ -1,4 +1,4 @@
-"""The bisection: the same set-ups on each stage of the stack, judged by the oracle. Compiled loops compile the whole step."""
+"""The bisection: the oracle judges the same set-ups on each stage of the stack. Compiled loops compile the whole step."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from aeclaims.errors import ClaimFailed
 from aeclaims.judging.claim import conformance
 from aeclaims.judging.judge import Judge
 
-# A program takes seconds to compile: one set-up for each activation, loss and optimizer.
+# A program takes seconds to compile, so there is one set-up for each activation, loss and optimizer.
 NAMES = (
     "every activation, widths 3 to 7",
     "a wide layer",
@@ -33,7 +33,7 @@ MARKED = [
             source="bisection",
             is_stage=True,
             seeds=2,
-            statement=f"walks the oracle's path in {len(NAMES)} set-ups",
+            statement=f"follows the oracle's path in {len(NAMES)} set-ups",
         ),
     )
     for number, name in enumerate(STAGES, 1)

@@ -1,4 +1,4 @@
-"""torch.compile by itself: the functions of a training in one program, and programs that differ in little from each other."""
+"""torch.compile by itself: the functions of a training in one program, and programs that differ little from each other."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from aeclaims.judging.judge import Judge
 FEW_STEPS = Experiment(
     rows=Uniform(features=3), model=affine(3, 3), loss="mse", optimizer=Adam(), epochs=6, n_rows=8, batch_size=8
 )
-# Pairs whose compiled steps differ in constants alone.
+# The compiled steps of a pair differ only in constants.
 PAIRS = {
     "SGD": (SGD(lr=0.1, momentum=0.9, weight_decay=0.01), SGD(lr=0.05, momentum=0.8, weight_decay=0.02)),
     "Adam": (Adam(lr=3e-3), Adam(lr=1e-3, betas=(0.8, 0.95), eps=1e-3)),
@@ -30,7 +30,11 @@ PAIRS = {
 
 @contextmanager
 def compiling(stack: Stack) -> Iterator[Callable[..., Any]]:
-    """torch.compile with the settings of the stack, as in a process of its own; raises NotSupported if torch compiles nothing."""
+    """Yield torch.compile with the settings of the stack, as in a new process.
+
+    Raises:
+        NotSupported: If torch cannot compile, or compiles nothing.
+    """
     from aeclaims.backends.torch import parts
     from aeclaims.backends.torch.compile import Compilation, begin_anew, quiet, unsupported_reason
     from aeclaims.backends.torch.watch import Watch
@@ -43,7 +47,7 @@ def compiling(stack: Stack) -> Iterator[Callable[..., Any]]:
 
         def run(*inputs: Any) -> Any:
             values = program(*inputs)
-            watch.require_compiled()  # before anybody judges the values
+            watch.require_compiled()  # before the values are judged
             return values
 
         return run
@@ -59,7 +63,7 @@ def compiling(stack: Stack) -> Iterator[Callable[..., Any]]:
 
 @conformance(
     "compiled functions",
-    statement="activations, losses, products and gradients are those of mathematics, at extremes too",
+    statement="activations, losses, products and gradients match their formulas, also at extreme inputs",
     source="torch",
     seeds=1,
     is_quick=True,
@@ -80,7 +84,7 @@ def test_compiled_functions_are_those_of_mathematics(stack: Stack, judge: Judge)
 
 @conformance(
     "compiled programs",
-    statement="other sizes, slopes and layouts of memory get other programs",
+    statement="a compiled layer is right for other sizes, slopes and memory layouts too",
     source="torch",
     seeds=1,
     is_quick=True,
@@ -88,7 +92,7 @@ def test_compiled_functions_are_those_of_mathematics(stack: Stack, judge: Judge)
 def test_a_program_serves_what_it_was_compiled_for(stack: Stack, judge: Judge) -> None:
     torch = under_test(stack)
     nn, random = torch.module.nn, np.random.default_rng(0)
-    for slope, other in ((0.1, 0.2), (0.3, 0.1)):  # two compilations that differ in a constant alone
+    for slope, other in ((0.1, 0.2), (0.3, 0.1)):  # two compilations that differ only in a constant
         with compiling(stack) as compiled:
             layer = nn.Sequential(nn.Linear(3, 4, device=torch.device, dtype=torch.dtype), nn.LeakyReLU(slope))
             for parameter in layer.parameters():
@@ -97,13 +101,13 @@ def test_a_program_serves_what_it_was_compiled_for(stack: Stack, judge: Judge) -
             for rows in (8, 5, 1, 8):
                 (x,) = functions.held(torch, random.standard_normal((rows, 3)))
                 judge_layer(torch, judge, program, x, torch.tensor(x), layer, f"{rows} rows")
-            judge_layer(torch, judge, program, x, torch.tensor(x.T).T, layer, "8 rows that lie column by column")
+            judge_layer(torch, judge, program, x, torch.tensor(x.T).T, layer, "8 rows in column-major order")
             layer[1].negative_slope = other
-            judge_layer(torch, judge, program, x, torch.tensor(x), layer, f"8 rows, its slope having been {slope}")
+            judge_layer(torch, judge, program, x, torch.tensor(x), layer, f"8 rows, after its slope was {slope}")
 
 
 def judge_layer(torch: Torch, judge: Judge, program: Any, x: Any, batch: Any, layer: Any, how: str) -> None:
-    """Judge a layer with leaky ReLU, compiled, and the gradients of its sum."""
+    """Judge the outputs of a compiled layer with leaky ReLU, and the gradients of their sum."""
     slope = layer[1].negative_slope
     layer.zero_grad()
     weight, bias = host(layer[0].weight), host(layer[0].bias)
@@ -123,7 +127,7 @@ def judge_layer(torch: Torch, judge: Judge, program: Any, x: Any, batch: Any, la
             oracle_run,
             (len(x) + 6) * torch.eps * scale,
             reason=functions.WHY_SUM,
-            what=f"{name} of a layer and leaky ReLU of {slope}, compiled, for {how}, off by",
+            what=f"error of the {name} of a compiled layer with leaky ReLU of slope {slope}, for {how}",
         )
 
 
@@ -137,7 +141,7 @@ def judge_layer(torch: Torch, judge: Judge, program: Any, x: Any, batch: Any, la
                 f"compiled rates: {name}",
                 source="torch",
                 seeds=1,
-                statement="a compiled step takes the constants of its own optimizer",
+                statement="each compiled step uses the constants of its own optimizer",
             ),
         )
         for name, pair in PAIRS.items()

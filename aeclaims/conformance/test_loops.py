@@ -1,7 +1,8 @@
-"""torch as people run it: a plain nn.Sequential in a plain loop, and the same under stock torch.compile, by model and by step.
+"""torch as you run it: a plain nn.Sequential in a plain loop, and the same with torch.compile around the model or the step.
 
-These checks are the same on every torch backend: what a population does not use (nn.Linear in a compiler, DataLoader, `.item()`,
-hooks, the Python state of an optimizer) is looked at here. Gradients are read off the parameters, since Adam hides their scale.
+These checks are the same on every torch backend. They cover features that a population does not use: nn.Linear in a compiler,
+DataLoader, `.item()`, hooks, and the Python state of an optimizer. They read gradients from the parameters, because Adam hides
+the scale of gradients.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from aeclaims.experiment import IDENTITY, RELU, SIGMOID, TANH, Adam, Experiment,
 from aeclaims.judging.claim import conformance
 from aeclaims.judging.judge import Judge
 
-# Every activation, log-loss, decay and a short last minibatch, so that one program shows most that a compiler can do wrong.
+# Every activation, log-loss, decay and a short last minibatch: one program shows most mistakes that a compiler can make.
 ALL_AT_ONCE = Experiment(
     rows=Uniform(features=3),
     model=Model((3, 4, 7, 4, 6, 3), (RELU, TANH, leaky_relu(0.3), IDENTITY, SIGMOID)),

@@ -1,4 +1,4 @@
-"""torch's optimizers on their own: 1,000 steps of small gradients against float64, and parameters wherever they lie in memory."""
+"""torch's optimizers by themselves: 1,000 steps of small gradients against float64, in several memory layouts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,13 +13,13 @@ from aeclaims.judging.judge import Judge
 STEPS = 1000
 SHAPES = ((3, 2), (3,), (2, 3), (2,))
 WHY_LONG = (
-    "each of 1,000 steps rounds a parameter and its moments a few times, by half an eps of the largest that they were"
+    "each of 1,000 steps rounds a parameter and its moments a few times, by half an eps of their largest value so far"
 )
 
 
 @conformance(
     "Adam, 1,000 steps",
-    statement="Adam on gradients of 1e-2 to 1e-6, as in float64",
+    statement="Adam on gradients of 1e-2 to 1e-6 agrees with float64",
     source="torch",
     seeds=1,
     is_quick=True,
@@ -40,7 +40,7 @@ def test_adam_on_small_gradients(stack: Stack, judge: Judge) -> None:
 
 @conformance(
     "SGD, 1,000 steps",
-    statement="SGD with momentum on gradients of 1e-2 to 1e-6, as in float64",
+    statement="SGD with momentum on gradients of 1e-2 to 1e-6 agrees with float64",
     source="torch",
     seeds=1,
     is_quick=True,
@@ -60,7 +60,7 @@ def test_sgd_on_small_gradients(stack: Stack, judge: Judge) -> None:
 
 
 def adam(decay: float, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Any:
-    """Kingma and Ba's step, by hand."""
+    """Return the step of Adam (Kingma and Ba), written by hand."""
 
     def step(count: int, parameter: Any, gradient: Any, state: list[Any]) -> Any:
         first, second = state or (np.zeros_like(parameter), np.zeros_like(parameter))
@@ -73,7 +73,7 @@ def adam(decay: float, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.99
 
 
 def sgd(momentum: float, decay: float, lr: float = 0.1) -> Any:
-    """Descent with momentum, as torch defines it: the first gradient is the first velocity."""
+    """Return the step of SGD with momentum as torch defines it: the first velocity is the first gradient."""
 
     def step(count: int, parameter: Any, gradient: Any, state: list[Any]) -> Any:
         gradient = gradient + decay * parameter
@@ -85,12 +85,13 @@ def sgd(momentum: float, decay: float, lr: float = 0.1) -> Any:
 
 
 def judge_long(torch: Torch, judge: Judge, optimizer: Any, step: Any, name: str) -> None:
-    """All parameters after 1, 2 and 1,000 steps: contiguous, transposed and with gaps between them in memory.
+    """Judge all parameters after 1, 2 and 1,000 steps: contiguous, transposed, and with gaps between them in memory.
 
-    One after the other, as lists of tensors, and in one kernel; torch 2.13's on a CPU is right for contiguous ones only.
+    The optimizer updates them one after the other, as lists of tensors, and in one fused kernel. On a CPU, torch 2.13's kernel is
+    right only if parameters are contiguous.
     """
     random = np.random.default_rng(0)
-    # Of each number a size of its own, from 1e-2 to 1e-6, and a mean, so that it goes somewhere.
+    # The gradients of each number have a size of their own, from 1e-2 to 1e-6, and a mean, so that the number moves away.
     sizes = [10.0 ** random.uniform(-6, -2, shape) for shape in SHAPES]
     gradients = [
         [host(torch.tensor(size * (0.3 + random.standard_normal(size.shape)))) for size in sizes] for _ in range(STEPS)
@@ -130,15 +131,16 @@ def judge_long(torch: Torch, judge: Judge, optimizer: Any, step: Any, name: str)
                         oracle_run,
                         allowed,
                         reason=WHY_LONG,
-                        what=f"{name}: parameter {place} of {len(SHAPES)}, {kind}, after {count} steps, off by",
+                        what=f"{name}: error of parameter {place} of {len(SHAPES)}, {kind}, after {count} steps",
                     )
 
 
 def fused_rounding(count: int, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999) -> float:
-    """How far a fused kernel may be after some steps if it takes Adam's bias corrections in the parameters' dtype; in its eps.
+    """Return the allowed error of a fused kernel after some steps, in eps of the parameters' dtype.
 
-    Rounding beta^t puts 1 - beta^t off by eps/2, and a step of size lr by that relative to 1 - beta^t; by half of it under a
-    root. On one H100 (torch 2.11, float32) parameters were off by 3.4e-9 after two steps; this grants 5e-8.
+    The kernel may compute Adam's bias corrections in that dtype. Rounding beta^t changes 1 - beta^t by eps/2. A step of size lr
+    then changes by that error relative to 1 - beta^t, and by half of it under a root. On one H100 (torch 2.11, float32)
+    parameters were off by 3.4e-9 after two steps. This function allows 5e-8.
     """
     steps = np.arange(2, count + 1)  # beta^1 is exact
     return float(lr * (0.5 / (1 - beta1**steps) + 0.25 / (1 - beta2**steps)).sum())
@@ -164,7 +166,7 @@ def test_zero_grad_clears_every_gradient(stack: Stack, judge: Judge) -> None:
             before,
             at_least=len(parameters),
             what="parameters with a gradient after backward",
-            reason="all are used",
+            reason="the loss depends on all of them",
         )
         optimizer.zero_grad(set_to_none=is_none)
         left = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -173,5 +175,5 @@ def test_zero_grad_clears_every_gradient(stack: Stack, judge: Judge) -> None:
             sum(float(gradient.abs().sum() > 0) for gradient in left),
             at_most=0,
             what=f"gradients that zero_grad(set_to_none={is_none}) leaves",
-            reason="gradients of a step must not add up",
+            reason="gradients of different steps must not add up",
         )

@@ -1,4 +1,4 @@
-"""The backend walks the oracle's path: gradients, losses and parameters, from the very same start."""
+"""Comparison of the backend with the oracle's path: gradients, losses and parameters, from the same start."""
 
 import dataclasses
 from collections.abc import Container, Sequence
@@ -14,13 +14,15 @@ from aeclaims.judging.claim import ALL, conformance
 from aeclaims.judging.judge import Judge
 from aeclaims.run import Double
 
-# Epochs after which parameters are judged, beside the last one.
+# Epochs after which parameters are judged, besides the last one.
 AFTER = (1, 10)
 WHY_PATH = (
-    "rounding errors move a path by as many eps as they move the oracle's in float32, here at most "
-    "16 times as far, and 4 roundings more"
+    "rounding errors, in eps of the dtype, move a sound path at most 16 times as far as they move "
+    "the oracle's in float32, and 4 roundings more"
 )
-WHY_GRADIENT = "after one step of SGD at rate 1 a parameter has moved by its gradient; rounding errors as along a path"
+WHY_GRADIENT = (
+    "one step of SGD at rate 1 moves a parameter by its gradient; rounding errors are bounded as along a path"
+)
 
 
 def setups(
@@ -30,7 +32,7 @@ def setups(
     seeds: int = 4,
     quick: Container[str] = (),
 ) -> pytest.MarkDecorator:
-    """Each set-up as a check of its own."""
+    """Parametrize a test, so that each set-up is a check."""
 
     def needs_adam(experiment: Experiment) -> str:
         return "the oracle's path is Adam's" if kind != "gradient" and isinstance(experiment.optimizer, Adam) else ""
@@ -64,7 +66,7 @@ def test_the_first_200_steps_are_the_oracles(experiment: Experiment, stack: Stac
     judge_path(stack, judge, experiment)
 
 
-@setups("crowd", "each of 64 seeds walks the oracle's path", {"64 seeds": POPULATION}, seeds=64, quick=["64 seeds"])
+@setups("crowd", "each of 64 seeds follows the oracle's path", {"64 seeds": POPULATION}, seeds=64, quick=["64 seeds"])
 def test_64_seeds_walk_the_oracles_path(experiment: Experiment, stack: Stack, judge: Judge) -> None:
     judge_path(stack, judge, experiment)
 
@@ -75,7 +77,7 @@ def test_a_long_path_is_the_oracles(experiment: Experiment, stack: Stack, judge:
 
 
 def judge_gradients(stack: Stack, judge: Judge, experiment: Experiment) -> None:
-    """The gradient of each layer at the start, on all rows: what one step of SGD at rate 1 takes away."""
+    """Judge the gradient of each layer at the start, on all rows: one step of SGD at rate 1 subtracts it."""
     require_not_oracle(stack)
     once = dataclasses.replace(experiment, epochs=1, batch_size=experiment.n_rows, optimizer=SGD(lr=1.0))
     seen, exact = stack.train(once), stack.oracle_run(once)
@@ -101,7 +103,7 @@ def judge_gradients(stack: Stack, judge: Judge, experiment: Experiment) -> None:
 
 
 def judge_path(stack: Stack, judge: Judge, experiment: Experiment, after: tuple[int, ...] = AFTER) -> None:
-    """Epoch losses all along, and parameters after some epochs; a failure says which step was the first to leave the path."""
+    """Judge all epoch losses, and parameters after some epochs. A failure names the first step that left the path."""
     require_not_oracle(stack)
     for count in (*(epochs for epochs in after if epochs < experiment.epochs), experiment.epochs):
         part = dataclasses.replace(experiment, epochs=count)
@@ -112,21 +114,24 @@ def judge_path(stack: Stack, judge: Judge, experiment: Experiment, after: tuple[
 
 
 def require_not_oracle(stack: Stack) -> None:
-    """Raise NotSupported if the oracle is under test: beside itself it could not fail."""
+    """Raise NotSupported if the oracle is under test, because it cannot deviate from itself."""
     if stack.is_oracle:
         raise NotSupported("the oracle is not compared with itself")
 
 
 def within(judge: Judge, off: Double, allowed: Double, *, reason: str, seeds: Sequence[int], what: str) -> None:
-    """Deviations within their bounds, where there is any: too near to a kink, or rounded too coarsely, there is none."""
+    """Judge deviations if any of them has a finite bound; else note that they were not exercised.
+
+    A path has no finite bound if it comes too near to a kink, or if it is rounded too coarsely.
+    """
     if np.isinf(allowed).all():
-        judge.not_exercised.append(f"{what}: rounding errors leave no bound that says something")
+        judge.not_exercised.append(f"{what}: rounding errors leave no useful bound")
         return
     judge.all_within(off, at_most=allowed, reason=reason, seeds=seeds, what=what)
 
 
 def judge_part(stack: Stack, judge: Judge, experiment: Experiment) -> None:
-    """Losses of all epochs, and the parameters after them."""
+    """Judge the losses of all epochs, and the parameters after them."""
     seen, exact = stack.train(experiment), stack.oracle_run(experiment)
     off = relative(seen.epoch_loss, exact.epoch_loss)
     judge.measure(
@@ -145,7 +150,7 @@ def judge_part(stack: Stack, judge: Judge, experiment: Experiment) -> None:
         seeds=stack.seeds,
         what="relative deviation of epoch losses from the oracle",
     )
-    if stack.is_reduced:  # a rounded gradient next to 0 may have the other sign, which Adam takes for a full step
+    if stack.is_reduced:  # near 0 a rounded gradient may have the other sign, and Adam then takes a full step
         return
     clear = stack.away_from_relu_kinks(experiment)[-1]
     judge.measure({"seeds compared to the end": int(clear.sum())})
@@ -169,7 +174,7 @@ def judge_part(stack: Stack, judge: Judge, experiment: Experiment) -> None:
 
 
 def locate_first_deviation(stack: Stack, experiment: Experiment, failure: ClaimFailed, epochs: int) -> ClaimFailed:
-    """The failure of the first epoch that fails, found by halving: what left the path first, where, and in which seed."""
+    """Find the first epoch that fails, by halving; returns its failure, with the quantity, the seed and the cause."""
     sound, failing = 0, epochs
     while failing - sound > 1:
         middle = (sound + failing) // 2
@@ -182,12 +187,12 @@ def locate_first_deviation(stack: Stack, experiment: Experiment, failure: ClaimF
         judge_gradients(stack, Judge(), experiment)
         cause = (
             "gradients at the start are the oracle's, so that it is the optimizer (its step, moments or count of "
-            "steps), or what is done otherwise from the second step on, such as compiled code"
+            "steps), or code that runs only from the second step on, such as compiled code"
         )
     except ClaimFailed as earlier:
         cause = f"gradients at the start are not the oracle's: {earlier.what}"
     except NotSupported:
-        cause = "gradients could not be looked at without SGD"
+        cause = "unknown: gradients are measured with SGD, which the backend lacks"
     unit = "step" if experiment.steps_per_epoch == 1 else f"epoch ({experiment.steps_per_epoch} steps)"
     failure.args = (f"{unit} {failing} is the first to leave the oracle's path: {failure.args[0]}\n  cause:  {cause}",)
     return failure

@@ -1,4 +1,4 @@
-"""Replicas do not know of each other, nor of the layout of memory; a start gives one run."""
+"""Independence of replicas: a run depends on its start, but not on other replicas or on the memory layout."""
 
 import numpy as np
 import pytest
@@ -21,14 +21,14 @@ POPULATIONS = {
         "SGD",
     )
 }
-# The one that --claims-quick looks at: an order for each replica, and a short last minibatch.
+# --claims-quick checks this one: each replica has its own order, and the last minibatch is short.
 QUICK = "given rows"
-WHY_ALONE = "a seed is the same replica alone or among others; sums in another order are off by rounding errors, as along a path"
-WHY_BITS = "replicas share nothing: what changes one is not seen by another, to the last bit"
+WHY_ALONE = "a seed is the same replica alone and among others; sums in another order differ by rounding errors, as along a path"
+WHY_BITS = "replicas share nothing: a change of one leaves the others equal to the last bit"
 
 
 def populations(kind: str, statement: str) -> pytest.MarkDecorator:
-    """Each crowd as a check of its own."""
+    """Parametrize a test, so that each population is a check."""
     return pytest.mark.parametrize(
         "experiment",
         [
@@ -49,14 +49,14 @@ def populations(kind: str, statement: str) -> pytest.MarkDecorator:
     )
 
 
-@populations("alone", "a seed alone is that seed in a crowd")
+@populations("alone", "a seed gives the same run alone and among others")
 def test_a_seed_alone_is_that_seed_in_a_crowd(experiment: Experiment, stack: Stack, judge: Judge) -> None:
     population = stack.train(experiment)
     for seed in (stack.seeds[0], stack.seeds[-1]):
-        judge_same(stack, judge, stack.train(experiment, (seed,)), population.select((seed,)), "alone and in a crowd")
+        judge_same(stack, judge, stack.train(experiment, (seed,)), population.select((seed,)), "alone and among others")
 
 
-@populations("order", "a population in another order gives the same runs in that order")
+@populations("order", "seeds in another order give the same runs in that order")
 def test_seeds_in_another_order_give_the_same_runs_in_that_order(
     experiment: Experiment, stack: Stack, judge: Judge
 ) -> None:
@@ -64,7 +64,7 @@ def test_seeds_in_another_order_give_the_same_runs_in_that_order(
     judge_same(stack, judge, reversed_order.select(stack.seeds), stack.train(experiment), "in another order")
 
 
-@populations("independence", "changing one replica leaves all others as they were, bit for bit")
+@populations("independence", "a change of one replica leaves all others equal, bit for bit")
 def test_changing_one_replica_leaves_the_others_bit_for_bit(experiment: Experiment, stack: Stack, judge: Judge) -> None:
     run = stack.train(experiment)
     other_seed = max(stack.seeds) + 1
@@ -90,16 +90,16 @@ def test_two_trainings_from_one_start_are_equal(experiment: Experiment, stack: S
         judge,
         again,
         stack.train(experiment),
-        "everything random comes from the start, and the backend says that it is deterministic",
+        "all random numbers come from the start, and the backend's record says that it is deterministic",
         "the second time",
     )
 
 
 class Strided(Start):
-    """A start whose parameters lie in memory otherwise than in their order: transposed, and with gaps."""
+    """A start with non-contiguous parameters: transposed, and with gaps."""
 
     def parameters(self) -> Parameters:
-        """The same numbers."""
+        """Return the same numbers, in other places of memory."""
 
         def non_contiguous(values: Array) -> Array:
             room = np.zeros((*values.shape[::-1], 2), values.dtype)
@@ -112,7 +112,7 @@ class Strided(Start):
         )
 
 
-@populations("memory", "parameters that do not lie in order in memory train as those that do")
+@populations("memory", "non-contiguous parameters train as contiguous ones do")
 def test_parameters_in_strided_memory_train_as_contiguous_ones(
     experiment: Experiment, stack: Stack, judge: Judge
 ) -> None:
@@ -121,7 +121,7 @@ def test_parameters_in_strided_memory_train_as_contiguous_ones(
 
 
 def judge_same(stack: Stack, judge: Judge, one: Run, other: Run, how: str) -> None:
-    """Two runs of the same seeds, rounding errors apart."""
+    """Judge that two runs of the same seeds are equal up to rounding errors."""
     experiment = one.experiment
     allowed = 2 * stack.allowed_losses(experiment).max(axis=1, keepdims=True)
     judge.all_within(
@@ -138,7 +138,10 @@ def judge_same(stack: Stack, judge: Judge, one: Run, other: Run, how: str) -> No
 
 
 def judge_bits(stack: Stack, judge: Judge, one: Run, other: Run, reason: str, how: str) -> None:
-    """Two runs of the same seeds, to the last bit, where the backend is deterministic."""
+    """Judge that two runs of the same seeds are equal to the last bit.
+
+    If the backend is not deterministic, they may differ by rounding errors.
+    """
     if not stack.backend.is_deterministic:
         judge_same(stack, judge, one, other, how)
         return

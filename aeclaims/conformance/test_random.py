@@ -1,4 +1,4 @@
-"""The stack's own random numbers, initialisations and orders, which a start never uses: are they what they are said to be?"""
+"""Distributions of torch's random numbers, initialisations and orders. A start never uses these."""
 
 from itertools import pairwise
 from typing import Any
@@ -30,13 +30,13 @@ def test_uniform_numbers_are_uniform(stack: Stack, judge: Judge) -> None:
         at_least=1 + np.log(judge.p_value()) / COUNT,
         at_most=float(np.nextafter(1, 0)),
         what="largest number",
-        reason=f"P(all < 1 - d) = (1 - d)^n. {WHY_P}",
+        reason=f"P(all < 1 - d) = (1 - d)^n; {WHY_P}",
     )
     number(
         judge,
         scipy.stats.kstest(drawn, "uniform").pvalue,
         at_least=judge.p_value(),
-        what="p-value of Kolmogorov and Smirnov",
+        what="p-value of the Kolmogorov-Smirnov test",
         reason=WHY_P,
     )
     values = 2.0 ** BITS[stack.dtype]
@@ -46,14 +46,14 @@ def test_uniform_numbers_are_uniform(stack: Stack, judge: Judge) -> None:
         ties,
         at_most=scipy.stats.poisson.isf(judge.p_value(), COUNT**2 / 2 / values),
         what="numbers that were drawn before",
-        reason=f"of 2^{BITS[stack.dtype]} values, n^2/2 pairs tie by chance. {WHY_P}",
+        reason=f"n^2/2 pairs of 2^{BITS[stack.dtype]} possible values tie by chance; {WHY_P}",
     )
     number(
         judge,
         int((drawn[1:] == drawn[:-1]).sum()),
         at_most=scipy.stats.poisson.isf(judge.p_value(), COUNT / values),
         what="numbers that repeat the one before",
-        reason=f"n pairs of 2^{BITS[stack.dtype]} values. {WHY_P}",
+        reason=f"n pairs of 2^{BITS[stack.dtype]} possible values tie by chance; {WHY_P}",
     )
 
 
@@ -95,7 +95,7 @@ def test_slices_calls_and_seeds_differ_and_a_seed_repeats(stack: Stack, judge: J
             judge,
             float((first != draw(name, 1)[0]).sum()),
             at_most=0,
-            reason="a seed stands for a sequence",
+            reason="the same seed gives the same sequence",
             what=f"numbers of torch.{name} that a seed does not repeat",
         )
 
@@ -109,14 +109,14 @@ def test_normal_numbers_are_normal(stack: Stack, judge: Judge) -> None:
         judge,
         scipy.stats.kstest(drawn, "norm").pvalue,
         at_least=judge.p_value(),
-        what="p-value of Kolmogorov and Smirnov",
+        what="p-value of the Kolmogorov-Smirnov test",
         reason=WHY_P,
     )
 
 
 @conformance(
     "torch.bernoulli",
-    statement="each is 1 with the probability that was asked for",
+    statement="each number is 1 with the requested probability",
     source="torch",
     seeds=1,
     is_quick=True,
@@ -132,7 +132,7 @@ def test_bernoulli_numbers_have_their_share(stack: Stack, judge: Judge) -> None:
             float(((drawn != 0) & (drawn != 1)).sum()),
             at_most=0,
             what="numbers that are neither 0 nor 1",
-            reason="they are bits",
+            reason="the numbers are bits",
         )
         number(
             judge,
@@ -145,7 +145,7 @@ def test_bernoulli_numbers_have_their_share(stack: Stack, judge: Judge) -> None:
 
 @conformance(
     "torch.randperm",
-    statement="each row once, every order alike, another in each call",
+    statement="each row once, all orders equally likely, another order in each call",
     source="torch",
     seeds=1,
     is_quick=True,
@@ -160,7 +160,7 @@ def test_permutations_hold_each_row_once_and_are_uniform(stack: Stack, judge: Ju
         float(sum((a == b).mean() for a, b in pairwise(long)) / 2),
         at_most=0.02,
         what="share of rows in the same place in the next call",
-        reason="by chance 1 in 3,000 is",
+        reason="by chance, 1 row in 3,000 is",
     )
     for order in long:
         number(
@@ -168,14 +168,14 @@ def test_permutations_hold_each_row_once_and_are_uniform(stack: Stack, judge: Ju
             3000 - len(np.unique(order)),
             at_most=0,
             what="rows that are missed",
-            reason="a permutation has them all",
+            reason="a permutation has each row once",
         )
         number(
             judge,
             float((np.diff(order) == 1).mean()),
             at_most=0.02,
-            what="share of rows that follow the one they followed",
-            reason="by chance 1 in 3,000 does",
+            what="share of rows that still follow their predecessor",
+            reason="by chance, 1 row in 3,000 does",
         )
     counts = np.array([np.bincount(short[:, place], minlength=8) for place in range(8)])
     expected = len(short) / 8
@@ -184,14 +184,14 @@ def test_permutations_hold_each_row_once_and_are_uniform(stack: Stack, judge: Ju
         judge,
         scipy.stats.chi2.sf(statistic, 49),
         at_least=judge.p_value(),
-        what="p-value of rows by places",
-        reason=f"chi-square with 7 x 7 degrees of freedom. {WHY_P}",
+        what="p-value of the counts of rows by place",
+        reason=f"chi-square test with 7 x 7 degrees of freedom; {WHY_P}",
     )
 
 
 @conformance(
     "nn.Linear",
-    statement="weights and biases start uniform within 1/sqrt(inputs) of 0",
+    statement="initial weights and biases are uniform within 1/sqrt(inputs) of 0",
     source="torch",
     seeds=1,
     is_quick=True,
@@ -208,14 +208,14 @@ def test_layers_start_as_documented(stack: Stack, judge: Judge) -> None:
                 judge,
                 float(np.abs(both).max()),
                 at_most=bound * (1 + torch.eps),
-                what=f"largest of the {name} of two layers, {inputs} inputs",
+                what=f"largest of the {name} of two layers with {inputs} inputs",
                 reason="Kaiming's uniform initialisation with a = sqrt(5)",
             )
             number(
                 judge,
                 scipy.stats.kstest(both, "uniform", (-bound, 2 * bound)).pvalue,
                 at_least=judge.p_value(),
-                what=f"p-value of the {name} of two layers, {inputs} inputs",
+                what=f"p-value of the {name} of two layers with {inputs} inputs",
                 reason=WHY_P,
             )
         number(
@@ -223,7 +223,7 @@ def test_layers_start_as_documented(stack: Stack, judge: Judge) -> None:
             float((one[0] == other[0]).mean()),
             at_most=0.01,
             what="share of weights that the next layer repeats",
-            reason="each layer draws its own",
+            reason="each layer draws its own weights",
         )
 
 
@@ -234,7 +234,7 @@ def _layer(torch: Torch, inputs: int, outputs: int) -> tuple[Any, Any]:
 
 @conformance(
     "DataLoader",
-    statement="each row once an epoch, with its target; shuffled anew",
+    statement="each row once per epoch, with its target, in a new order",
     source="torch",
     seeds=1,
     is_quick=True,
@@ -267,8 +267,8 @@ def test_a_loader_visits_each_row_once_and_shuffles_anew(stack: Stack, judge: Ju
             judge,
             float(sum((y != 3 * x + 1).sum() for x, y in epoch)),
             at_most=0,
-            what="rows with another's target",
-            reason="a row and its target are one example",
+            what="rows with the target of another row",
+            reason="a row and its target belong together",
         )
     orders = [np.concatenate([x for x, _ in epoch]) for epoch in epochs]
     number(
@@ -276,5 +276,5 @@ def test_a_loader_visits_each_row_once_and_shuffles_anew(stack: Stack, judge: Ju
         float((orders[0] == orders[1]).mean()),
         at_most=0.05,
         what="share of rows in the same place in the next epoch",
-        reason="by chance 1 in 1,000 is",
+        reason="by chance, 1 row in 1,000 is",
     )

@@ -1,4 +1,4 @@
-"""The suite's own arithmetic on this machine, on numbers that can be counted by hand: epochs to a bound, judges, floors."""
+"""The suite's arithmetic on this machine, on numbers that are counted by hand: epochs to a bound, judges, floors."""
 
 import math
 from collections.abc import Callable
@@ -22,7 +22,7 @@ START = Start(EXPERIMENT, (0, 1, 2, 3))
 
 @conformance(
     "epochs to a bound",
-    statement="the first epoch below it; on the bound is not below, nor is NaN",
+    statement="the first epoch below the bound; a loss on the bound is not below it, nor is NaN",
     source="suite",
     seeds=1,
     is_quick=True,
@@ -44,7 +44,7 @@ def test_epochs_to_a_bound_are_those_of_the_first_loss_below_it(judge: Judge) ->
 
 @conformance(
     "judges",
-    statement="reject what they must: NaN, what is out of bounds, shares that chance does not give",
+    statement="judges reject NaN, values out of bounds, and shares that chance does not explain, and nothing else",
     source="suite",
     seeds=1,
     is_quick=True,
@@ -65,7 +65,7 @@ def test_judges_reject_what_they_must_and_nothing_else(judge: Judge) -> None:
         "-2 of at least -1": (every(-2), True),
     }
     for at in (0.25, 0.5):
-        # P(X >= k) of Binomial(40, p), by its terms: the first k for which that is below the judge's error rate.
+        # P(X >= k) for X ~ Binomial(40, p), from its terms; `least` is the first k with a P below the judge's error rate.
         tails = np.cumsum([math.comb(40, k) * at**k * (1 - at) ** (40 - k) for k in range(40, -1, -1)])[::-1]
         least = int(np.flatnonzero(tails < Judge().alpha / SIDES)[0])
         for is_most, bound in ((True, Proportion(at_most=at)), (False, Proportion(at_least=1 - at))):
@@ -79,7 +79,7 @@ def test_judges_reject_what_they_must_and_nothing_else(judge: Judge) -> None:
             at_least=is_rejected,
             at_most=is_rejected,
             what=f"whether a judge rejects {name}",
-            reason="by the definition, or by the terms of the binomial distribution",
+            reason="it follows from the definition, or from the terms of the binomial distribution",
         )
 
 
@@ -93,7 +93,7 @@ def _rejects(judged: Callable[[Judge], None]) -> bool:
 
 @conformance(
     "floors",
-    statement="floors of rows are those of the same rows computed by hand",
+    statement="floors of rows equal those that are computed by hand",
     source="suite",
     seeds=1,
     is_quick=True,
@@ -101,7 +101,7 @@ def _rejects(judged: Callable[[Judge], None]) -> bool:
 def test_floors_are_those_of_the_very_rows(judge: Judge) -> None:
     rows = START.rows().astype(np.float64)
     entropy = -(rows * np.log(rows) + (1 - rows) * np.log(1 - rows)).mean(axis=2)
-    # Minibatches of two rows and of one, whose row weighs as much as both of the other.
+    # Minibatches of two rows and of one row, which weighs as much as the other two together.
     orders = [START.order(epoch) for epoch in range(EXPERIMENT.epochs)]
     by_epoch = [(entropy[:, order[:2]].mean(axis=1) + entropy[:, order[2]]) / 2 for order in orders]
     lost = [np.linalg.eigvalsh(np.cov(own.T, bias=True))[0] / 2 for own in rows]
@@ -115,6 +115,6 @@ def test_floors_are_those_of_the_very_rows(judge: Judge) -> None:
             judge,
             float(np.abs(seen - np.asarray(expected)).max()),
             at_most=1e-12,
-            what=f"{name}, off by",
+            what=f"error of the {name}",
             reason="the same formula, written out",
         )

@@ -1,4 +1,4 @@
-"""torch's own functions against float64: losses and activations at their extremes, NaN, and products of matrices."""
+"""torch's own functions against float64: losses and activations at extreme inputs, NaN, and products of matrices."""
 
 import warnings
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def test_log_loss_on_logits(stack: Stack, judge: Judge) -> None:
 
 @conformance(
     "BCELoss",
-    statement="value and gradient of probabilities, its logarithms held at -100",
+    statement="value and gradient at extreme probabilities, with logarithms clamped at -100",
     source="torch",
     seeds=1,
     is_quick=True,
@@ -48,7 +48,7 @@ def test_log_loss_of_probabilities(stack: Stack, judge: Judge) -> None:
 
 
 def judge_mean(torch: Torch, judge: Judge, loss: Any, oracle_run: Callable[[Any, Any], Any], name: str) -> None:
-    """A loss as it is used: the mean over all axes, of a full and of a short minibatch."""
+    """Judge a loss as trainings use it: the mean over all axes, of a full and of a short minibatch."""
     for shape in ((128, 3), (48, 3), (20_000, 2)):
         y, x = functions.held(torch, *np.random.default_rng(1).uniform(0.1, 0.9, (2, *shape)))
         value, slope = _value_and_slope(torch, loss, y, x)
@@ -57,20 +57,20 @@ def judge_mean(torch: Torch, judge: Judge, loss: Any, oracle_run: Callable[[Any,
             abs(float(value) / oracle_run(y, x).mean() - 1),
             at_most=32 * torch.eps,
             what=f"relative deviation of the mean of {name} over {shape}",
-            reason="terms round a few times, and sums are taken in blocks",
+            reason="each term rounds a few times, and torch adds in blocks",
         )
         number(
             judge,
             float(np.abs(slope).max()),
             at_most=10 / x.size,
             what=f"gradient of the mean of {name} over {shape}",
-            reason="a mean over n numbers weighs each with 1/n; here its slope is below 10",
+            reason="a mean over n numbers gives each the weight 1/n, and slopes here are below 10",
         )
 
 
 @conformance(
     "MSELoss",
-    statement="the mean over all axes of squares, row by row, and its gradient",
+    statement="the mean of squared errors over all axes, row by row, and its gradient",
     source="torch",
     seeds=1,
     is_quick=True,
@@ -89,7 +89,7 @@ def test_squared_error(stack: Stack, judge: Judge) -> None:
                 abs(float(value) / oracle_run - 1),
                 at_most=32 * torch.eps,
                 what=f"relative deviation of MSE of {shape}, {scale:g}",
-                reason="differences are exact or round once, and sums are taken in blocks",
+                reason="differences are exact or round once, and torch adds in blocks",
             )
             expected = 2 * (y - x) / x.size
             close(
@@ -97,7 +97,7 @@ def test_squared_error(stack: Stack, judge: Judge) -> None:
                 slope,
                 expected,
                 8 * torch.eps * np.abs(expected) + torch.eps * np.abs(x) / x.size,
-                what=f"gradient of MSE of {shape}, off by",
+                what=f"error of the gradient of MSE of {shape}",
                 reason="2 (y - x) / n",
             )
     with warnings.catch_warnings(record=True) as caught:
@@ -107,8 +107,8 @@ def test_squared_error(stack: Stack, judge: Judge) -> None:
         judge,
         len(caught),
         at_least=1,
-        what="warnings of outputs (3, 1) and targets (3,)",
-        reason="they are broadcast to nine differences, of which three were meant",
+        what="warnings about outputs of shape (3, 1) and targets of shape (3,)",
+        reason="torch broadcasts them to nine differences, and three were meant",
     )
 
 
@@ -155,14 +155,14 @@ def test_nan_stays_visible(stack: Stack, judge: Judge) -> None:
             judge,
             float(is_visible),
             at_least=1,
-            what=f"whether {name} shows it",
-            reason="a diverged replica must be seen",
+            what=f"whether {name} shows NaN or infinity",
+            reason="a diverged replica must be visible",
         )
 
 
 @conformance(
     "products",
-    statement="products of matrices are rounded as the dtype rounds",
+    statement="products of matrices round as the dtype does",
     source="torch",
     seeds=1,
     is_quick=True,
@@ -184,13 +184,13 @@ def test_products_are_rounded_as_the_dtype_rounds(stack: Stack, judge: Judge) ->
                 host(product),
                 a @ b.T,
                 (inner + 2) * torch.eps * (np.abs(a) @ np.abs(b).T),
-                what=f"{name}, off by",
-                reason="a sum of n products rounds 2 n times at most; TF32 and bfloat16 round operands to 11 and 8 bits",
+                what=f"error of {name}",
+                reason="a sum of n products rounds at most 2 n times; TF32 and bfloat16 round operands to 11 and 8 bits",
             )
 
 
 def _value_and_slope(torch: Torch, loss: Callable[..., Any], y: Any, x: Any) -> tuple[Any, Any]:
-    """A loss, and the gradient of its sum by the outputs."""
+    """Return a loss, and the gradient of its sum by the outputs."""
     outputs = torch.tensor(y, requires_grad=True)
     value = loss(outputs, torch.tensor(x))
     value.sum().backward()

@@ -76,7 +76,7 @@ FAULTS = [
      "epoch .3 steps. 1 is the first"),
     ("minibatches", [("start.order(epoch)", "start.order(0)")], "epoch .3 steps. 2 is the first"),
     ("crowd", [(STEP, STEP + "            slope[16:17] *= 1.01\n")], "seed 16"),
-    ("alone", [(STEP, STEP + "            slope = slope + 1e-3 * slope.mean(axis=0)\n")], "alone and in a crowd"),
+    ("alone", [(STEP, STEP + "            slope = slope + 1e-3 * slope.mean(axis=0)\n")], "alone and among others"),
     ("order", [(STEP, STEP + "            slope[0] *= 1.001\n")], "in another order"),
     ("independence", [(STEP, STEP + "            slope = slope + 1e-15 * np.roll(slope, 1, axis=0)\n")],
      "with another replica in place"),

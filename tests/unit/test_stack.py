@@ -109,7 +109,7 @@ def test_a_stack_with_an_optimizer_of_its_own_walks_a_path_of_its_own():
     lacking = Stack(
         Backend("mine", get("numba").train, optimizer="mine:Own", unsupported={"float32": "why"}), "float64", SEEDS
     )
-    with pytest.raises(NotSupported, match="how far rounding errors grow is not known: mine has no float32"):
+    with pytest.raises(NotSupported, match="the growth of rounding errors is not known, because mine has no float32"):
         lacking.allowed_losses(experiment)
 
 
