@@ -11,7 +11,7 @@ from pytest_aeclaims.run_state import RunState
 
 # The result of a test in which a process died, if nothing else is known about it.
 UNKNOWN: dict[str, Any] = {
-    "id": "", "source": "", "kind": "", "statement": "", "finding": "", "caveat": "", "verdict": "", "backend": "",
+    "id": "", "source": "", "origin": "", "kind": "", "statement": "", "finding": "", "caveat": "", "verdict": "", "backend": "",
     "seeds": 0, "alpha": 0.0, "floor": None, "measured": {}, "intervals": {}, "statements": [], "trainings": [],
     "left_out": [], "note": "", "reason": "", "seconds": 0.0, "replay": "",
 }  # fmt: skip
@@ -21,7 +21,7 @@ def unjudged(claim: Claim, session: RunState, node: str) -> dict[str, Any]:
     """Return the result of a claim before it is judged: its description, and the command that judges it."""
     seeds = session.seeds(claim)
     return UNKNOWN | {
-        "id": claim.id, "source": claim.source, "kind": claim.kind, "statement": claim.statement,
+        "id": claim.id, "source": claim.source, "origin": claim.origin, "kind": claim.kind, "statement": claim.statement,
         "finding": claim.finding, "caveat": claim.caveat, "backend": session.settings.backend, "seeds": len(seeds),
         "note": session.note, "replay": session.settings.command(claim, node, len(seeds), seeds[0]),
     }  # fmt: skip

@@ -68,7 +68,7 @@ def _table(results: list[dict[str, Any]]) -> Table:
         verdict = Verdict(result["verdict"])
         # The number comes first: a long label is cut.
         figure = next((f"{number(value)} {label}" for label, value in result["measured"].items()), "")
-        middle = [figure] if checks else [SHORT[result["finding"]], figure, number(result["floor"], 3)]
+        middle = [figure] if checks else [SHORT.get(result["finding"], ""), figure, number(result["floor"], 3)]
         table.add_row(result["id"], *middle, f"[{COLOURS[verdict]}]{verdict}[/]", f"{result['seconds']:.1f}")
     return table
 
