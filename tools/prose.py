@@ -65,7 +65,7 @@ def words(text: str) -> list[str]:
 
 def sentences(text: str) -> Iterator[tuple[int, str]]:
     """Split a text into sentences; yields each with its number of words."""
-    prose = ABBREVIATION.sub(r"\1", NOT_PROSE.sub(" x ", text))
+    prose = ABBREVIATION.sub(r"\1", NOT_PROSE.sub(lambda part: "\n\n" if part[0].startswith("```") else " x ", text))
     for sentence in END.split(prose):
         if count := len(WORD.findall(sentence)):
             yield count, " ".join(sentence.split())
