@@ -185,7 +185,7 @@ def test_jax_passes_all_of_it(conformance, pytester):
     assert result.ret == pytest.ExitCode.OK
     held = {id for id, claim in verdicts(pytester).items() if claim["verdict"] == "held"}
     assert len(held) >= 75
-    assert len((ROOT / "examples" / "jax_backend.py").read_text().splitlines()) < 120
+    assert len((ROOT / "examples" / "jax_backend.py").read_text().splitlines()) < 150
 
 
 def test_plain_pytest_and_claims_leave_the_conformance_checks_out(pytester, monkeypatch):

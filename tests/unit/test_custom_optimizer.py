@@ -198,7 +198,7 @@ def test_arguments_are_numbers_booleans_and_tuples():
     ("a:C,x='y'", "is not a finite number"),
     ("a:C,betas=(0.9,x)", "'betas=(0.9,x)': '(0.9,x)' is not"),
     ("a:C,betas=(0.9", "is not a finite number"),
-    (f"a:C,lr={'9' * 401}", "...9999999999999' is not a finite number"),
+    (f"a:C,lr={'9' * 401}", "99 is not a finite number"),
     ("a:C,lr=0", "lr=0: give a finite learning rate above 0"),
     ("a:C,lr=-1", "lr=-1: give a finite learning rate above 0"),
     ("a:C,lr=true", "lr=True: give a finite learning rate above 0"),
@@ -419,4 +419,4 @@ def test_what_takes_no_population_is_compiled_in_a_loop_if_that_is_asked_for():
 def test_the_module_stays_within_its_limit():
     from aeclaims.backends.torch import optimizers
 
-    assert len(inspect.getsource(optimizers).splitlines()) <= 230
+    assert len(inspect.getsource(optimizers).splitlines()) <= 200

@@ -9,7 +9,6 @@ import ast
 import math
 import pkgutil
 import re
-import reprlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,14 +23,13 @@ from aeclaims.backends.torch import parts
 from aeclaims.errors import InvalidOptimizer
 
 Tensors = list[Tensor]
-# From the tensors of each replica to the tensors that an optimizer gets.
-Layout = Callable[[list[Tensors]], Tensors]
+Layout = Callable[[list[Tensors]], Tensors]  # from the tensors of each replica to those that an optimizer gets
 Value = float | bool | tuple[float, ...]
+EXAMPLES: Final = "one, true, false, or (0.9,0.99)"
 FORM: Final = "give package.module:name, and arguments after it, such as torch.optim:NAdam,lr=0.002"
 # One replica of the trial: two affine layers, as torch holds them.
 SHAPES: Final = {"weight 1": (3, 2), "bias 1": (3,), "weight 2": (2, 3), "bias 2": (2,)}
-# Curvatures of the replicas' losses: any threshold of a norm lies between some of their gradients.
-SCALES: Final = (1e-3, 1.0, 1e3)
+SCALES: Final = (1e-3, 1.0, 1e3)  # curvatures of the losses: any threshold of a norm lies between some gradients
 REPLICAS: Final = range(len(SCALES))
 # RAdam (6 steps) and lookahead optimizers (5 or 10) change their rule in fewer steps.
 STEPS: Final = 12
@@ -55,9 +53,8 @@ class CustomOptimizer:
         try:
             return pkgutil.resolve_name(self.text.partition(",")[0])(parameters, **{"lr": lr, **dict(self.arguments)})
         except (Exception, SystemExit) as error:  # the user's module and class may raise anything
-            raise InvalidOptimizer(
-                f"{self}: it cannot be imported, or made for a network's weights and biases ({one_line(error)}); {FORM}"
-            ) from None
+            why = f"it cannot be imported, or made for a network's weights and biases ({one_line(error)})"
+            raise InvalidOptimizer(f"{self}: {why}; {FORM}") from None
 
 
 @dataclass(frozen=True)
@@ -89,15 +86,11 @@ def parse(text: str) -> CustomOptimizer:
             raise InvalidOptimizer(f"{argument!r} in {text!r}: give each argument once, as name=value")
         with suppress(ValueError, SyntaxError, OverflowError):  # an integer may be larger than any float
             found = ast.literal_eval({"true": "True", "false": "False"}.get(value, value))
-            if all(
-                isinstance(number, int | float) and math.isfinite(number)
-                for number in (found if isinstance(found, tuple) else (found,))
-            ):
+            numbers = found if isinstance(found, tuple) else (found,)
+            if all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
                 arguments[key] = found
         if key not in arguments:
-            raise InvalidOptimizer(
-                f"{reprlib.repr(argument)}: {reprlib.repr(value)} is not a finite number; give one, true, false, or (0.9,0.99)"
-            )
+            raise InvalidOptimizer(f"{argument!r:.50}: {value!r:.50} is not a finite number; give {EXAMPLES}")
     rate = arguments.get("lr", 1.0)
     if isinstance(rate, bool | tuple) or rate <= 0:
         raise InvalidOptimizer(f"lr={rate}: give a finite learning rate above 0")
@@ -115,18 +108,15 @@ def try_out(custom: CustomOptimizer, device: str) -> Trial:
             alone = [_trained(custom, _alone, [replica], needs_closure) for replica in REPLICAS]
         except (Exception, SystemExit) as error:
             raise InvalidOptimizer(f"{custom}: one of its first {STEPS} steps raised {one_line(error)}") from None
-        if unchanged := [
-            name
-            for place, name in enumerate(SHAPES)
-            if any(torch.equal(alone[replica][place], _draw(replica, 0)[place]) for replica in REPLICAS)
-        ]:
-            raise InvalidOptimizer(
-                f"{custom}: {STEPS} steps left {', '.join(unchanged)} of a small network unchanged, but "
-                "their gradients are not 0; give an optimizer that trains all parameters"
+        equal = [map(torch.equal, alone[replica], _draw(replica, 0)) for replica in REPLICAS]
+        if unchanged := [name for name, *each in zip(SHAPES, *equal, strict=True) if any(each)]:
+            left = (
+                f"{STEPS} steps left {', '.join(unchanged)} of a small network unchanged, but their gradients are not"
             )
+            raise InvalidOptimizer(f"{custom}: {left} 0; give an optimizer that trains all parameters")
         reason = "its step needs a closure" if needs_closure else _loop_reason(custom, optimizer, alone)
-    groups = getattr(optimizer, "param_groups", [])
-    return Trial(reason, needs_closure, bool(groups) and all(group.get("capturable") for group in groups))
+    capturable = [bool(group.get("capturable")) for group in getattr(optimizer, "param_groups", [])]
+    return Trial(reason, needs_closure, bool(capturable) and all(capturable))
 
 
 def _needs_closure(custom: CustomOptimizer) -> bool:
@@ -148,19 +138,14 @@ def _loop_reason(custom: CustomOptimizer, optimizer: Any, alone: list[Tensors]) 
     try:
         for layout in (_stacked, _flattened):
             together = _trained(custom, layout, REPLICAS)
-            if not all(
-                torch.allclose(ours, expected, rtol=ROUNDING, atol=0, equal_nan=True)
-                for ours, expected in zip(together, layout(alone), strict=True)
-            ):
+            pairs = zip(together, layout(alone), strict=True)
+            if not all(torch.allclose(a, b, rtol=ROUNDING, atol=0, equal_nan=True) for a, b in pairs):
                 return "it does not work elementwise: a replica among others takes other steps than alone"
             for changed in REPLICAS:
                 others = [replica for replica in REPLICAS if replica != changed]
-                if not all(
-                    torch.equal(
-                        ours[others].view(torch.int64), theirs[others].view(torch.int64)
-                    )  # bit for bit, NaN too
-                    for ours, theirs in zip(together, _trained(custom, layout, REPLICAS, changed=changed), strict=True)
-                ):
+                bits = [[tensor[others].view(torch.int64) for tensor in run]  # so that NaN equals NaN
+                        for run in (together, _trained(custom, layout, REPLICAS, changed=changed))]  # fmt: skip
+                if not all(map(torch.equal, *bits)):
                     return "it does not work elementwise: one replica's gradients move the others"
     except (Exception, SystemExit) as error:
         return f"it does not take stacked parameters ({one_line(error)})"
@@ -168,14 +153,9 @@ def _loop_reason(custom: CustomOptimizer, optimizer: Any, alone: list[Tensors]) 
 
 
 def _trained(
-    custom: CustomOptimizer,
-    layout: Layout,
-    replicas: Sequence[int],
-    needs_closure: bool = False,
-    *,
-    changed: int | None = None,
-    steps: int = STEPS,
-) -> Tensors:
+    custom: CustomOptimizer, layout: Layout, replicas: Sequence[int], needs_closure: bool = False,
+    changed: int | None = None, steps: int = STEPS,
+) -> Tensors:  # fmt: skip
     """Return the parameters after some steps on scale / 2 |p - target|^2, with other targets in each step."""
 
     def laid_out(step: int) -> Tensors:
@@ -196,9 +176,7 @@ def _trained(
             errors = [parameter.detach() - target for parameter, target in zip(parameters, targets, strict=True)]
             for parameter, scale, error in zip(parameters, scales, errors, strict=True):
                 parameter.grad = scale * error
-            return torch.stack(
-                [(scale * error**2).sum() / 2 for scale, error in zip(scales, errors, strict=True)]
-            ).sum()
+            return torch.stack([(s * error**2).sum() / 2 for s, error in zip(scales, errors, strict=True)]).sum()
 
         if needs_closure:
             optimizer.step(closure)
