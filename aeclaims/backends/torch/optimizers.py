@@ -35,7 +35,6 @@ REPLICAS: Final = range(len(SCALES))
 STEPS: Final = 12
 # Another order of memory changes sums by rounding errors of float64, which grow in STEPS steps.
 ROUNDING: Final = 1e-9
-_alone: Final = itemgetter(0)  # a layout of one replica
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def try_out(custom: CustomOptimizer, device: str) -> Trial:
         optimizer = custom([nn.Parameter(values) for values in _draw(0, 0)], 1e-3)
         needs_closure = _needs_closure(custom)
         try:
-            alone = [_trained(custom, _alone, [replica], needs_closure) for replica in REPLICAS]
+            alone = [_trained(custom, itemgetter(0), [replica], needs_closure) for replica in REPLICAS]
         except (Exception, SystemExit) as error:
             raise InvalidOptimizer(f"{custom}: one of its first {STEPS} steps raised {one_line(error)}") from None
         equal = [map(torch.equal, alone[replica], _draw(replica, 0)) for replica in REPLICAS]
@@ -121,10 +120,10 @@ def try_out(custom: CustomOptimizer, device: str) -> Trial:
 
 def _needs_closure(custom: CustomOptimizer) -> bool:
     try:
-        _trained(custom, _alone, [1], steps=1)
+        _trained(custom, itemgetter(0), [1], steps=1)
     except (Exception, SystemExit) as error:
         try:
-            _trained(custom, _alone, [1], needs_closure=True, steps=1)
+            _trained(custom, itemgetter(0), [1], needs_closure=True, steps=1)
         except (Exception, SystemExit):
             raise InvalidOptimizer(f"{custom}: its step raised {one_line(error)}, without and with a closure") from None
         return True
