@@ -145,6 +145,7 @@ one_nan = with_losses(lambda losses: np.where(np.arange(losses.shape[1]) == 1, n
 all_nan = with_losses(lambda losses: np.full_like(losses, np.nan))
 reduced_precision = with_losses(lambda losses: losses + 1e-9)
 one_seed_a_little_off = with_losses(lambda losses: losses * np.where(np.arange(losses.shape[1]) == 1, 1.001, 1))
+one_seed_one_percent_off = with_losses(lambda losses: losses * np.where(np.arange(losses.shape[1]) == 1, 1.01, 1))
 slower = with_losses(lambda losses: np.concatenate([losses[:1], losses[:-1]]))
 
 FAULTS = [
@@ -171,7 +172,7 @@ FAULTS = [
     (test_listing.test_signs_of_centred_uniform_rows_are_fair_bits, [rows_biased, columns_repeated]),
     (test_beyond.test_late_seeds_rest_where_k_directions_are_not_learnt, [raised]),
     (test_question.test_the_askers_network_is_far_from_the_entropy_after_20_epochs,
-     [running_minimum, all_nan, one_seed_a_little_off]),
+     [running_minimum, all_nan, one_seed_one_percent_off]),
     (test_question.test_the_askers_network_is_far_from_the_entropy_after_500_epochs, [halved, all_nan]),
     (test_question.test_mse_does_not_bring_the_askers_network_to_zero, [halved, all_nan]),
     (test_question.test_binary_rows_do_not_bring_the_askers_network_to_zero, [quartered, all_nan]),

@@ -69,7 +69,7 @@ def test_run_says_by_its_exit_code_that_a_claim_failed_or_could_not_fail(tmp_pat
     ((*HELD, "--dtype", "half"), "'half': give one of float64"), ((*HELD, "--plot", "no/a.png"), "No such file or directory"),
     ((*HELD, "--device", "cuda"), "aeclaims: run: --device: device 'cuda': numba runs on the CPU only"),
     ((*HELD, "--alpha", "2"), "aeclaims: run: --alpha: '2.0': give a probability"),
-    ((*HELD, "--optimizer", "mine:Own"), "aeclaims: run: --optimizer: mine:Own: backend 'numba' takes no optimizer"),
+    ((*HELD, "--optimizer", "mine:Own"), "aeclaims: run: --optimizer: mine:Own: backend 'numba' takes no torch optimizer"),
     ((*HELD, "--compile", "mode=wrong"), "aeclaims: run: --compile: "), ((*HELD, "--plot", "/proc/a.png"), "give a file in a folder"),
     ((*HELD, "--plot", "a.gif"), "ends in .png or .svg"),
 ])  # fmt: skip
@@ -85,7 +85,7 @@ def test_wrong_usage_is_said_and_has_exit_code_2(arguments, message):
 def test_run_judges_a_check_of_conformance_too(tmp_path):
     done = command("run", "path: SGD", "--seeds", "2", "--dtype", "float64", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 held of 1 claims" in done.stdout
+    assert "1 held of 1 checks" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["PYTEST_ADDOPTS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD"])

@@ -353,7 +353,13 @@ def test_with_v_each_judge_says_which_shift_it_would_have_noticed(claims):
     # For a share of 1/2, 11 of 40 is the largest count with a probability below 1e-6 / 60. A share of 0.202 has at most 11
     # nine times in ten.
     shown = claims("-v", "-k", "falls", "--claims-seeds", "40").stdout
-    shown.fnmatch_lines(["falls:", "  falls: at least 0.5 of seeds; detects a true share of *or less, 90% of times"])
+    shown.fnmatch_lines(
+        [
+            "falls: the loss falls; 40 seeds",
+            "  share: 1",
+            "  falls: at least 0.5 of seeds; detects a true share of *or less, 90% of times",
+        ]
+    )
     claims("-k", "falls", "--claims-seeds", "40").stdout.no_fnmatch_line("*detects*")
 
 

@@ -118,4 +118,4 @@ def test_stages_of_the_bisection_are_not_quick(pytester, monkeypatch):
         "--pyargs", "aeclaims", "-m", "conformance", "--claims-quick", "--claims-bisect"
     )
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "no stage is selected" in result.stderr.str()
+    assert "--claims-bisect and --claims-quick exclude each other" in result.stderr.str()

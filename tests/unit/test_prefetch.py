@@ -34,6 +34,12 @@ def quick(experiment, seeds):
     return train(experiment, seeds=seeds, backend="numba")
 
 
+@pytest.fixture(autouse=True)
+def _without_inductor(monkeypatch):
+    """Other tests of the same process compile; these train without torch."""
+    monkeypatch.delitem(sys.modules, prefetch.INDUCTOR, raising=False)
+
+
 @pytest.fixture
 def ahead():
     """A prefetcher, closed at the end of the test."""
