@@ -1,6 +1,7 @@
 """pytest's hooks: markers, selection, verdicts and their table."""
 
 import json
+import os
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -212,8 +213,24 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     if not any(claim_of(item) for item in items):
         return []
+    from pytest_aeclaims.status_line import first_run_note
+
     session = run_state(config)
-    return [session.header(), *[session.note] * bool(session.note)]
+    return [line for line in (session.header(), session.note, first_run_note(session.settings.backend)) if line]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """On a terminal, name a claim or check that shows nothing for five seconds."""
+    claim = claim_of(item)
+    reporter = item.config.pluginmanager.get_plugin("terminalreporter")
+    if claim is None or reporter is None or not reporter.isatty:
+        return (yield)
+    from pytest_aeclaims.status_line import status_line
+
+    # Here pytest does not capture yet; the copy of the descriptor leads to the terminal also while it does.
+    with open(os.dup(reporter._tw._file.fileno()), "w", encoding="utf-8") as terminal, status_line(terminal, claim.id):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

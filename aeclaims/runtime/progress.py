@@ -17,6 +17,11 @@ stopping: ContextVar[threading.Event | None] = ContextVar("stopping", default=No
 # If it is set, it draws the losses so far, shape (E, S), above the bar.
 drawing: ContextVar[Callable[["Double"], str] | None] = ContextVar("drawing", default=None)
 
+# Set while a bar is on the screen.
+is_bar_shown = threading.Event()
+# Moves of the cursor of a terminal. BELOW makes room for a line, keeps the place, and clears that line; BACK returns.
+BELOW, BACK = "\x1bD\x1b[A\x1b7\r\n\x1b[K", "\x1b8"
+
 
 class Stopped(Exception):
     """A background training was stopped."""
@@ -63,6 +68,16 @@ def progress(
     def picture() -> "RenderableType":
         return bar if draw is None or losses is None else Group(Text(draw(losses), no_wrap=True, overflow="crop"), bar)
 
-    # A separate thread draws ten times a second, so the training does not wait for its picture.
-    with Live(get_renderable=picture, console=Console(stderr=True), refresh_per_second=10, transient=True):
-        yield lambda more: bar.advance(task, more)
+    # pytest may have written the name of a file in this line: a bar of one line goes below it, and then away.
+    is_below = draw is None
+    if is_below:
+        print(BELOW, end="", file=sys.stderr, flush=True)
+    is_bar_shown.set()
+    try:
+        # A separate thread draws ten times a second, so the training does not wait for its picture.
+        with Live(get_renderable=picture, console=Console(stderr=True), refresh_per_second=10, transient=True):
+            yield lambda more: bar.advance(task, more)
+    finally:
+        is_bar_shown.clear()
+        if is_below:
+            print(BACK, end="", file=sys.stderr, flush=True)
