@@ -4,8 +4,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aeclaims.anatomy.anatomy import Anatomy as Anatomy
     from aeclaims.anatomy.explain import explain as explain
+    from aeclaims.anatomy.records import Anatomy as Anatomy
     from aeclaims.backends import Backend as Backend
     from aeclaims.backends import Tolerance as Tolerance
     from aeclaims.backends import train as train
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 # Import names on first use: an import of the package is free, and costs torch and numba only if you use them.
 _HOMES = {
-    "aeclaims.anatomy.anatomy": ("Anatomy",),
+    "aeclaims.anatomy.records": ("Anatomy",),
     "aeclaims.anatomy.explain": ("explain",),
     "aeclaims.backends": ("Backend", "Tolerance", "train"),
     "aeclaims.dtypes": ("FORMATS",),

@@ -12,7 +12,7 @@ import pytest
 # Declaring options must cost nothing if no claim runs: the types of options import modules when they are called.
 if TYPE_CHECKING:
     from aeclaims.backends.torch.compile import Compilation
-    from aeclaims.backends.torch.optimizers import CustomOptimizer
+    from aeclaims.backends.torch.custom_optimizers import CustomOptimizer
     from pytest_aeclaims.known_failures import KnownFailure
 
 
@@ -78,7 +78,7 @@ def _alpha(text: str) -> float:
 
 
 def _optimizer(text: str) -> "CustomOptimizer":
-    from aeclaims.backends.torch.optimizers import parse
+    from aeclaims.backends.torch.custom_optimizers import parse
     from aeclaims.errors import InvalidOptimizer
 
     _search_working_directory(text)

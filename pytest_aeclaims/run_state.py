@@ -26,7 +26,7 @@ from pytest_aeclaims.prefetch import Prefetcher, can_copy_processes
 
 if TYPE_CHECKING:
     from aeclaims.backends.torch.compile import Compilation
-    from aeclaims.backends.torch.optimizers import CustomOptimizer
+    from aeclaims.backends.torch.custom_optimizers import CustomOptimizer
 
 
 @dataclass(frozen=True)

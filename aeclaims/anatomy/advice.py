@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from aeclaims.anatomy.anatomy import (
+from aeclaims.anatomy.column_statistics import ColumnStatistics
+from aeclaims.anatomy.records import (
     BOTTLENECK,
     CLASS,
     ENTROPY,
@@ -18,7 +19,6 @@ from aeclaims.anatomy.anatomy import (
     format_number,
     value,
 )
-from aeclaims.anatomy.column_statistics import ColumnStatistics
 from aeclaims.anatomy.scale import binary_entropy, some
 from aeclaims.anatomy.units import SLACK
 from aeclaims.theory import floors

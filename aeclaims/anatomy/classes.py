@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aeclaims.anatomy.anatomy import ENTROPY, MEAN, OUTPUT, Advice, Question, ReferenceValue, value
 from aeclaims.anatomy.column_statistics import MOST_NUMBERS, Double, Numbers, chunks, sample
+from aeclaims.anatomy.records import ENTROPY, MEAN, OUTPUT, Advice, Question, ReferenceValue, value
 from aeclaims.anatomy.scale import placed
 from aeclaims.errors import InvalidRows
 from aeclaims.theory import floors

@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from aeclaims.anatomy import units
-from aeclaims.anatomy.anatomy import (
+from aeclaims.anatomy.column_statistics import ColumnStatistics, Double
+from aeclaims.anatomy.records import (
     ENTROPY,
     FRACTION,
     MEAN,
@@ -18,7 +19,6 @@ from aeclaims.anatomy.anatomy import (
     format_number,
     value,
 )
-from aeclaims.anatomy.column_statistics import ColumnStatistics, Double
 from aeclaims.anatomy.scale import some
 
 # If the MSE of rounding exceeds this fraction of the mean's cost, training meets it.

@@ -7,8 +7,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from aeclaims.anatomy import advice, classes, diagnoses
-from aeclaims.anatomy.anatomy import TRAINED, Anatomy, Question, ReferenceValue
 from aeclaims.anatomy.column_statistics import MOST_NUMBERS, Numbers, as_rows, column_statistics, sample
+from aeclaims.anatomy.records import TRAINED, Anatomy, Question, ReferenceValue
 from aeclaims.anatomy.scale import reference_values
 from aeclaims.backends import train
 from aeclaims.experiment import Activation, Adam, Experiment, FixedRows, Model, require

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import scipy
 
-from aeclaims.anatomy.anatomy import BOTTLENECK, CLASS, ENTROPY, MEAN, OBSERVED, OUTPUT, Question, ReferenceValue
 from aeclaims.anatomy.column_statistics import ColumnStatistics, Double, chunks, sample
+from aeclaims.anatomy.records import BOTTLENECK, CLASS, ENTROPY, MEAN, OBSERVED, OUTPUT, Question, ReferenceValue
 from aeclaims.theory import floors, logistic
 
 # Range of each output activation. For BCE, `output_range` turns it into probabilities.

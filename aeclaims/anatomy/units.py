@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from aeclaims.anatomy.anatomy import Question
+from aeclaims.anatomy.records import Question
 
 # Relative distance by which a loss may leave [floor, mean]: it may be rounded to three digits, or be of another split.
 SLACK = 0.005

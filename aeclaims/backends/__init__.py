@@ -20,7 +20,7 @@ from aeclaims.start import Start, checked
 
 if TYPE_CHECKING:
     from aeclaims.backends.torch.compile import Compilation
-    from aeclaims.backends.torch.optimizers import CustomOptimizer
+    from aeclaims.backends.torch.custom_optimizers import CustomOptimizer
 
 __all__ = [
     "BACKENDS",
@@ -144,9 +144,9 @@ def _with_optimizer(
     compilation: "Compilation | None" = None,
 ) -> tuple[Train, str]:
     """Return a training function with a custom optimizer, and a note if another backend than the named one trains."""
-    from aeclaims.backends.torch import optimizers, population
+    from aeclaims.backends.torch import custom_optimizers, population
 
-    trial = optimizers.try_out(custom, device)
+    trial = custom_optimizers.try_out(custom, device)
     if trial.loop_reason or name in ("torch-loop", "torch-compile"):
         base = "torch-compile" if compilation is not None or name == "torch-compile" else "torch-loop"
         alone = partial(_torch_trainer(base, device, compilation), own=custom, needs_closure=trial.needs_closure)

@@ -64,8 +64,8 @@ def explain(
     from dataclasses import replace
 
     from aeclaims.anatomy import explain as explaining
-    from aeclaims.anatomy.anatomy import Question
     from aeclaims.anatomy.files import read
+    from aeclaims.anatomy.records import Question
     from aeclaims.errors import InvalidData, InvalidExperiment, InvalidRows
     from aeclaims.report.anatomy import show, show_path
 

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from aeclaims.anatomy.anatomy import OBSERVED, TRAINED, Anatomy, ReferenceValue, format_number
+from aeclaims.anatomy.records import OBSERVED, TRAINED, Anatomy, ReferenceValue, format_number
 from aeclaims.report.braille import curve
 from aeclaims.run import Run
 

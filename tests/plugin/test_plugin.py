@@ -556,7 +556,7 @@ def test_a_claim_in_which_a_worker_dies_is_a_failure_in_the_table_and_the_json(c
 
 
 def test_the_shipped_claims_and_checks_are_replayed_by_a_short_command():
-    from aeclaims.backends.torch import compile, optimizers
+    from aeclaims.backends.torch import compile, custom_optimizers
     from aeclaims.judging.registry import CHECKS, CLAIMS, entries
     from pytest_aeclaims.run_state import Settings
 
@@ -566,7 +566,7 @@ def test_the_shipped_claims_and_checks_are_replayed_by_a_short_command():
     )  # fmt: skip
     own = replace(
         usual, backend="torch-compile", device="cuda:1", dtype="bfloat16", alpha=2.5e-7,
-        optimizer=optimizers.parse("torch.optim:NAdam,betas=(0.9,0.99)"), compile=compile.parse("backend=aot_eager"),
+        optimizer=custom_optimizers.parse("torch.optim:NAdam,betas=(0.9,0.99)"), compile=compile.parse("backend=aot_eager"),
     )  # fmt: skip
     known = entries(CLAIMS, CHECKS)
     claim, check, stage = (known[id] for id in ("linear-mse", "path: SGD", "stage 1: loop"))

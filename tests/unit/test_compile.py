@@ -24,7 +24,7 @@ from aeclaims import (
 )
 from aeclaims.backends import get
 from aeclaims.backends.torch.compile import Compilation, parse
-from aeclaims.backends.torch.optimizers import parse as custom
+from aeclaims.backends.torch.custom_optimizers import parse as custom
 from aeclaims.conformance.paths import LONG
 from aeclaims.conformance.stages import STAGES
 from aeclaims.errors import NotSupported, UnknownBackend

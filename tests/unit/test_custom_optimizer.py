@@ -9,7 +9,7 @@ import pytest
 from aeclaims import SGD, Adam, Experiment, Uniform, affine, train
 from aeclaims.backends import Backend, get
 from aeclaims.backends.torch.compile import Compilation
-from aeclaims.backends.torch.optimizers import parse, try_out
+from aeclaims.backends.torch.custom_optimizers import parse, try_out
 from aeclaims.errors import InvalidOptimizer
 
 SMALL = Experiment(rows=Uniform(features=2), model=affine(2, 2, 2), loss="mse", optimizer=Adam(), epochs=3, n_rows=300)
@@ -417,6 +417,6 @@ def test_what_takes_no_population_is_compiled_in_a_loop_if_that_is_asked_for():
 
 
 def test_the_module_stays_within_its_limit():
-    from aeclaims.backends.torch import optimizers
+    from aeclaims.backends.torch import custom_optimizers
 
-    assert len(inspect.getsource(optimizers).splitlines()) <= 200
+    assert len(inspect.getsource(custom_optimizers).splitlines()) <= 200

@@ -9,9 +9,9 @@ import scipy
 from typer.testing import CliRunner
 
 from aeclaims import Beta, Start, Uniform, explain
-from aeclaims.anatomy.anatomy import format_number
 from aeclaims.anatomy.column_statistics import column_statistics
 from aeclaims.anatomy.explain import Question, answer, trained
+from aeclaims.anatomy.records import format_number
 from aeclaims.claims.setups import QUESTION
 from aeclaims.cli import app
 from aeclaims.theory import floors

@@ -3,9 +3,9 @@
 from aeclaims.selftest.faults import (
     backward,
     compiler,
-    controls,
+    controls_compiled,
+    controls_rounding,
     data,
-    engine,
     forward,
     init,
     long_run,
@@ -14,8 +14,8 @@ from aeclaims.selftest.faults import (
     measuring,
     numerics,
     optimizer,
+    population,
     python_state,
-    sound,
     suite,
 )
 from aeclaims.selftest.faults.fault import Fault
@@ -31,7 +31,7 @@ FAMILIES = (
     optimizer,
     loop,
     numerics,
-    engine,
+    population,
     measuring,
     suite,
     long_run,
@@ -39,4 +39,6 @@ FAMILIES = (
     python_state,
 )
 FAULTS: dict[str, Fault] = {fault.id: fault for family in FAMILIES for fault in family.FAULTS}
-CONTROLS: dict[str, Fault] = {control.id: control for control in (*controls.CONTROLS, *sound.CONTROLS)}
+CONTROLS: dict[str, Fault] = {
+    control.id: control for control in (*controls_rounding.CONTROLS, *controls_compiled.CONTROLS)
+}
