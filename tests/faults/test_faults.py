@@ -56,7 +56,7 @@ def test_there_are_at_least_87_and_all_of_a_suites_own():
 
 def test_a_family_is_named_by_its_faults():
     names = {"init": {"init"}, "suite": {"suite"}, "forward": {"fwd"}, "backward": {"bwd"}, "optimizer": {"opt"},
-             "numerics": {"num"}, "measuring": {"meas"}, "python_state": {"python-state"}, "long_run": {"late"}}  # fmt: skip
+             "numerics": {"num"}, "measuring": {"meas"}, "python_state": {"python-state"}, "long_run": {"late"}, "population": {"engine"}}  # fmt: skip
     for family in faults.FAMILIES:
         name = family.__name__.rpartition(".")[2]
         assert {fault.layer for fault in family.FAULTS} == names.get(name, {name})
