@@ -130,7 +130,7 @@ def median_at(page, canvas):
         const pixels = c.getImageData(0, 0, canvas.width, canvas.height).data;
         for (let at = 0; at < pixels.length; at += 4) {
             const tenth = Math.floor((at / 4 % canvas.width - left) / (canvas.width - left) * 10);
-            if (tenth >= 0 && pixels[at + 3] > 128 && wanted.all_within((part, of) => Math.abs(part - pixels[at + of]) < 16))
+            if (tenth >= 0 && pixels[at + 3] > 128 && wanted.every((part, of) => Math.abs(part - pixels[at + of]) < 16))
                 counts[tenth]++;
         }
         return counts; }""",
