@@ -47,16 +47,11 @@ def judge_floor(
             what=f"final loss within {within:.2g} of the floor, {name}",
             reason=PCA,
         )
-    # The reference in float32 and float64, in 10 epochs: at most 73 roundings over 2,048 seeds at lr 1e-2, and
-    # 46 over 1,024 seeds at 1e-3.
-    judge.agrees(
-        run,
-        reference(replace(run.experiment, epochs=10)),
-        epochs=10,
-        roundings=1000,
-        above=1e-3,
-        reason="the same start takes the same path, until saddles amplify rounding errors",
-    )
+    # The reference in float32 and float64: at most 73 roundings over 2,048 seeds in 10 epochs at lr 1e-2, and 50 over 1,024 seeds
+    # in 60 epochs at 1e-3.
+    same = "the same start takes the same path, until saddles amplify rounding errors"
+    judge.agrees(run, reference(replace(run.experiment, epochs=10)), epochs=10, roundings=1000, above=1e-3, reason=same)
+    judge.agrees(run, reference(run.experiment), roundings=1000, above=1e-3, of_most=True, reason=same)
 
 
 @claim(

@@ -279,6 +279,7 @@ class Judge:
         roundings: float,
         epochs: int | None = None,
         above: float = 0.0,
+        of_most: bool = False,
     ) -> None:
         """Judge each epoch loss of a backend against the reference from the same start, seed by seed.
 
@@ -293,6 +294,8 @@ class Judge:
             roundings: Largest deviation, in units of eps.
             epochs: Number of first epochs to compare; all if None.
             above: Least reference loss at which losses are compared.
+            of_most: Whether up to half of the seeds may deviate more. A saddle amplifies the rounding errors of single seeds
+                on any stack; a fault of a long training shows in most of them.
 
         Raises:
             ClaimFailed: If a loss deviates more; names the worst seed and epoch.
@@ -308,12 +311,15 @@ class Judge:
         self.measure({DEVIATION: max(float(deviation.max()), self.measured.get(DEVIATION, 0.0))})
         clock = clock_error(run.experiment.optimizer, run.start.dtype, expected)
         allowed = roundings * self.granted * run.start.format.eps + clock
+        leaving = (deviation > allowed).any(axis=0)  # NaN is not among them, and fails
+        if of_most and 2 * leaving.sum() <= leaving.size:
+            deviation = np.where(leaving, 0.0, deviation)
         self.all_within(
             deviation,
             at_most=allowed,
             reason=reason,
             seeds=run.seeds,
-            what="relative deviation of epoch losses from the reference",
+            what="relative deviation of epoch losses from the reference" + ", most seeds" * of_most,
         )
 
     def is_adams(self, what: str, *, is_the_claim: bool = False) -> bool:

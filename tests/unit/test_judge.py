@@ -234,3 +234,20 @@ def test_agreement_is_asked_for_in_the_first_epochs_and_above_a_loss_only(run):
     assert judge.measured == {"worst deviation from the reference": 1.0}
     judge.agrees(run, changed(run, 0, 0, 1), reason="b", roundings=1, above=10)
     assert judge.not_exercised == ["agreement with the reference: its loss is nowhere above 10"]
+
+
+def test_agreement_of_most_seeds_lets_half_of_them_leave_and_no_nan(run):
+    def off(*seeds, factor=1 + 1e-3):
+        changed = run.epoch_loss.copy()
+        changed[3, list(seeds)] *= factor
+        return Run(run.start, changed, run.parameters)
+
+    judge = Judge()
+    judge.agrees(off(1), run, reason="b", roundings=100, of_most=True)
+    assert judge.judged == 1
+    with pytest.raises(ClaimFailed, match="most seeds"):
+        judge.agrees(off(0, 1), run, reason="b", roundings=100, of_most=True)
+    with pytest.raises(ClaimFailed, match="seed 1"):
+        judge.agrees(off(1), run, reason="b", roundings=100)
+    with pytest.raises(ClaimFailed):
+        judge.agrees(off(1, factor=np.nan), run, reason="b", roundings=100, of_most=True)
