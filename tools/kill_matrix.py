@@ -16,6 +16,8 @@ from aeclaims.selftest.kill_matrix import LARGEST, SIZES, killer, of, summary
 if TYPE_CHECKING:
     pass
 
+# Of a page whose rows come from several runs.
+NOTE = "Rows of later runs replace those of the whole run, which may be of an earlier version."
 COMMANDS = """```sh
 pytest --claims-selftest --claims-json docs/kill-matrix.json
 python -m tools.kill_matrix docs/kill-matrix.json docs
@@ -86,9 +88,19 @@ def _table(rows: Iterable[dict[str, Any]], cell: Any) -> str:
     return "\n".join(lines)
 
 
+def merged(document: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The document with the rows of another run in place of its own."""
+    rows = {row["id"]: row for row in [*document["faults"], *other["faults"]]}
+    return {**document, "faults": list(rows.values()), "note": NOTE}
+
+
 def write(source: Path, folder: Path) -> None:
-    """Write the page into the folder."""
-    (folder / "kill-matrix.md").write_text(page(json.loads(source.read_text(encoding="utf-8"))), encoding="utf-8")
+    """Write the page into the folder; if the run is not the folder's, put its rows into the folder's run first."""
+    document, kept = json.loads(source.read_text(encoding="utf-8")), folder / "kill-matrix.json"
+    if kept.exists() and source.resolve() != kept.resolve():
+        document = merged(json.loads(kept.read_text(encoding="utf-8")), document)
+        kept.write_text(json.dumps(document) + "\n", encoding="utf-8")
+    (folder / "kill-matrix.md").write_text(page(document), encoding="utf-8")
 
 
 def main(arguments: list[str]) -> int:

@@ -151,3 +151,17 @@ def test_the_committed_page_is_as_generated():
     assert {fault["id"] for fault in document["faults"]} == set(FAULTS) | set(CONTROLS)
     assert {fault["verdict"] for fault in document["faults"]} <= {"killed", "equivalent", "green"}
     assert len(FAULTS) >= 85
+
+
+def test_rows_of_a_later_run_replace_those_of_the_page(tmp_path):
+    document = json.loads((ROOT / "docs" / "kill-matrix.json").read_text())
+    one, other = document["faults"][:2]
+    later = {**document, "faults": [{**one, "does": "something else"}]}
+    joined = page.merged({**document, "faults": [one, other]}, later)
+    assert [row["does"] for row in joined["faults"]] == ["something else", other["does"]]
+    assert "later runs" in joined["note"]
+    (tmp_path / "kill-matrix.json").write_text(json.dumps(document))
+    (tmp_path / "one.json").write_text(json.dumps(later))
+    assert page.main([str(tmp_path / "one.json"), str(tmp_path)]) == 0
+    assert "something else" in (tmp_path / "kill-matrix.md").read_text()
+    assert len(json.loads((tmp_path / "kill-matrix.json").read_text())["faults"]) == len(document["faults"])
