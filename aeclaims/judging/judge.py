@@ -311,7 +311,8 @@ class Judge:
         self.measure({DEVIATION: max(float(deviation.max()), self.measured.get(DEVIATION, 0.0))})
         clock = clock_error(run.experiment.optimizer, run.start.dtype, expected)
         allowed = roundings * self.granted * run.start.format.eps + clock
-        leaving = (deviation > allowed).any(axis=0)  # NaN is not among them, and fails
+        # A replica that diverged is not among them, and fails.
+        leaving = (deviation > allowed).any(axis=0) & np.isfinite(deviation).all(axis=0)
         if of_most and 2 * leaving.sum() <= leaving.size:
             deviation = np.where(leaving, 0.0, deviation)
         self.all_within(

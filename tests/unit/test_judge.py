@@ -249,5 +249,8 @@ def test_agreement_of_most_seeds_lets_half_of_them_leave_and_no_nan(run):
         judge.agrees(off(0, 1), run, reason="b", roundings=100, of_most=True)
     with pytest.raises(ClaimFailed, match="seed 1"):
         judge.agrees(off(1), run, reason="b", roundings=100)
-    with pytest.raises(ClaimFailed):
-        judge.agrees(off(1, factor=np.nan), run, reason="b", roundings=100, of_most=True)
+    for factor in (np.nan, np.inf):
+        diverged = off(1)
+        diverged.epoch_loss[4, 1] *= factor
+        with pytest.raises(ClaimFailed, match="seed 1"):
+            judge.agrees(diverged, run, reason="b", roundings=100, of_most=True)
